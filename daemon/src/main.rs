@@ -1,2 +1,14 @@
-//! x
-fn main(){}
+//! Keyfold: the command line, and the daemon that serves a mounted vault.
+
+mod cli;
+mod control;
+mod control_dir;
+mod engine;
+mod fuse;
+mod mount;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::main()
+}

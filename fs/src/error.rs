@@ -12,7 +12,6 @@ pub type FsResult<T> = Result<T, FsError>;
 
 /// Why a file operation failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum FsError {
     /// No entry of that name (`ENOENT`).
     NotFound,

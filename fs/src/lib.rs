@@ -2,5 +2,14 @@
 //!
 //! Synchronous; opens no socket and knows no front end.
 
+pub mod clock;
+mod data;
 pub mod error;
+pub mod export;
+pub mod layout;
+mod meta;
+#[cfg(feature = "model")]
+pub mod model;
+pub mod vault;
 pub mod vfs;
+pub mod volume;

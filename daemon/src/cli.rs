@@ -1,0 +1,118 @@
+//! The command line: parsing, carrying out, and telling how it ended.
+//!
+//! Data goes to standard output, messages to standard error. Every failure has a documented exit
+//! code ([`exit::Exit`]).
+
+pub(crate) mod args;
+mod check;
+mod docs;
+pub(crate) mod error;
+pub(crate) mod exit;
+mod extract;
+mod inside;
+mod listing;
+mod mounting;
+mod output;
+pub(crate) mod secret;
+mod slots;
+mod vaults;
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::FromArgMatches;
+
+use self::args::{Command, CommandLine};
+use self::error::CliError;
+use self::exit::Exit;
+use crate::mount::{background, helper};
+
+/// Runs the program.
+pub(crate) fn main() -> ExitCode {
+    let mut words: Vec<OsString> = env::args_os().collect();
+    if words
+        .first()
+        .is_some_and(|program| helper::is_helper(program))
+    {
+        match helper::translate(words.drain(1..)) {
+            Some(line) => words = line,
+            None => return ExitCode::SUCCESS,
+        }
+    }
+    let parsed = args::command_line()
+        .try_get_matches_from(words)
+        .and_then(|matches| CommandLine::from_arg_matches(&matches));
+    let command = match parsed {
+        Ok(line) => line.command,
+        Err(e) => {
+            // Help that cannot be printed has nowhere to be complained about.
+            let _ = e.print();
+            return if e.use_stderr() {
+                Exit::Usage
+            } else {
+                Exit::Success
+            }
+            .into();
+        }
+    };
+    let spoken_for = matches!(command, Command::ServeMount { .. });
+    match run(command) {
+        Ok(()) => Exit::Success.into(),
+        Err(e) => {
+            // The process that started a serving process speaks for it.
+            if !spoken_for && !e.is_broken_pipe() {
+                eprintln!("keyfold: {e}");
+            }
+            e.exit().into()
+        }
+    }
+}
+
+fn run(command: Command) -> Result<(), CliError> {
+    match command {
+        Command::Init(args) => vaults::init(&args),
+        Command::Mount(args) => mounting::mount(&args),
+        Command::Unmount(args) => mounting::unmount(&args),
+        Command::Passwd { command } => slots::passwd(&command),
+        Command::Info { vault, json } => vaults::info(&vault, output::Form::of(json)),
+        Command::Check(args) => check::check(&args),
+        Command::Ls(args) => listing::ls(&args),
+        Command::Cat {
+            vault,
+            path,
+            unlock,
+        } => extract::cat(&vault, &path, &unlock),
+        Command::Get {
+            vault,
+            path,
+            dest,
+            unlock,
+            json,
+        } => {
+            let place = extract::Wanted {
+                vault: &vault,
+                path: &path,
+                dest: &dest,
+            };
+            extract::get(&place, &unlock, output::Form::of(json))
+        }
+        Command::Export {
+            vault,
+            dest,
+            unlock,
+            json,
+        } => extract::export(&vault, &dest, &unlock, output::Form::of(json)),
+        Command::Header { command } => vaults::header(&command),
+        Command::Status { mount, json } => mounting::status(&mount, output::Form::of(json)),
+        Command::Completions { shell } => docs::completions(shell),
+        Command::Man { dir } => docs::manual(&dir),
+        Command::ServeMount { vault, point } => background::run(vault, point),
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}

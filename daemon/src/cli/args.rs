@@ -1,0 +1,296 @@
+//! The command line: every command and option, with the text that explains it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::cli::exit::Exit;
+use crate::cli::secret::{NewPasswordArgs, SourceArgs, UnlockArgs};
+use crate::mount::background;
+use crate::mount::options::parse_duration;
+
+/// An end-to-end encrypted folder
+///
+/// Keyfold keeps files encrypted in a vault, which is a directory, and shows them as an ordinary
+/// folder while the vault is mounted.
+#[derive(Debug, Parser)]
+#[command(name = "keyfold", version, propagate_version = true)]
+pub(crate) struct CommandLine {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a new vault
+    Init(InitArgs),
+    /// Mount a vault on a directory
+    Mount(MountArgs),
+    /// End a mount, once everything is safe on disk
+    #[command(visible_alias = "umount")]
+    Unmount(UnmountArgs),
+    /// List, add, change or remove the passwords of a vault
+    Passwd {
+        #[command(subcommand)]
+        command: PasswdCommand,
+    },
+    /// Show what is known of a vault without its password
+    Info {
+        /// The vault
+        vault: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Verify a vault, mounted or not
+    Check(CheckArgs),
+    /// List files of a vault that is not mounted
+    Ls(LsArgs),
+    /// Print a file of a vault that is not mounted
+    Cat {
+        /// The vault
+        vault: PathBuf,
+        /// The file in it
+        path: PathBuf,
+        #[command(flatten)]
+        unlock: UnlockArgs,
+    },
+    /// Copy a file or directory out of a vault that is not mounted
+    Get {
+        /// The vault
+        vault: PathBuf,
+        /// The file or directory in it
+        path: PathBuf,
+        /// Where to put it; into it, where that is a directory
+        dest: PathBuf,
+        #[command(flatten)]
+        unlock: UnlockArgs,
+        /// Print a report in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Decrypt a whole vault into a directory
+    ///
+    /// Repeating the command goes on where an earlier run ended: files whose size and time of
+    /// modification match are not written again. Damaged files are left out and named.
+    Export {
+        /// The vault
+        vault: PathBuf,
+        /// The directory to write, made where necessary
+        dest: PathBuf,
+        #[command(flatten)]
+        unlock: UnlockArgs,
+        /// Print a report in JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Back up or restore the part of a vault that holds its keys
+    Header {
+        #[command(subcommand)]
+        command: HeaderCommand,
+    },
+    /// Show the state of a mounted vault
+    Status {
+        /// The mount point
+        mount: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Write the manual pages into a directory
+    Man {
+        /// The directory
+        dir: PathBuf,
+    },
+    #[command(name = background::COMMAND, hide = true)]
+    ServeMount { vault: PathBuf, point: PathBuf },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InitArgs {
+    /// The directory to make; one that exists must be empty
+    pub(crate) vault: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// Write the recovery key to FILE, readable by its owner only, instead of printing it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) recovery_file: Option<PathBuf>,
+}
+
+/// Options of -o:
+///
+///   ro, rw              as --read-only says
+///   allow_other         as --allow-other says
+///   nonempty            mount over a directory that is not empty
+///   idle=TIME           as --idle says
+///   dirty=SIZE          bound on data not yet written, 4M to 64G
+///   threads=N           threads that serve requests, 1 to 64
+///   control=full|read|off
+///                       what the control file lets programs do
+///   passwordfile=FILE   as --password-file says
+///   passwordcommand=CMD as --password-command says; write \, for a comma
+///   suid, nosuid, dev, nodev, exec, noexec, sync, dirsync, noatime
+///                       as in mount(8); nosuid and nodev are the default
+///
+/// What mount(8) and fstab(5) add for themselves (user, noauto, nofail, _netdev, x-...) is
+/// accepted too.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment)]
+pub(crate) struct MountArgs {
+    /// The vault
+    pub(crate) vault: PathBuf,
+    /// The directory to mount on
+    pub(crate) mount_point: PathBuf,
+    /// Stay in the foreground
+    #[arg(short, long)]
+    pub(crate) foreground: bool,
+    /// Mount read-only; nothing in the vault is changed
+    #[arg(short, long)]
+    pub(crate) read_only: bool,
+    /// Let other users in, as far as file permissions allow
+    #[arg(long)]
+    pub(crate) allow_other: bool,
+    /// Unmount after this time without use, such as 30m
+    #[arg(long, value_name = "TIME", value_parser = duration)]
+    pub(crate) idle: Option<Duration>,
+    /// Mount options, separated by commas; see below
+    #[arg(short, value_name = "OPTIONS")]
+    pub(crate) options: Vec<String>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct UnmountArgs {
+    /// The mount point, or the vault that is mounted
+    pub(crate) mount: PathBuf,
+    /// Take the mount away at once; programs that use it go on until they close their files
+    #[arg(short, long)]
+    pub(crate) lazy: bool,
+    /// Unmount even if the last changes cannot be made durable
+    #[arg(long, conflicts_with = "lazy")]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PasswdCommand {
+    /// List the key slots; needs no password
+    List {
+        /// The vault
+        vault: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add another password, or another recovery key
+    Add {
+        /// The vault
+        vault: PathBuf,
+        /// A name for the slot
+        #[arg(long, default_value = "password")]
+        label: String,
+        /// Make a recovery key, which is printed once, instead of setting a password
+        #[arg(long, conflicts_with = "new_source")]
+        new_recovery_key: bool,
+        #[command(flatten)]
+        unlock: UnlockArgs,
+        #[command(flatten)]
+        new: NewPasswordArgs,
+    },
+    /// Change a password
+    Change {
+        /// The vault
+        vault: PathBuf,
+        /// The slot, unless it is the one that the present password opens
+        #[arg(long)]
+        slot: Option<u32>,
+        #[command(flatten)]
+        unlock: UnlockArgs,
+        #[command(flatten)]
+        new: NewPasswordArgs,
+    },
+    /// Remove a key slot, so that its password no longer opens the vault
+    Remove {
+        /// The vault
+        vault: PathBuf,
+        /// The slot, as `passwd list` shows it
+        slot: u32,
+        #[command(flatten)]
+        unlock: UnlockArgs,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum HeaderCommand {
+    /// Copy the header of a vault, mounted or not, to a new file
+    Backup {
+        /// The vault
+        vault: PathBuf,
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Put a header back into a vault whose own is damaged
+    ///
+    /// The copies it replaces are kept. Passwords become those of the time of the backup.
+    Restore {
+        /// The vault
+        vault: PathBuf,
+        /// The file to read
+        file: PathBuf,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CheckArgs {
+    /// The vault, or where it is mounted
+    pub(crate) vault: PathBuf,
+    /// Read and verify the content of every file too
+    #[arg(long)]
+    pub(crate) read_data: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LsArgs {
+    /// The vault
+    pub(crate) vault: PathBuf,
+    /// The file or directory in it
+    #[arg(default_value = "/")]
+    pub(crate) path: PathBuf,
+    /// Show modes, owners, sizes and times
+    #[arg(short, long)]
+    pub(crate) long: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+}
+
+/// A shell that completions are made for.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Elvish,
+    Fish,
+    Zsh,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    parse_duration(text).ok_or_else(|| "not a time such as 30m, 1h30m or 90s".to_owned())
+}
+
+/// The command line with the table of exit codes in its long help.
+pub(crate) fn command_line() -> clap::Command {
+    CommandLine::command().after_long_help(Exit::table())
+}

@@ -1,0 +1,363 @@
+//! The commands a mounted volume obeys: one parser for the command line and the control file.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use keyfold_fs::error::{FsError, LostWrite};
+use serde::{Deserialize, Serialize};
+
+use crate::engine::{Engine, ReadData};
+use crate::fuse::{ControlCaller, ControlError, ControlService};
+use crate::mount::options::ControlAccess;
+
+/// Most words in a command.
+const MAX_WORDS: usize = 64;
+
+/// A command to a mounted volume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// Tell the state, in JSON.
+    Status,
+    /// Make everything written so far durable.
+    Sync,
+    /// Verify the volume; the findings come back in JSON.
+    Check(ReadData),
+}
+
+/// Why a line is not a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ParseError {
+    /// Nothing is in it.
+    Empty,
+    /// A quote is not closed, or a backslash ends the line.
+    Unfinished,
+    /// It has more words than any command.
+    TooManyWords,
+    /// No such command.
+    Unknown(String),
+    /// The command takes no such word.
+    Unexpected {
+        /// The command.
+        command: &'static str,
+        /// The word.
+        word: String,
+    },
+    /// It is not the JSON of a command.
+    Json(String),
+}
+
+impl Command {
+    /// Parses a line of words, or one JSON object such as `{"command": "check", "read_data": true}`.
+    pub(crate) fn parse(line: &str) -> Result<Self, ParseError> {
+        if line.trim_start().starts_with('{') {
+            return Self::from_json(line);
+        }
+        let words = split_words(line)?;
+        let (name, arguments) = words.split_first().ok_or(ParseError::Empty)?;
+        match name.as_str() {
+            "status" => without_arguments("status", arguments, Self::Status),
+            "sync" => without_arguments("sync", arguments, Self::Sync),
+            "check" => match arguments {
+                [] => Ok(Self::Check(ReadData::No)),
+                [flag] if flag == "--read-data" => Ok(Self::Check(ReadData::Yes)),
+                [flag, other, ..] if flag == "--read-data" => Err(unexpected("check", other)),
+                [other, ..] => Err(unexpected("check", other)),
+            },
+            _ => Err(ParseError::Unknown(name.clone())),
+        }
+    }
+
+    fn from_json(text: &str) -> Result<Self, ParseError> {
+        #[derive(Deserialize)]
+        #[serde(tag = "command", rename_all = "lowercase", deny_unknown_fields)]
+        enum Json {
+            Status {},
+            Sync {},
+            Check {
+                #[serde(default)]
+                read_data: bool,
+            },
+        }
+        match serde_json::from_str(text) {
+            Ok(Json::Status {}) => Ok(Self::Status),
+            Ok(Json::Sync {}) => Ok(Self::Sync),
+            Ok(Json::Check { read_data: true }) => Ok(Self::Check(ReadData::Yes)),
+            Ok(Json::Check { read_data: false }) => Ok(Self::Check(ReadData::No)),
+            Err(e) => Err(ParseError::Json(e.to_string())),
+        }
+    }
+
+    /// The command as a line of words; parses to itself.
+    pub(crate) fn line(&self) -> &'static str {
+        match self {
+            Self::Status => "status",
+            Self::Sync => "sync",
+            Self::Check(ReadData::No) => "check",
+            Self::Check(ReadData::Yes) => "check --read-data",
+        }
+    }
+
+    /// Whether it only looks.
+    fn changes_nothing(&self) -> bool {
+        match self {
+            Self::Status | Self::Check(_) => true,
+            Self::Sync => false,
+        }
+    }
+}
+
+fn without_arguments(
+    name: &'static str,
+    arguments: &[String],
+    command: Command,
+) -> Result<Command, ParseError> {
+    arguments
+        .first()
+        .map_or(Ok(command), |word| Err(unexpected(name, word)))
+}
+
+fn unexpected(command: &'static str, word: &str) -> ParseError {
+    ParseError::Unexpected {
+        command,
+        word: word.to_owned(),
+    }
+}
+
+/// Splits a line at blanks. Single quotes keep everything; double quotes keep blanks; a backslash
+/// outside single quotes keeps the next character.
+fn split_words(line: &str) -> Result<Vec<String>, ParseError> {
+    let mut words = Vec::new();
+    let mut word: Option<String> = None;
+    let mut quote = None;
+    let mut chars = line.chars();
+    while let Some(c) = chars.next() {
+        match (quote, c) {
+            (Some('\''), c) if c != '\'' => word.get_or_insert_default().push(c),
+            (_, '\\') => {
+                let next = chars.next().ok_or(ParseError::Unfinished)?;
+                word.get_or_insert_default().push(next);
+            }
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), c) => word.get_or_insert_default().push(c),
+            (None, '\'' | '"') => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            (None, c) if c.is_whitespace() => words.extend(word.take()),
+            (None, c) => word.get_or_insert_default().push(c),
+        }
+        if words.len() > MAX_WORDS {
+            return Err(ParseError::TooManyWords);
+        }
+    }
+    if quote.is_some() {
+        return Err(ParseError::Unfinished);
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const KNOWN: &str = "There are: status, sync, check [--read-data]";
+        match self {
+            Self::Empty => write!(f, "the command is empty. {KNOWN}"),
+            Self::Unfinished => {
+                write!(f, "the command ends within a quote or after a backslash")
+            }
+            Self::TooManyWords => write!(f, "the command has more than {MAX_WORDS} words"),
+            Self::Unknown(name) => write!(f, "unknown command {name:?}. {KNOWN}"),
+            Self::Unexpected { command, word } => {
+                write!(f, "command {command:?} takes no {word:?}. {KNOWN}")
+            }
+            Self::Json(why) => write!(f, "not a command in JSON: {why}"),
+        }
+    }
+}
+
+/// What `status` tells beside the volume's own state.
+#[derive(Debug, Clone)]
+pub(crate) struct About {
+    /// The vault's directory.
+    pub(crate) vault: PathBuf,
+    /// Identity of the vault, in hexadecimal.
+    pub(crate) vault_id: String,
+    /// The mount point.
+    pub(crate) point: PathBuf,
+    /// When it was mounted.
+    pub(crate) since: SystemTime,
+    /// What commands may do.
+    pub(crate) access: ControlAccess,
+}
+
+/// Obeys commands for one mounted volume.
+pub(crate) struct VolumeControl {
+    engine: Arc<Engine>,
+    about: About,
+}
+
+#[derive(Serialize)]
+struct Status {
+    version: &'static str,
+    pid: u32,
+    vault: String,
+    vault_id: String,
+    mount_point: String,
+    mounted_since: u64,
+    volume: serde_json::Value,
+}
+
+impl VolumeControl {
+    /// Obeys commands for `engine`.
+    pub(crate) fn new(engine: Arc<Engine>, about: About) -> Self {
+        Self { engine, about }
+    }
+
+    fn permitted(&self, command: &Command) -> bool {
+        match self.about.access {
+            ControlAccess::Full => true,
+            ControlAccess::Read => command.changes_nothing(),
+            ControlAccess::Off => false,
+        }
+    }
+
+    fn status(&self) -> Status {
+        let since = self.about.since.duration_since(SystemTime::UNIX_EPOCH);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            vault: self.about.vault.display().to_string(),
+            vault_id: self.about.vault_id.clone(),
+            mount_point: self.about.point.display().to_string(),
+            mounted_since: since.map_or(0, |d| d.as_secs()),
+            volume: self.engine.status(),
+        }
+    }
+
+    fn obey(&self, command: &Command) -> Result<String, ControlError> {
+        match command {
+            Command::Status => Ok(json(&self.status())),
+            Command::Sync => self
+                .engine
+                .vfs()
+                .sync()
+                .map(|()| String::new())
+                .map_err(|e| ControlError {
+                    errno: errno(&e),
+                    message: format!("cannot sync: {e}"),
+                }),
+            Command::Check(read_data) => self
+                .engine
+                .check(*read_data)
+                .map(|report| json(&report))
+                .map_err(|e| ControlError {
+                    errno: libc::EIO,
+                    message: e.to_string(),
+                }),
+        }
+    }
+}
+
+impl ControlService for VolumeControl {
+    fn status_json(&self) -> Vec<u8> {
+        json(&self.status()).into_bytes()
+    }
+
+    fn run(&self, line: &str, _caller: ControlCaller) -> Result<String, ControlError> {
+        let command = Command::parse(line).map_err(|e| ControlError {
+            errno: libc::EINVAL,
+            message: e.to_string(),
+        })?;
+        if !self.permitted(&command) {
+            return Err(ControlError {
+                errno: libc::EACCES,
+                message: "this mount's control option does not allow the command".to_owned(),
+            });
+        }
+        self.obey(&command)
+    }
+}
+
+fn json(value: &impl Serialize) -> String {
+    // Only maps with other keys than strings cannot be written, and none is.
+    let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
+    text.push('\n');
+    text
+}
+
+/// What the write of a failed `sync` fails with.
+fn errno(error: &FsError) -> i32 {
+    match error {
+        FsError::NoSpace | FsError::WriteLost(LostWrite::NoSpace) => libc::ENOSPC,
+        FsError::ReadOnly => libc::EROFS,
+        _ => libc::EIO,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_parses_from_words_and_from_json_alike() {
+        for (line, json, command) in [
+            ("status", r#"{"command":"status"}"#, Command::Status),
+            (" sync ", r#" {"command" : "sync"}"#, Command::Sync),
+            (
+                "check",
+                r#"{"command":"check"}"#,
+                Command::Check(ReadData::No),
+            ),
+            (
+                "check '--read-data'",
+                r#"{"command":"check","read_data":true}"#,
+                Command::Check(ReadData::Yes),
+            ),
+        ] {
+            assert_eq!(Command::parse(line).as_ref(), Ok(&command));
+            assert_eq!(Command::parse(json).as_ref(), Ok(&command));
+            assert_eq!(Command::parse(command.line()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn words_are_split_as_in_a_shell() {
+        let split = |line| split_words(line).unwrap();
+        assert_eq!(
+            split(r#"a  "b c" 'd\e' f\ g "" h'i'"j\"k""#),
+            ["a", "b c", "d\\e", "f g", "", "hij\"k"]
+        );
+        assert_eq!(split_words("a 'b"), Err(ParseError::Unfinished));
+        assert_eq!(split_words("a \"b"), Err(ParseError::Unfinished));
+        assert_eq!(split_words("a\\"), Err(ParseError::Unfinished));
+        assert_eq!(
+            split_words(&"x ".repeat(100)),
+            Err(ParseError::TooManyWords)
+        );
+    }
+
+    #[test]
+    fn what_is_no_command_is_refused_by_name() {
+        assert_eq!(Command::parse(""), Err(ParseError::Empty));
+        assert_eq!(
+            Command::parse("dance"),
+            Err(ParseError::Unknown("dance".to_owned()))
+        );
+        assert_eq!(Command::parse("sync now"), Err(unexpected("sync", "now")));
+        assert_eq!(
+            Command::parse("check --all"),
+            Err(unexpected("check", "--all"))
+        );
+        assert!(matches!(
+            Command::parse("{\"command\":\"x\"}"),
+            Err(ParseError::Json(_))
+        ));
+        assert!(matches!(
+            Command::parse("{\"command\":\"sync\",\"x\":1}"),
+            Err(ParseError::Json(_))
+        ));
+        assert!(matches!(Command::parse("{"), Err(ParseError::Json(_))));
+    }
+}

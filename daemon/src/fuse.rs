@@ -1,0 +1,311 @@
+//! The FUSE front end: serves a [`Vfs`] at a mount point.
+//!
+//! [`mount`] attaches and starts serving, [`Mounted`] is a live mount, [`Unmounter`] ends it from
+//! another thread. Only this module and those below it know fuser.
+
+mod acl;
+mod attach;
+mod convert;
+mod errno;
+mod filesystem;
+mod front;
+mod receivers;
+mod reply;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use fuser::{Config, Session, SessionACL};
+use keyfold_fs::vfs::Vfs;
+use nix::unistd::{getgid, getuid};
+
+use self::attach::Attachment;
+use self::filesystem::Adapter;
+use self::front::Front;
+use self::receivers::{Pool, Receivers};
+pub use crate::control_dir::{ControlCaller, ControlError, ControlService};
+use crate::control_dir::{ControlDir, Owner};
+
+/// Fewest threads that receive requests: one may wait while another is free.
+const THREADS_MIN: usize = 2;
+
+/// Who may use a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Audience {
+    /// The user who mounts.
+    #[default]
+    Owner,
+    /// Every user, as far as modes and ACLs allow (`allow_other`).
+    Everyone,
+}
+
+/// Whether a mount can be changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Yes.
+    #[default]
+    ReadWrite,
+    /// No: the kernel refuses every change.
+    ReadOnly,
+}
+
+/// How to mount.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FuseOptions {
+    /// The source shown in the mount table: the vault's path.
+    pub fs_name: String,
+    /// Who may use it.
+    pub audience: Audience,
+    /// Whether it can be changed.
+    pub access: Access,
+    /// Threads that receive requests, at least 2.
+    pub threads: usize,
+    /// Further options by the words of mount(8): `nosuid`, `nodev` (both are the default), `suid`,
+    /// `dev`, `noexec`, `exec`, `noatime`, `atime`, `nodiratime`, `diratime`, `relatime`,
+    /// `norelatime`, `sync`, `async`, `dirsync`, `nodirsync`, `max_read=`, `context=`,
+    /// `fscontext=`, `defcontext=`, `rootcontext=`.
+    pub mount_options: Vec<String>,
+}
+
+impl Default for FuseOptions {
+    fn default() -> Self {
+        Self {
+            fs_name: "keyfold".to_owned(),
+            audience: Audience::default(),
+            access: Access::default(),
+            threads: THREADS_MIN,
+            mount_options: Vec::new(),
+        }
+    }
+}
+
+/// Why a mount failed. Nothing is left mounted.
+#[derive(Debug)]
+pub enum MountError {
+    /// FUSE cannot be used on this machine, or not by this user; says what is missing.
+    Unavailable(String),
+    /// The mount point is missing, not a directory, or out of reach.
+    MountPoint(io::Error),
+    /// An option nobody knows.
+    UnknownOption(String),
+    /// The kernel or `fusermount3` refused; says why.
+    Refused(String),
+    /// The kernel was reached, but serving it could not begin.
+    Start(io::Error),
+}
+
+impl fmt::Display for MountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unavailable(why) => {
+                write!(
+                    f,
+                    "FUSE is not available: {why}. Install fuse3 and load the fuse module"
+                )
+            }
+            Self::MountPoint(e) => write!(f, "the mount point cannot be used: {e}"),
+            Self::UnknownOption(option) => write!(f, "unknown mount option {option:?}"),
+            Self::Refused(why) => write!(f, "the mount was refused: {why}"),
+            Self::Start(e) => write!(f, "serving the mount could not begin: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for MountError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::MountPoint(e) | Self::Start(e) => Some(e),
+            Self::Unavailable(_) | Self::UnknownOption(_) | Self::Refused(_) => None,
+        }
+    }
+}
+
+impl From<MountError> for io::Error {
+    fn from(error: MountError) -> Self {
+        let kind = match &error {
+            MountError::Unavailable(_) => io::ErrorKind::Unsupported,
+            MountError::UnknownOption(_) => io::ErrorKind::InvalidInput,
+            MountError::Refused(_) => io::ErrorKind::PermissionDenied,
+            MountError::MountPoint(e) | MountError::Start(e) => e.kind(),
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// How to end a mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unmount {
+    /// Only where no program uses it.
+    IfIdle,
+    /// Take it out of the tree now; programs that have files open go on until they close them.
+    Detach,
+}
+
+/// Why a mount did not end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum UnmountError {
+    /// Programs use it.
+    Busy,
+    /// The kernel or `fusermount3` refused; says why.
+    Failed(String),
+}
+
+impl fmt::Display for UnmountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => write!(f, "programs use the mount"),
+            Self::Failed(why) => write!(f, "unmounting was refused: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for UnmountError {}
+
+impl From<UnmountError> for io::Error {
+    fn from(error: UnmountError) -> Self {
+        let kind = match error {
+            UnmountError::Busy => io::ErrorKind::ResourceBusy,
+            UnmountError::Failed(_) => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
+    }
+}
+
+/// Ends a mount; can be sent to another thread.
+#[derive(Debug, Clone)]
+pub struct Unmounter {
+    attachment: Attachment,
+}
+
+impl Unmounter {
+    /// Unmounts. Succeeds where the mount is gone already, and never touches another mount that
+    /// took its place. Can be tried again after [`UnmountError::Busy`].
+    pub fn unmount(&self, how: Unmount) -> Result<(), UnmountError> {
+        self.attachment.detach(how)
+    }
+}
+
+/// A live mount. Dropping it detaches it.
+pub struct Mounted {
+    front: Arc<Front>,
+    pool: Arc<Pool>,
+    unmounter: Unmounter,
+    session: Option<JoinHandle<io::Result<()>>>,
+}
+
+impl Mounted {
+    /// Waits until it is unmounted, by whomever, and every request is answered. Afterwards this
+    /// module holds the [`Vfs`] no more.
+    pub fn wait(mut self) -> io::Result<()> {
+        let ended = self.session.take().map_or(Ok(Ok(())), JoinHandle::join);
+        self.pool.close();
+        ended.unwrap_or_else(|_| Err(io::Error::other("the thread serving the mount panicked")))
+    }
+
+    /// What ends the mount from another thread.
+    pub fn unmounter(&self) -> Unmounter {
+        self.unmounter.clone()
+    }
+
+    /// When a program last used the mount. `statfs` and forgetting do not count.
+    pub fn activity(&self) -> Activity {
+        Activity {
+            front: Arc::downgrade(&self.front),
+        }
+    }
+
+    /// The mount point, absolute and without symlinks.
+    pub fn place(&self) -> &Path {
+        self.unmounter.attachment.place()
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if self.session.is_some()
+            && let Err(error) = self.unmounter.unmount(Unmount::Detach)
+        {
+            tracing::error!(%error, "the mount could not be detached");
+        }
+    }
+}
+
+impl fmt::Debug for Mounted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mounted")
+            .field("place", &self.place())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The use of a mount, watched from another thread; does not keep the mount's volume open.
+#[derive(Clone)]
+pub struct Activity {
+    front: std::sync::Weak<Front>,
+}
+
+impl Activity {
+    /// When a program last used the mount; `None` when it has ended.
+    pub fn last(&self) -> Option<Instant> {
+        self.front.upgrade().map(|front| front.last_active())
+    }
+}
+
+/// Mounts `vfs` at `mountpoint`. Returns once the kernel and the front end have agreed on how they
+/// talk: the mount then works, or the kernel refused it.
+pub fn mount(
+    vfs: Arc<dyn Vfs>,
+    control: Arc<dyn ControlService>,
+    mountpoint: &Path,
+    options: &FuseOptions,
+) -> Result<Mounted, MountError> {
+    let threads = options.threads.max(THREADS_MIN);
+    let owner = Owner {
+        uid: getuid().as_raw(),
+        gid: getgid().as_raw(),
+    };
+    let front = Arc::new(Front::new(vfs, ControlDir::new(control, owner)));
+    let pool = Arc::new(Pool::start().map_err(MountError::Start)?);
+    let adapter = Adapter::new(
+        Arc::clone(&front),
+        Receivers::new(threads),
+        Arc::clone(&pool),
+    );
+
+    let (connection, attachment) = attach::attach(mountpoint, options)?;
+    let unmounter = Unmounter { attachment };
+    let mut config = Config::default();
+    config.n_threads = Some(threads);
+    config.clone_fd = attach::can_open_device();
+    // The kernel itself keeps others out without `allow_other`; a second check in fuser would
+    // only refuse what the kernel does on a user's behalf.
+    let started =
+        Session::from_fd(adapter, connection, SessionACL::All, config).and_then(|session| {
+            thread::Builder::new()
+                .name("keyfold-session".to_owned())
+                .spawn(move || session.run())
+        });
+    match started {
+        Ok(session) => {
+            unmounter.attachment.raise_read_ahead();
+            Ok(Mounted {
+                front,
+                pool,
+                unmounter,
+                session: Some(session),
+            })
+        }
+        Err(e) => {
+            if let Err(error) = unmounter.unmount(Unmount::Detach) {
+                tracing::error!(%error, "the failed mount could not be detached");
+            }
+            Err(MountError::Start(e))
+        }
+    }
+}

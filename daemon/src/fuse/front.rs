@@ -1,0 +1,498 @@
+//! What every request means: the volume's operations, the control directory laid over them, and
+//! the rules that are the front end's. Knows requests and results, not how replies are sent.
+
+use std::os::unix::ffi::OsStrExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use keyfold_fs::error::FsError;
+use keyfold_fs::vfs::{
+    Allocate, Attr, Caller, Cookie, DirEntry, Entry, FileKind, FileRange, Handle, Ino, Listing,
+    Name, NewNode, OpenMode, Place, RenameMode, Seek, SetAttr, Stats, Vfs, XattrMode,
+};
+use nix::errno::Errno;
+
+use super::acl;
+use super::errno::Failure;
+use crate::control_dir::{self, ControlCaller, ControlDir, LISTING, Node};
+
+/// Most bytes one request copies between files: a longer copy would keep its thread too long, and
+/// programs go on after a short one.
+const COPY_STEP: u64 = 16 << 20;
+/// Attributes answered from the volume's state. Read only, and never listed, so that no copy of a
+/// file carries them away.
+const STATE_PREFIX: &[u8] = b"user.keyfold.";
+const STATE_NAME: &[u8] = b"user.keyfold.state";
+/// The state of a file that is in no share.
+const STATE_PRIVATE: &[u8] = b"private";
+
+pub(crate) type Outcome<T> = Result<T, Failure>;
+
+/// Who sent a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Asker {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) pid: u32,
+}
+
+impl Asker {
+    fn caller(self, umask: u32) -> Caller {
+        Caller {
+            uid: self.uid,
+            gid: self.gid,
+            umask,
+        }
+    }
+
+    fn control(self) -> ControlCaller {
+        ControlCaller {
+            uid: self.uid,
+            gid: self.gid,
+            pid: self.pid,
+        }
+    }
+}
+
+/// What a lookup found.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// The entry with these attributes.
+    Entry(Attr),
+    /// Nothing, which the kernel may remember.
+    Nothing,
+}
+
+/// How the kernel is to treat an open file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// Keep its cached pages; tell of each close.
+    Cached,
+    /// Keep its cached pages; closing it can report nothing.
+    CachedReadOnly,
+    /// A directory whose listing may be kept.
+    Listing,
+    /// Every read and write is a request.
+    Direct,
+}
+
+/// An opened file or directory.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) handle: Handle,
+    pub(crate) treatment: Treatment,
+}
+
+impl Opened {
+    fn file(handle: Handle, mode: OpenMode) -> Self {
+        let treatment = if mode.write {
+            Treatment::Cached
+        } else {
+            Treatment::CachedReadOnly
+        };
+        Self { handle, treatment }
+    }
+}
+
+/// What is asked of `create`.
+pub(crate) struct Creation {
+    pub(crate) perm: u16,
+    pub(crate) umask: u32,
+    pub(crate) mode: OpenMode,
+    /// An existing file is an error (`O_EXCL`).
+    pub(crate) exclusive: Exclusive,
+}
+
+/// Whether a file must be new.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exclusive {
+    Yes,
+    No,
+}
+
+/// The front end of one mount.
+pub(crate) struct Front {
+    vfs: Arc<dyn Vfs>,
+    control: ControlDir,
+    start: Instant,
+    /// Milliseconds from `start` to the last request that shows use.
+    active: AtomicU64,
+}
+
+impl Front {
+    pub(crate) fn new(vfs: Arc<dyn Vfs>, control: ControlDir) -> Self {
+        Self {
+            vfs,
+            control,
+            start: Instant::now(),
+            active: AtomicU64::new(0),
+        }
+    }
+
+    /// When the mount was last used.
+    pub(crate) fn last_active(&self) -> Instant {
+        self.start + Duration::from_millis(self.active.load(Ordering::Relaxed))
+    }
+
+    /// Notes that the mount is in use.
+    pub(crate) fn touch(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if self.active.load(Ordering::Relaxed) != now {
+            self.active.store(now, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn lookup(&self, parent: Ino, name: &std::ffi::OsStr) -> Outcome<Found> {
+        let name = name.as_bytes();
+        if let Some(node) = Node::from_ino(parent) {
+            return match (node, Node::named(name)) {
+                (Node::Directory, Some(file)) => Ok(Found::Entry(self.control.attr(file))),
+                (Node::Directory, None) => Ok(Found::Nothing),
+                (Node::Status | Node::Control, _) => Err(Errno::ENOTDIR.into()),
+            };
+        }
+        if is_reserved(parent, name) {
+            return Ok(Found::Entry(self.control.attr(Node::Directory)));
+        }
+        match self.vfs.lookup(Place {
+            parent,
+            name: Name::new(name)?,
+        }) {
+            Ok(entry) => Ok(Found::Entry(entry.attr)),
+            Err(FsError::NotFound) => Ok(Found::Nothing),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    pub(crate) fn forget(&self, ino: Ino, count: u64) {
+        if Node::from_ino(ino).is_none() {
+            self.vfs.forget(ino, count);
+        }
+    }
+
+    pub(crate) fn getattr(&self, ino: Ino) -> Outcome<Attr> {
+        match Node::from_ino(ino) {
+            Some(node) => Ok(self.control.attr(node)),
+            None => Ok(self.vfs.getattr(ino)?),
+        }
+    }
+
+    pub(crate) fn setattr(&self, ino: Ino, handle: Option<Handle>, set: &SetAttr) -> Outcome<Attr> {
+        if let Some(node) = Node::from_ino(ino) {
+            // A shell's `>` empties the file it opens; there is nothing to empty.
+            let only_size = SetAttr {
+                size: set.size,
+                mtime: set.mtime,
+                ..SetAttr::default()
+            };
+            return match node {
+                Node::Control if *set == only_size => Ok(self.control.attr(node)),
+                _ => Err(Errno::EPERM.into()),
+            };
+        }
+        Ok(self.vfs.setattr(ino, handle, set)?)
+    }
+
+    pub(crate) fn readlink(&self, ino: Ino) -> Outcome<Vec<u8>> {
+        Ok(self.vfs.readlink(real(ino, Errno::EINVAL)?)?)
+    }
+
+    pub(crate) fn mknod(
+        &self,
+        asker: Asker,
+        umask: u32,
+        at: (Ino, &std::ffi::OsStr),
+        node: NewNode,
+    ) -> Outcome<Attr> {
+        Ok(self.vfs.mknod(&asker.caller(umask), place(at)?, node)?.attr)
+    }
+
+    pub(crate) fn mkdir(
+        &self,
+        asker: Asker,
+        umask: u32,
+        at: (Ino, &std::ffi::OsStr),
+        perm: u16,
+    ) -> Outcome<Attr> {
+        Ok(self.vfs.mkdir(&asker.caller(umask), place(at)?, perm)?.attr)
+    }
+
+    pub(crate) fn symlink(
+        &self,
+        asker: Asker,
+        at: (Ino, &std::ffi::OsStr),
+        target: &[u8],
+    ) -> Outcome<Attr> {
+        Ok(self.vfs.symlink(&asker.caller(0), place(at)?, target)?.attr)
+    }
+
+    pub(crate) fn link(&self, ino: Ino, at: (Ino, &std::ffi::OsStr)) -> Outcome<Attr> {
+        Ok(self.vfs.link(real(ino, Errno::EPERM)?, place(at)?)?.attr)
+    }
+
+    pub(crate) fn unlink(&self, at: (Ino, &std::ffi::OsStr)) -> Outcome<()> {
+        Ok(self.vfs.unlink(place(at)?)?)
+    }
+
+    pub(crate) fn rmdir(&self, at: (Ino, &std::ffi::OsStr)) -> Outcome<()> {
+        Ok(self.vfs.rmdir(place(at)?)?)
+    }
+
+    pub(crate) fn rename(
+        &self,
+        from: (Ino, &std::ffi::OsStr),
+        to: (Ino, &std::ffi::OsStr),
+        mode: RenameMode,
+    ) -> Outcome<()> {
+        Ok(self.vfs.rename(place(from)?, place(to)?, mode)?)
+    }
+
+    pub(crate) fn create(
+        &self,
+        asker: Asker,
+        at: (Ino, &std::ffi::OsStr),
+        new: &Creation,
+    ) -> Outcome<(Attr, Opened)> {
+        let at = place(at)?;
+        match self
+            .vfs
+            .create(&asker.caller(new.umask), at, new.perm, new.mode)
+        {
+            // The kernel believed the name to be free.
+            Err(FsError::Exists) if new.exclusive == Exclusive::No => self.open_named(at, new.mode),
+            created => {
+                let (entry, handle) = created?;
+                Ok((entry.attr, Opened::file(handle, new.mode)))
+            }
+        }
+    }
+
+    fn open_named(&self, at: Place<'_>, mode: OpenMode) -> Outcome<(Attr, Opened)> {
+        let Entry { attr } = self.vfs.lookup(at)?;
+        let opened = if attr.kind == FileKind::Regular {
+            self.vfs.open(attr.ino, mode).and_then(|handle| {
+                self.vfs
+                    .getattr(attr.ino)
+                    .map(|attr| (attr, Opened::file(handle, mode)))
+            })
+        } else {
+            Err(FsError::Exists)
+        };
+        opened.map_err(|e| {
+            // The kernel never learns of this lookup.
+            self.vfs.forget(attr.ino, 1);
+            e.into()
+        })
+    }
+
+    pub(crate) fn open(&self, asker: Asker, ino: Ino, mode: OpenMode) -> Outcome<Opened> {
+        if let Some(node) = Node::from_ino(ino) {
+            let handle = self.control.open(node, asker.control())?;
+            return Ok(Opened {
+                handle,
+                treatment: Treatment::Direct,
+            });
+        }
+        Ok(Opened::file(self.vfs.open(ino, mode)?, mode))
+    }
+
+    /// Reads into `buffer`; returns how much, or the bytes of a control file.
+    pub(crate) fn read(&self, at: FileRange, buffer: &mut Vec<u8>, size: u32) -> Outcome<()> {
+        if Node::from_ino(at.ino).is_some() {
+            *buffer = self.control.read(at.handle, at.offset, size)?;
+            return Ok(());
+        }
+        buffer.resize(size as usize, 0);
+        let read = self.vfs.read(at, buffer)?;
+        buffer.truncate(read);
+        Ok(())
+    }
+
+    pub(crate) fn write(&self, asker: Asker, at: FileRange, data: &[u8]) -> Outcome<usize> {
+        if Node::from_ino(at.ino).is_some() {
+            return Ok(self.control.write(at.handle, data, asker.control())?);
+        }
+        Ok(self.vfs.write(at, data)?)
+    }
+
+    pub(crate) fn flush(&self, ino: Ino, handle: Handle) -> Outcome<()> {
+        match Node::from_ino(ino) {
+            Some(_) => Ok(()),
+            None => Ok(self.vfs.flush(ino, handle)?),
+        }
+    }
+
+    pub(crate) fn release(&self, ino: Ino, handle: Handle) {
+        match Node::from_ino(ino) {
+            Some(_) => self.control.release(handle),
+            None => self.vfs.release(ino, handle),
+        }
+    }
+
+    pub(crate) fn fsync(&self, ino: Ino, handle: Handle) -> Outcome<()> {
+        match Node::from_ino(ino) {
+            Some(_) => Ok(()),
+            None => Ok(self.vfs.fsync(ino, handle)?),
+        }
+    }
+
+    pub(crate) fn fallocate(&self, at: FileRange, len: u64, mode: Allocate) -> Outcome<()> {
+        real(at.ino, Errno::EOPNOTSUPP)?;
+        Ok(self.vfs.fallocate(at, len, mode)?)
+    }
+
+    pub(crate) fn seek(&self, at: FileRange, what: Seek) -> Outcome<u64> {
+        real(at.ino, Errno::EINVAL)?;
+        Ok(self.vfs.seek(at, what)?)
+    }
+
+    pub(crate) fn copy_range(&self, from: FileRange, to: FileRange, len: u64) -> Outcome<u64> {
+        real(from.ino, Errno::EOPNOTSUPP)?;
+        real(to.ino, Errno::EOPNOTSUPP)?;
+        Ok(self.vfs.copy_range(from, to, len.min(COPY_STEP))?)
+    }
+
+    pub(crate) fn opendir(&self, ino: Ino) -> Outcome<Opened> {
+        let handle = match Node::from_ino(ino) {
+            Some(Node::Directory) => Handle(0),
+            Some(Node::Status | Node::Control) => return Err(Errno::ENOTDIR.into()),
+            None => self.vfs.opendir(ino)?,
+        };
+        Ok(Opened {
+            handle,
+            treatment: Treatment::Listing,
+        })
+    }
+
+    pub(crate) fn readdir(
+        &self,
+        (ino, handle): (Ino, Handle),
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>) -> Listing,
+    ) -> Outcome<()> {
+        if Node::from_ino(ino).is_some() {
+            list_control(from, sink);
+            return Ok(());
+        }
+        Ok(self.vfs.readdir(handle, from, sink)?)
+    }
+
+    pub(crate) fn readdir_plus(
+        &self,
+        (ino, handle): (Ino, Handle),
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>, &Attr) -> Listing,
+    ) -> Outcome<()> {
+        if Node::from_ino(ino).is_some() {
+            let mut result = Ok(());
+            list_control(from, &mut |entry| match self.getattr(entry.ino) {
+                Ok(attr) => sink(entry, &attr),
+                Err(e) => {
+                    result = Err(e);
+                    Listing::Full
+                }
+            });
+            return result;
+        }
+        Ok(self.vfs.readdir_plus(handle, from, sink)?)
+    }
+
+    pub(crate) fn releasedir(&self, ino: Ino, handle: Handle) {
+        if Node::from_ino(ino).is_none() {
+            self.vfs.releasedir(handle);
+        }
+    }
+
+    pub(crate) fn statfs(&self) -> Outcome<Stats> {
+        Ok(self.vfs.statfs()?)
+    }
+
+    pub(crate) fn setxattr(
+        &self,
+        asker: Asker,
+        ino: Ino,
+        (name, value): (&[u8], &[u8]),
+        mode: XattrMode,
+    ) -> Outcome<()> {
+        real(ino, Errno::EPERM)?;
+        if name.starts_with(STATE_PREFIX) {
+            return Err(Errno::EPERM.into());
+        }
+        self.vfs.setxattr(ino, name, value, mode)?;
+        if name == acl::ACCESS {
+            acl::drop_setgid(&*self.vfs, asker, ino)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn getxattr(&self, ino: Ino, name: &[u8]) -> Outcome<Vec<u8>> {
+        real(ino, Errno::ENODATA)?;
+        if name.starts_with(STATE_PREFIX) {
+            return if name == STATE_NAME {
+                Ok(STATE_PRIVATE.to_vec())
+            } else {
+                Err(Errno::ENODATA.into())
+            };
+        }
+        Ok(self.vfs.getxattr(ino, name)?)
+    }
+
+    pub(crate) fn listxattr(&self, ino: Ino) -> Outcome<Vec<u8>> {
+        match Node::from_ino(ino) {
+            Some(_) => Ok(Vec::new()),
+            None => Ok(self.vfs.listxattr(ino)?),
+        }
+    }
+
+    pub(crate) fn removexattr(&self, ino: Ino, name: &[u8]) -> Outcome<()> {
+        real(ino, Errno::EPERM)?;
+        if name.starts_with(STATE_PREFIX) {
+            return Err(Errno::EPERM.into());
+        }
+        Ok(self.vfs.removexattr(ino, name)?)
+    }
+}
+
+/// Whether a name is the control directory's.
+fn is_reserved(parent: Ino, name: &[u8]) -> bool {
+    parent == Ino::ROOT && name == control_dir::NAME
+}
+
+/// A place where something can be made, moved or removed: nowhere in the control directory, and
+/// not its own name.
+fn place((parent, name): (Ino, &std::ffi::OsStr)) -> Outcome<Place<'_>> {
+    let name = name.as_bytes();
+    if Node::from_ino(parent).is_some() || is_reserved(parent, name) {
+        return Err(Errno::EPERM.into());
+    }
+    Ok(Place {
+        parent,
+        name: Name::new(name)?,
+    })
+}
+
+/// `ino`, unless it is of the control directory.
+fn real(ino: Ino, otherwise: Errno) -> Outcome<Ino> {
+    match Node::from_ino(ino) {
+        Some(_) => Err(otherwise.into()),
+        None => Ok(ino),
+    }
+}
+
+fn list_control(from: Cookie, sink: &mut dyn FnMut(DirEntry<'_>) -> Listing) {
+    let start = usize::try_from(from.0)
+        .unwrap_or(usize::MAX)
+        .min(LISTING.len());
+    for ((name, ino, kind), cookie) in LISTING[start..].iter().zip(from.0 + 1..) {
+        let entry = DirEntry {
+            name,
+            ino: *ino,
+            kind: *kind,
+            cookie: Cookie(cookie),
+        };
+        if sink(entry) == Listing::Full {
+            break;
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Mounting and unmounting: checks beforehand, the serving process, and its end.
+
+pub(crate) mod background;
+pub(crate) mod busy;
+pub(crate) mod client;
+pub(crate) mod detach;
+pub(crate) mod front;
+pub(crate) mod harden;
+pub(crate) mod helper;
+pub(crate) mod log;
+pub(crate) mod options;
+pub(crate) mod point;
+pub(crate) mod serve;
+pub(crate) mod table;
+pub(crate) mod unmount;

@@ -1,0 +1,125 @@
+//! What is mounted where, read from the kernel's table so that no mount is touched by asking.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+/// The filesystem type of our mounts in the kernel's table.
+pub(crate) const FS_TYPE: &str = "fuse.keyfold";
+
+/// One line of `/proc/self/mountinfo` (proc(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct MountRecord {
+    /// Number of the mount, unique among those that exist.
+    pub(crate) id: u64,
+    /// Where it is mounted.
+    pub(crate) point: PathBuf,
+    /// Filesystem type with subtype, as in `fuse.keyfold`.
+    pub(crate) fs_type: String,
+    /// What is mounted; of our mounts the vault.
+    pub(crate) source: PathBuf,
+}
+
+impl MountRecord {
+    /// Whether it is one of ours.
+    pub(crate) fn is_keyfold(&self) -> bool {
+        self.fs_type == FS_TYPE
+    }
+}
+
+/// Every mount in this process's namespace, in the order they were stacked.
+pub(crate) fn mounts() -> io::Result<Vec<MountRecord>> {
+    Ok(parse(&fs::read("/proc/self/mountinfo")?))
+}
+
+/// The uppermost mount at exactly `point`.
+pub(crate) fn mount_at(point: &Path) -> io::Result<Option<MountRecord>> {
+    Ok(mounts()?.into_iter().rev().find(|m| m.point == point))
+}
+
+/// The path under which the kernel's table lists `point`: absolute and free of symbolic links,
+/// found without asking a mount that may be at `point` itself.
+pub(crate) fn locate(point: &Path) -> io::Result<PathBuf> {
+    if fs::read_link(point).is_ok() {
+        return fs::canonicalize(point);
+    }
+    let point = std::path::absolute(point)?;
+    match (point.parent(), point.file_name()) {
+        (Some(parent), Some(name)) => Ok(fs::canonicalize(parent)?.join(name)),
+        _ => fs::canonicalize(&point),
+    }
+}
+
+fn parse(table: &[u8]) -> Vec<MountRecord> {
+    table
+        .split(|&b| b == b'\n')
+        .filter_map(parse_line)
+        .collect()
+}
+
+fn parse_line(line: &[u8]) -> Option<MountRecord> {
+    let mut fields = line.split(|&b| b == b' ');
+    let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+    let point = unescape(fields.nth(3)?);
+    let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
+    let fs_type = String::from_utf8_lossy(rest.next()?).into_owned();
+    let source = unescape(rest.next().unwrap_or_default());
+    Some(MountRecord {
+        id,
+        point,
+        fs_type,
+        source,
+    })
+}
+
+/// Undoes the kernel's `\ooo` for blanks, newlines and backslashes.
+fn unescape(field: &[u8]) -> PathBuf {
+    let mut bytes = Vec::with_capacity(field.len());
+    let mut rest = field;
+    while let Some((&first, tail)) = rest.split_first() {
+        if let (b'\\', Some(code)) = (first, tail.get(..3).and_then(octal)) {
+            bytes.push(code);
+            rest = &tail[3..];
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    PathBuf::from(OsString::from_vec(bytes))
+}
+
+fn octal(digits: &[u8]) -> Option<u8> {
+    u8::from_str_radix(std::str::from_utf8(digits).ok()?, 8).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_blanks_and_backslashes_are_read_as_they_are() {
+        let table = b"29 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n\
+            71 29 0:50 / /home/a\\040b\\134c rw,nosuid - fuse.keyfold /home/v\\040x.kf rw,user_id=0\n";
+        let mounts = parse(table);
+        assert_eq!(mounts.len(), 2);
+        assert_eq!(mounts[1].id, 71);
+        assert_eq!(mounts[1].point, PathBuf::from("/home/a b\\c"));
+        assert_eq!(mounts[1].source, PathBuf::from("/home/v x.kf"));
+        assert!(mounts[1].is_keyfold() && !mounts[0].is_keyfold());
+    }
+
+    #[test]
+    fn malformed_lines_are_passed_over() {
+        assert_eq!(
+            parse(b"\nx\n1 2\n1 2 3 4 5 6 no dash\n1 2 3 4 5 6 -\n"),
+            Vec::new()
+        );
+    }
+
+    #[test]
+    fn this_system_has_a_root_mount() {
+        assert!(mounts().unwrap().iter().any(|m| m.point == Path::new("/")));
+    }
+}

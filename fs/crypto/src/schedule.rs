@@ -1,0 +1,105 @@
+//! Every key derivation and every label of Keyfold.
+//!
+//! Two labels must never be equal, and none may change its meaning: what was sealed under it
+//! would no longer open. HKDF is RFC 5869 with SHA-256.
+
+use hkdf::Hkdf;
+use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{Context, FileKey, MasterKey, SealKey};
+
+// Children of the master key, by HKDF-Expand.
+const META_DB: &str = "keyfold/1/meta-db";
+const SUPERBLOCK_MAC: &str = "keyfold/1/superblock-mac";
+const STATE_HASH: &str = "keyfold/1/state-hash";
+const ACCOUNT: &str = "keyfold/1/account";
+
+// Children of what a key slot is opened with, by HKDF with the slot's salt.
+const PASSWORD_PARAMS: &str = "keyfold/1/password/params";
+const PASSWORD_KEK: &str = "keyfold/1/password/kek";
+const RECOVERY_PARAMS: &str = "keyfold/1/recovery/params";
+const RECOVERY_KEK: &str = "keyfold/1/recovery/kek";
+
+// Children of a file key, by HKDF-Expand.
+const FILE_XTS: &str = "keyfold/1/file/xts";
+const FILE_MAC: &str = "keyfold/1/file/mac";
+
+/// First bytes of the fixed trailer under every block tag.
+pub(crate) const BLOCK_TRAILER: [u8; 8] = *b"kf/block";
+
+pub(crate) type Secret<const N: usize> = Zeroizing<[u8; N]>;
+
+pub(crate) fn meta_db(master: &MasterKey) -> Secret<32> {
+    expand(master.expose(), META_DB)
+}
+
+pub(crate) fn superblock_mac(master: &MasterKey) -> Secret<32> {
+    expand(master.expose(), SUPERBLOCK_MAC)
+}
+
+/// Row key, then pin key.
+pub(crate) fn state_hash(master: &MasterKey) -> Secret<64> {
+    expand(master.expose(), STATE_HASH)
+}
+
+pub(crate) fn account(master: &MasterKey) -> Secret<32> {
+    expand(master.expose(), ACCOUNT)
+}
+
+/// What a key slot is opened with decides its labels, so a recovery key can never stand for a
+/// stretched password.
+#[derive(Clone, Copy)]
+pub(crate) enum SlotSecret<'a> {
+    /// Output of PBKDF2.
+    Password(&'a [u8; 32]),
+    /// 256 random bits.
+    Recovery(&'a [u8; 32]),
+}
+
+/// The two keys of a slot.
+pub(crate) struct SlotSecrets {
+    pub(crate) params: Secret<32>,
+    pub(crate) kek: Secret<32>,
+}
+
+pub(crate) fn slot(secret: SlotSecret<'_>, salt: &[u8; 32]) -> SlotSecrets {
+    let (input, params, kek) = match secret {
+        SlotSecret::Password(input) => (input, PASSWORD_PARAMS, PASSWORD_KEK),
+        SlotSecret::Recovery(input) => (input, RECOVERY_PARAMS, RECOVERY_KEK),
+    };
+    let hkdf = Hkdf::<Sha256>::new(Some(salt), input);
+    SlotSecrets {
+        params: fill(&hkdf, params.as_bytes()),
+        kek: fill(&hkdf, kek.as_bytes()),
+    }
+}
+
+/// XTS keys, K1 then K2.
+pub(crate) fn file_xts(key: &FileKey) -> Secret<64> {
+    expand(key.secret(), FILE_XTS)
+}
+
+pub(crate) fn file_mac(key: &FileKey) -> Secret<32> {
+    expand(key.secret(), FILE_MAC)
+}
+
+/// Encryption key, then commitment, of one sealed value. The context is hashed because some
+/// implementations cap HKDF's info at 1024 bytes.
+pub(crate) fn sealing(key: &SealKey, salt: &[u8; 32], context: &Context) -> Secret<64> {
+    let info = Sha256::digest(context.as_bytes());
+    fill(&Hkdf::<Sha256>::new(Some(salt), key.expose()), &info)
+}
+
+fn expand<const N: usize>(key: &[u8; 32], label: &str) -> Secret<N> {
+    let hkdf = Hkdf::<Sha256>::from_prk(key).expect("32 bytes are a whole PRK");
+    fill(&hkdf, label.as_bytes())
+}
+
+fn fill<const N: usize>(hkdf: &Hkdf<Sha256>, info: &[u8]) -> Secret<N> {
+    const { assert!(N <= 255 * 32, "more than HKDF can give") };
+    let mut out = Zeroizing::new([0; N]);
+    hkdf.expand(info, out.as_mut_slice())
+        .expect("the length is checked at compile time");
+    out
+}

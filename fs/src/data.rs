@@ -1,0 +1,7 @@
+//! Ciphertext on disk: segments, written once and append-only.
+
+mod leaf_cache;
+mod segments;
+
+pub(crate) use leaf_cache::LeafCache;
+pub(crate) use segments::{Run, Segments, segment_path};

@@ -1,0 +1,444 @@
+//! The walk through a tree, and what is made for each kind of object.
+//!
+//! The walk keeps a stack of its own: a tree may be deeper than any stack of calls.
+
+use std::ffi::OsStr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use super::attributes::Object;
+use super::content::{FileFault, partial_name};
+use super::{Event, ExportError, Measure, Omission, Run, Task, is_linked};
+use crate::error::FsResult;
+use crate::vfs::{Attr, Cookie, FileKind, Handle, Ino, Listing, Name, Place, Vfs};
+
+/// Entries taken from a directory at a time.
+const BATCH: usize = 512;
+
+/// An entry waiting to be visited.
+struct Child {
+    name: Vec<u8>,
+    cookie: Cookie,
+}
+
+/// A directory of the volume that is being listed.
+struct Reader<'a> {
+    vfs: &'a dyn Vfs,
+    ino: Ino,
+    handle: Handle,
+    from: Cookie,
+    batch: std::vec::IntoIter<Child>,
+}
+
+impl<'a> Reader<'a> {
+    fn open(vfs: &'a dyn Vfs, ino: Ino) -> FsResult<Self> {
+        let handle = vfs.opendir(ino)?;
+        Ok(Self {
+            vfs,
+            ino,
+            handle,
+            from: Cookie::START,
+            batch: Vec::new().into_iter(),
+        })
+    }
+
+    fn next(&mut self) -> FsResult<Option<Child>> {
+        if self.batch.len() == 0 {
+            let mut batch = Vec::new();
+            self.vfs.readdir(self.handle, self.from, &mut |entry| {
+                if batch.len() == BATCH {
+                    return Listing::Full;
+                }
+                batch.push(Child {
+                    name: entry.name.to_vec(),
+                    cookie: entry.cookie,
+                });
+                Listing::Continue
+            })?;
+            if let Some(last) = batch.last() {
+                self.from = last.cookie;
+            }
+            batch.retain(|child| !matches!(child.name.as_slice(), b"." | b".."));
+            self.batch = batch.into_iter();
+        }
+        Ok(self.batch.next())
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        self.vfs.releasedir(self.handle);
+    }
+}
+
+/// An inode that was looked up and is forgotten when dropped.
+struct Held<'a> {
+    vfs: &'a dyn Vfs,
+    attr: Attr,
+}
+
+impl<'a> Held<'a> {
+    fn look_up(vfs: &'a dyn Vfs, parent: Ino, name: &[u8]) -> FsResult<Self> {
+        let at = Place {
+            parent,
+            name: Name::new(name)?,
+        };
+        Ok(Self {
+            vfs,
+            attr: vfs.lookup(at)?.attr,
+        })
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.vfs.forget(self.attr.ino, 1);
+    }
+}
+
+/// A directory that is being exported.
+struct Level<'a> {
+    reader: Reader<'a>,
+    attr: Attr,
+    dir: OwnedFd,
+    /// Keeps the inode while its entries are visited; `None` for the one that was asked for.
+    _held: Option<Held<'a>>,
+}
+
+pub(super) fn measure(vfs: &dyn Vfs, from: Ino) -> FsResult<Measure> {
+    let attr = vfs.getattr(from)?;
+    let mut sum = Measure {
+        objects: 1,
+        bytes: 0,
+    };
+    if attr.kind != FileKind::Directory {
+        sum.bytes = content_size(&attr);
+        return Ok(sum);
+    }
+    let mut levels = vec![(Reader::open(vfs, from)?, None)];
+    while let Some((reader, _)) = levels.last_mut() {
+        let Some(child) = reader.next()? else {
+            levels.pop();
+            continue;
+        };
+        let held = Held::look_up(vfs, reader.ino, &child.name)?;
+        sum.objects += 1;
+        sum.bytes += content_size(&held.attr);
+        if held.attr.kind == FileKind::Directory {
+            levels.push((Reader::open(vfs, held.attr.ino)?, Some(held)));
+        }
+    }
+    Ok(sum)
+}
+
+fn content_size(attr: &Attr) -> u64 {
+    if attr.kind == FileKind::Regular {
+        attr.size
+    } else {
+        0
+    }
+}
+
+impl<'a> Run<'a, '_> {
+    /// Exports the object `attr` as `name` in `home`, with all that is beneath it.
+    pub(super) fn tree(
+        &mut self,
+        home: &OwnedFd,
+        name: &[u8],
+        attr: &Attr,
+    ) -> Result<(), ExportError> {
+        let mut path = PathBuf::new();
+        let vfs = self.source.vfs;
+        let mut levels: Vec<Level<'a>> = Vec::new();
+        levels.extend(self.visit(home, name, &path, attr, None)?);
+        while let Some(level) = levels.last_mut() {
+            let child = match level.reader.next() {
+                Ok(Some(child)) => child,
+                ended => {
+                    if let Err(e) = ended {
+                        self.leave_out(&path, Omission::Unreadable(e));
+                    }
+                    if let Some(level) = levels.pop() {
+                        self.dress(&Object::Open(&level.dir), &path, &level.attr)?;
+                        path.pop();
+                    }
+                    continue;
+                }
+            };
+            path.push(OsStr::from_bytes(&child.name));
+            let held = match Held::look_up(vfs, level.attr.ino, &child.name) {
+                Ok(held) => held,
+                Err(e) => {
+                    self.leave_out(&path, Omission::Unreadable(e));
+                    path.pop();
+                    continue;
+                }
+            };
+            let attr = held.attr;
+            match self.visit(&level.dir, &child.name, &path, &attr, Some(held))? {
+                Some(deeper) => levels.push(deeper),
+                None => {
+                    path.pop();
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one object; a directory is returned to be filled.
+    fn visit(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+        held: Option<Held<'a>>,
+    ) -> Result<Option<Level<'a>>, ExportError> {
+        (self.observer)(Event::Begin(path));
+        if self.link_to_first(dir, name, path, attr)? {
+            return Ok(None);
+        }
+        let made = match attr.kind {
+            FileKind::Directory => return self.enter(dir, name, path, attr, held),
+            FileKind::Regular => self.file(dir, name, path, attr)?,
+            FileKind::Symlink => self.symlink(dir, name, path, attr)?,
+            FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
+                self.node(dir, name, path, attr)?
+            }
+        };
+        if made && is_linked(attr) {
+            let first = Path::new(self.base.file_name().unwrap_or_default()).join(path);
+            self.links.insert(attr.ino, first);
+        }
+        Ok(None)
+    }
+
+    fn enter(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+        held: Option<Held<'a>>,
+    ) -> Result<Option<Level<'a>>, ExportError> {
+        match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
+            Ok(()) => self.report.others += 1,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(self.failed(Task::Make, path, e)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let made = match rustix::fs::openat(dir, name, flags, Mode::empty()) {
+            Ok(made) => made,
+            Err(Errno::NOTDIR | Errno::LOOP) => {
+                return Err(ExportError::InTheWay(self.shown(path)));
+            }
+            Err(e) => return Err(self.failed(Task::Open, path, e)),
+        };
+        match Reader::open(self.source.vfs, attr.ino) {
+            Ok(reader) => Ok(Some(Level {
+                reader,
+                attr: *attr,
+                dir: made,
+                _held: held,
+            })),
+            Err(e) => {
+                self.leave_out(path, Omission::Unreadable(e));
+                Ok(None)
+            }
+        }
+    }
+
+    fn file(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+    ) -> Result<bool, ExportError> {
+        if self
+            .present(dir, name, path)?
+            .is_some_and(|there| is_complete(&there, attr))
+        {
+            self.report.unchanged += 1;
+            (self.observer)(Event::Present(attr.size));
+            return Ok(true);
+        }
+        match self.write_partial(dir, path, attr) {
+            Ok(file) => self.dress(&Object::Open(&file), path, attr)?,
+            Err(FileFault::Stop(e)) => return Err(e),
+            Err(FileFault::Skip(omission)) => {
+                self.leave_out(path, omission);
+                return Ok(false);
+            }
+        }
+        self.put_in_place(dir, name, path, attr)?;
+        self.report.files += 1;
+        Ok(true)
+    }
+
+    fn symlink(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+    ) -> Result<bool, ExportError> {
+        let target = match self.source.vfs.readlink(attr.ino) {
+            Ok(target) => target,
+            Err(e) => {
+                self.leave_out(path, Omission::Unreadable(e));
+                return Ok(false);
+            }
+        };
+        self.present(dir, name, path)?;
+        let partial = partial_name(attr.ino);
+        self.make_afresh(dir, path, attr, |dir| {
+            rustix::fs::symlinkat(target.as_slice(), dir, &partial)
+        })?;
+        self.dress(&Object::Named(dir, partial.as_bytes()), path, attr)?;
+        self.put_in_place(dir, name, path, attr)?;
+        self.report.others += 1;
+        Ok(true)
+    }
+
+    fn node(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+    ) -> Result<bool, ExportError> {
+        self.present(dir, name, path)?;
+        let kind = FileType::from_raw_mode(attr.kind.mode_bits());
+        let partial = partial_name(attr.ino);
+        let device = device_number(attr.rdev);
+        let made = self.make_afresh(dir, path, attr, |dir| {
+            rustix::fs::mknodat(dir, &partial, kind, Mode::RUSR | Mode::WUSR, device)
+        });
+        match made {
+            Ok(()) => {}
+            Err(ExportError::Destination { source, .. })
+                if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) =>
+            {
+                self.leave_out(path, Omission::Node);
+                return Ok(false);
+            }
+            Err(e) => return Err(e),
+        }
+        self.dress(&Object::Named(dir, partial.as_bytes()), path, attr)?;
+        self.put_in_place(dir, name, path, attr)?;
+        self.report.others += 1;
+        Ok(true)
+    }
+
+    /// Makes a further name of an inode that has been exported already.
+    fn link_to_first(
+        &mut self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+    ) -> Result<bool, ExportError> {
+        let Some(first) = self.links.get(&attr.ino).cloned() else {
+            return Ok(false);
+        };
+        self.present(dir, name, path)?;
+        let partial = partial_name(attr.ino);
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
+        let first = rustix::fs::openat2(&self.home, &first, flags, Mode::empty(), resolve)
+            .map_err(|e| self.failed(Task::Make, path, e))?;
+        let first_path = format!("/proc/self/fd/{}", first.as_raw_fd());
+        self.make_afresh(dir, path, attr, |dir| {
+            rustix::fs::linkat(CWD, &first_path, dir, &partial, AtFlags::SYMLINK_FOLLOW)
+        })?;
+        self.put_in_place(dir, name, path, attr)?;
+        // Renaming one name of a file over another name of it does nothing.
+        let _ = rustix::fs::unlinkat(dir, &partial, AtFlags::empty());
+        if attr.kind == FileKind::Regular {
+            (self.observer)(Event::Present(attr.size));
+        }
+        self.report.others += 1;
+        Ok(true)
+    }
+
+    /// What is at the place of something that is not a directory.
+    fn present(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+    ) -> Result<Option<Stat>, ExportError> {
+        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(there) if FileType::from_raw_mode(there.st_mode) == FileType::Directory => {
+                Err(ExportError::InTheWay(self.shown(path)))
+            }
+            Ok(there) => Ok(Some(there)),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(self.failed(Task::Open, path, e)),
+        }
+    }
+
+    /// Makes something under the temporary name, in place of what an earlier run left there.
+    fn make_afresh(
+        &self,
+        dir: &OwnedFd,
+        path: &Path,
+        attr: &Attr,
+        make: impl Fn(&OwnedFd) -> Result<(), Errno>,
+    ) -> Result<(), ExportError> {
+        let made = match make(dir) {
+            Err(Errno::EXIST) => {
+                let _ = rustix::fs::unlinkat(dir, partial_name(attr.ino), AtFlags::empty());
+                make(dir)
+            }
+            made => made,
+        };
+        made.map_err(|e| self.failed(Task::Make, path, e))
+    }
+
+    fn put_in_place(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: &Path,
+        attr: &Attr,
+    ) -> Result<(), ExportError> {
+        rustix::fs::renameat(dir, partial_name(attr.ino), dir, name)
+            .map_err(|e| self.failed(Task::Rename, path, e))
+    }
+}
+
+/// Whether what is there is the file `attr`, as far as can be told without reading it.
+fn is_complete(there: &Stat, attr: &Attr) -> bool {
+    FileType::from_raw_mode(there.st_mode) == FileType::RegularFile
+        && u64::try_from(there.st_size) == Ok(attr.size)
+        && there.st_mtime == attr.mtime.secs
+        && u64::from(attr.mtime.nanos) == there.st_mtime_nsec
+}
+
+/// The device number `rdev` of the kernel's 32-bit encoding as the C library has it.
+fn device_number(rdev: u32) -> u64 {
+    let major = (rdev >> 8) & 0xfff;
+    let minor = (rdev & 0xff) | ((rdev >> 12) & 0xf_ff00);
+    rustix::fs::makedev(major, minor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_keep_large_minors() {
+        assert_eq!(device_number(0x0103), rustix::fs::makedev(1, 3));
+        // Major 0x123, minor 0x45678 in the kernel's encoding.
+        assert_eq!(
+            device_number(0x4561_2378),
+            rustix::fs::makedev(0x123, 0x45678)
+        );
+    }
+}

@@ -1,0 +1,180 @@
+//! Rows held in memory: the map of a running transaction and the rows of one operation.
+
+use std::collections::BTreeMap;
+
+use super::Meta;
+use super::key::{Key, Table, Tail};
+use crate::error::{FsError, FsResult};
+use crate::layout::{BadLayout, ContentRow, DentryRow, InodeRow};
+use crate::vfs::Ino;
+
+/// Rows by key; what is read from a store.
+pub(crate) type Rows = BTreeMap<Key, Box<[u8]>>;
+
+/// Row images by key; `None` deletes.
+#[derive(Default, Clone)]
+pub(crate) struct RowMap {
+    rows: BTreeMap<Key, Option<Box<[u8]>>>,
+    /// Where the map's own directory entries stand in listings.
+    cookies: BTreeMap<(u64, u64), Box<[u8]>>,
+    bytes: usize,
+}
+
+/// What a row costs beside its bytes: tree node, key, allocation headers.
+const ROW_OVERHEAD: usize = 112;
+
+impl RowMap {
+    pub(crate) fn get(&self, key: &Key) -> Option<&Option<Box<[u8]>>> {
+        self.rows.get(key)
+    }
+
+    pub(crate) fn put(&mut self, key: Key, row: Option<Box<[u8]>>) {
+        if key.table == Table::Dentry {
+            if let Some(Some(old)) = self.rows.get(&key)
+                && let Ok(old) = DentryRow::decode(old)
+            {
+                self.cookies.remove(&(key.a, old.cookie));
+            }
+            if let Some(Ok(new)) = row.as_deref().map(DentryRow::decode) {
+                self.cookies.insert((key.a, new.cookie), key.name().into());
+            }
+        }
+        let size = ROW_OVERHEAD + row.as_ref().map_or(0, |r| r.len());
+        self.bytes += size;
+        if let Some(old) = self.rows.insert(key, row) {
+            self.bytes -= ROW_OVERHEAD + old.map_or(0, |r| r.len());
+        }
+    }
+
+    /// Takes over the rows of a newer map.
+    pub(crate) fn absorb(&mut self, newer: Self) {
+        for (key, row) in newer.rows {
+            self.put(key, row);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Option<Box<[u8]>>)> {
+        self.rows.iter()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty()
+    }
+
+    /// Rows of `table` with first key column `a`.
+    pub(crate) fn of(
+        &self,
+        table: Table,
+        a: u64,
+    ) -> impl Iterator<Item = (&Key, &Option<Box<[u8]>>)> {
+        let first = Key {
+            table,
+            a,
+            b: Tail::None,
+        };
+        self.rows
+            .range(first..)
+            .take_while(move |(k, _)| k.table == table && k.a == a)
+    }
+
+    /// Rows of `table`.
+    pub(crate) fn table(&self, table: Table) -> impl Iterator<Item = (&Key, &Option<Box<[u8]>>)> {
+        let first = Key {
+            table,
+            a: 0,
+            b: Tail::None,
+        };
+        self.rows
+            .range(first..)
+            .take_while(move |(k, _)| k.table == table)
+    }
+
+    /// Cookies and names of the map's own entries of `dir` with `from < cookie <= last`.
+    pub(crate) fn listed(
+        &self,
+        dir: Ino,
+        from: u64,
+        last: u64,
+    ) -> impl Iterator<Item = (u64, &[u8])> {
+        let range = (dir.0, from.saturating_add(1))..=(dir.0, last.max(from.saturating_add(1)));
+        self.cookies
+            .range(range)
+            .filter(move |((_, c), _)| *c > from && *c <= last)
+            .map(|((_, c), name)| (*c, &**name))
+    }
+}
+
+/// The rows of one operation: reads see its own puts, nobody else does until [`Txn::apply`].
+pub(crate) struct Txn<'a> {
+    meta: &'a Meta,
+    rows: BTreeMap<Key, Option<Box<[u8]>>>,
+}
+
+impl<'a> Txn<'a> {
+    pub(super) fn new(meta: &'a Meta) -> Self {
+        Self {
+            meta,
+            rows: BTreeMap::new(),
+        }
+    }
+
+    /// Decodes a row as this operation sees it.
+    pub(crate) fn get<T>(
+        &self,
+        key: &Key,
+        decode: impl FnOnce(&[u8]) -> Result<T, BadLayout>,
+    ) -> FsResult<Option<T>> {
+        match self.rows.get(key) {
+            Some(row) => row
+                .as_deref()
+                .map(decode)
+                .transpose()
+                .map_err(|BadLayout| FsError::Inconsistent(Ino(key.a))),
+            None => self.meta.get(key, decode),
+        }
+    }
+
+    pub(crate) fn put(&mut self, key: Key, row: Box<[u8]>) {
+        self.rows.insert(key, Some(row));
+    }
+
+    pub(crate) fn delete(&mut self, key: Key) {
+        self.rows.insert(key, None);
+    }
+
+    /// The inode, which must exist.
+    pub(crate) fn inode(&self, ino: Ino) -> FsResult<InodeRow> {
+        self.get(&Key::inode(ino), InodeRow::decode)?
+            .ok_or(FsError::Stale(ino))
+    }
+
+    pub(crate) fn put_inode(&mut self, ino: Ino, row: &InodeRow) {
+        self.put(Key::inode(ino), row.encode());
+    }
+
+    pub(crate) fn content(&self, ino: Ino) -> FsResult<Option<ContentRow>> {
+        self.get(&Key::content(ino), ContentRow::decode)
+    }
+
+    pub(crate) fn dentry(&self, parent: Ino, name: &[u8]) -> FsResult<Option<DentryRow>> {
+        self.get(&Key::dentry(parent, name), DentryRow::decode)
+    }
+
+    pub(crate) fn put_dentry(&mut self, parent: Ino, name: &[u8], row: DentryRow) {
+        self.put(Key::dentry(parent, name), row.encode());
+    }
+
+    /// All rows of `table` with first key column `a`, as stored before this operation.
+    pub(crate) fn range(&self, table: Table, a: u64) -> FsResult<Rows> {
+        self.meta.range(table, a)
+    }
+
+    /// Makes the operation visible, whole.
+    pub(crate) fn apply(self) {
+        self.meta.apply(self.rows);
+    }
+}

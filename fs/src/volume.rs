@@ -1,0 +1,295 @@
+//! An open vault: [`Volume`] implements [`Vfs`] over encrypted metadata and segments.
+//!
+//! # Locks
+//! In this order, each only while the ones before it are held or free:
+//! 1. `committer`: one commit at a time;
+//! 2. `gate`: held shared by every operation while it changes memory, exclusively by a commit
+//!    for the moment it takes its cut. Never taken twice by one thread;
+//! 3. `namespace`: one namespace operation at a time, from its first read to its last put;
+//! 4. the shard of a node table, then a node's `content`;
+//! 5. the row maps, then a reader connection;
+//! 6. the allocation of segments, the list of changed files, queues and counters.
+//!
+//! `readers` is held shared from resolving a block to having read it, and exclusively (for a
+//! moment, holding nothing else but `committer`) before freed space is given back. Nobody waits
+//! for the disk's sync or for room holding any of 2 to 6.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use parking_lot::{Condvar, Mutex, RwLock};
+
+use crate::clock::{Clock, SystemClock};
+use crate::data::{LeafCache, Segments};
+use crate::error::{FsError, FsResult};
+use crate::layout::{ContentRow, InodeRow, MapId, StateRow};
+use crate::meta::{Key, Meta};
+use crate::vault::{Access, UnlockedVault};
+use crate::vfs::{FileKind, Ino};
+
+mod acl;
+mod commit;
+mod content;
+mod flush;
+mod install;
+mod node;
+mod open;
+mod ops;
+mod reclaim;
+mod space;
+mod status;
+mod vfs;
+
+pub use open::VolumeError;
+pub use status::{VolumeState, VolumeStatus};
+
+use commit::{Committer, Requests, Scope};
+use flush::WriteBehind;
+use node::{Handles, Node, NodeLeaves, Nodes, References};
+use space::Space;
+
+/// How a volume is opened.
+#[derive(Clone)]
+pub struct VolumeOptions {
+    /// Most plaintext that waits in memory to be sealed, in bytes.
+    pub dirty_limit: usize,
+    /// Time between commits nobody asked for.
+    pub commit_interval: Duration,
+    /// Threads that seal and append.
+    pub flushers: usize,
+    /// Source of time stamps.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Default for VolumeOptions {
+    fn default() -> Self {
+        Self {
+            dirty_limit: 256 << 20,
+            commit_interval: Duration::from_secs(5),
+            flushers: 2,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// Why a volume turned read-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// A block could not be written.
+    Write(FsError),
+    /// Written blocks could not be made durable.
+    Sync(FsError),
+    /// A commit could not be prepared or written.
+    Commit(FsError),
+    /// The metadata database failed.
+    Database,
+}
+
+impl Failure {
+    pub(crate) fn error(self) -> FsError {
+        match self {
+            Self::Write(e) | Self::Sync(e) | Self::Commit(e) => e,
+            Self::Database => FsError::Database,
+        }
+    }
+}
+
+/// Numbers handed out while the volume is open, and totals.
+#[derive(Default)]
+struct Counters {
+    next_ino: AtomicU64,
+    next_map: AtomicU64,
+    next_block: AtomicU64,
+    inodes: AtomicU64,
+}
+
+impl Counters {
+    fn from(state: &StateRow) -> Self {
+        Self {
+            next_ino: state.next_ino.into(),
+            next_map: state.next_map.into(),
+            next_block: state.next_block.into(),
+            inodes: state.inodes.into(),
+        }
+    }
+
+    fn new_ino(&self) -> Ino {
+        Ino(self.next_ino.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn new_map(&self) -> MapId {
+        MapId(self.next_map.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn new_block(&self) -> u64 {
+        self.next_block.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn fill(&self, state: &mut StateRow) {
+        state.next_ino = self.next_ino.load(Ordering::Relaxed);
+        state.next_map = self.next_map.load(Ordering::Relaxed);
+        state.next_block = self.next_block.load(Ordering::Relaxed);
+    }
+}
+
+/// An open vault.
+pub struct Volume {
+    vault: UnlockedVault,
+    options: VolumeOptions,
+    meta: Meta,
+    segments: Segments,
+    leaf_cache: LeafCache,
+    nodes: Nodes,
+    handles: Handles,
+    references: References,
+    /// Inodes without a name that somebody still has.
+    orphans: Mutex<BTreeSet<Ino>>,
+    counters: Counters,
+    write_behind: WriteBehind,
+    space: Space,
+    committer: Mutex<Committer>,
+    requests: Mutex<Requests>,
+    /// Files renamed over others since the last commit: the next one takes their content along.
+    renamed: Mutex<BTreeSet<Ino>>,
+    gate: RwLock<()>,
+    namespace: Mutex<()>,
+    readers: RwLock<()>,
+    failure: Mutex<Option<Failure>>,
+    failed: AtomicBool,
+    tampered: AtomicU64,
+    stop: Mutex<bool>,
+    stopped: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Volume {
+    /// The vault directory.
+    pub fn path(&self) -> &Path {
+        self.vault.dir().path()
+    }
+
+    /// The vault this volume was opened from.
+    pub fn vault(&self) -> &UnlockedVault {
+        &self.vault
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.vault.access() == Access::ReadOnly
+    }
+
+    /// # Errors
+    /// [`FsError::ReadOnly`] when nothing may change: opened so, or after a failure.
+    fn check_writable(&self) -> FsResult<()> {
+        if self.is_read_only() || self.failed.load(Ordering::Acquire) {
+            return Err(FsError::ReadOnly);
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// Those of `check_writable`, and [`FsError::NoSpace`] while the disk is full.
+    fn check_may_grow(&self) -> FsResult<()> {
+        self.check_writable()?;
+        self.space.check()
+    }
+
+    fn failure(&self) -> Option<Failure> {
+        if self.failed.load(Ordering::Acquire) {
+            *self.failure.lock()
+        } else {
+            None
+        }
+    }
+
+    /// Turns the volume read-only; the first reason stays.
+    fn fail(&self, failure: Failure) -> FsError {
+        let mut reason = self.failure.lock();
+        if reason.is_none() {
+            tracing::error!(?failure, "the volume is read-only from here on");
+            *reason = Some(failure);
+        }
+        self.failed.store(true, Ordering::Release);
+        failure.error()
+    }
+
+    fn leaves(&self, ino: Ino) -> NodeLeaves<'_> {
+        NodeLeaves {
+            ino,
+            meta: &self.meta,
+            cache: &self.leaf_cache,
+        }
+    }
+
+    /// The node of a regular file; whoever takes one gives it to `Nodes::put_back` when done.
+    fn node(&self, ino: Ino) -> FsResult<Arc<Node>> {
+        self.nodes.get_or_load(ino, || {
+            let row = self.inode(ino)?;
+            let Some(file_id) = row.file_id() else {
+                return Err(match row.kind {
+                    FileKind::Directory => FsError::IsADirectory(ino),
+                    _ => FsError::WrongKind(ino),
+                });
+            };
+            let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
+            let node = Node::new(ino, file_id, content.unwrap_or_else(|| empty_content(&row)));
+            let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
+            node.privileged.store(privileged, Ordering::Relaxed);
+            Ok(node)
+        })
+    }
+
+    fn inode(&self, ino: Ino) -> FsResult<InodeRow> {
+        self.meta
+            .get(&Key::inode(ino), InodeRow::decode)?
+            .ok_or(FsError::Stale(ino))
+    }
+
+    /// Commits everything at intervals, until the volume closes.
+    fn run_timer(&self) {
+        loop {
+            {
+                let mut stop = self.stop.lock();
+                if !*stop {
+                    self.stopped
+                        .wait_for(&mut stop, self.options.commit_interval);
+                }
+                if *stop {
+                    return;
+                }
+            }
+            if self.failure().is_some() {
+                continue;
+            }
+            // A failure is kept in the volume's state; a full disk is tried again next time.
+            let _ = self.commit_and_clean();
+        }
+    }
+
+    fn commit_and_clean(&self) -> FsResult<()> {
+        if self.is_settled() && !self.space.is_full() {
+            return Ok(());
+        }
+        self.commit(&Scope::Everything)?;
+        self.clean(&mut self.committer.lock())
+    }
+
+    /// Wakes the timer before its time.
+    fn hurry(&self) {
+        self.stopped.notify_all();
+    }
+}
+
+/// The content half of a file that was never written.
+fn empty_content(row: &InodeRow) -> ContentRow {
+    ContentRow {
+        size: 0,
+        mtime: row.mtime,
+        ctime: row.ctime,
+        map: MapId::NONE,
+        blocks: 0,
+    }
+}

@@ -1,0 +1,475 @@
+//! Commit: what makes changes durable, as one moment of the namespace and of each file in it.
+//!
+//! Durability order, which everything relies on:
+//! 1. ciphertext of the cut is written and segments are synced (or it goes into step 2);
+//! 2. the rows that name it are committed, in one synced transaction;
+//! 3. only then is what they no longer name punched or deleted.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::flush::Moving;
+use super::install::{Install, Installed};
+use super::node::Node;
+use super::{Failure, Volume};
+use crate::error::{FsError, FsResult};
+use crate::layout::{
+    BlockEntry, BlockIndex, BlockRow, KeyIndex, MapId, Place, SegmentId, SegmentRow, StateRow,
+};
+use crate::meta::{CommitFailure, Key, RowMap, Table, Writer};
+use crate::vfs::Ino;
+
+/// Up to this many dirty blocks an fsync puts into the database, which costs one sync, not two.
+const DATABASE_BLOCKS: usize = 32;
+
+/// What a commit has to make durable.
+#[derive(Debug, Clone)]
+pub(super) enum Scope {
+    /// The namespace and the content of every file.
+    Everything,
+    /// The namespace and the content of this file.
+    File(Ino),
+    /// The namespace.
+    Namespace,
+}
+
+/// Commits asked for and not yet begun.
+#[derive(Default)]
+pub(super) struct Requests {
+    everything: bool,
+    files: BTreeSet<Ino>,
+    ticket: u64,
+}
+
+impl Requests {
+    fn add(&mut self, scope: &Scope) {
+        match scope {
+            Scope::Everything => self.everything = true,
+            Scope::File(ino) => drop(self.files.insert(*ino)),
+            Scope::Namespace => {}
+        }
+    }
+
+    fn take(&mut self) -> Self {
+        let ticket = self.ticket;
+        let taken = std::mem::take(self);
+        self.ticket = ticket;
+        Self { ticket, ..taken }
+    }
+}
+
+/// What only the holder of the commit lock touches.
+pub(super) struct Committer {
+    /// None in a volume opened for reading.
+    pub(super) writer: Option<Writer>,
+    pub(super) state: StateRow,
+    /// Every segment that has a file.
+    pub(super) segments: BTreeMap<SegmentId, SegmentRow>,
+    /// Segments below this number are in `segments`.
+    pub(super) next_segment: u64,
+    /// Blocks in the database.
+    pub(super) database_blocks: BTreeSet<u64>,
+    /// Maps whose leaves are still to be freed.
+    pub(super) trims: BTreeSet<MapId>,
+    /// What was freed and not yet given back to the disk.
+    pub(super) reclaim: super::reclaim::Reclaim,
+    done: u64,
+}
+
+impl Committer {
+    pub(super) fn new(writer: Option<Writer>, state: StateRow) -> Self {
+        Self {
+            writer,
+            state,
+            segments: BTreeMap::new(),
+            next_segment: state.next_segment,
+            database_blocks: BTreeSet::new(),
+            trims: BTreeSet::new(),
+            reclaim: super::reclaim::Reclaim::default(),
+            done: 0,
+        }
+    }
+}
+
+/// The moment that a commit writes.
+struct Cut {
+    nodes: Vec<Arc<Node>>,
+    rows: Arc<RowMap>,
+    renamed: BTreeSet<Ino>,
+    everything: bool,
+    /// Segments that were full before the cut: whatever lies in them is in the cut, in what was
+    /// committed before, or superseded.
+    closed: BTreeSet<SegmentId>,
+}
+
+/// Entries of blocks that this commit itself puts into the database, by inode.
+pub(super) type Embedded = BTreeMap<Ino, BTreeMap<BlockIndex, BlockEntry>>;
+
+impl Volume {
+    /// Makes `scope` durable. Callers that wait at the same time share one commit.
+    pub(super) fn commit(&self, scope: &Scope) -> FsResult<()> {
+        let ticket = {
+            let mut requests = self.requests.lock();
+            requests.add(scope);
+            requests.ticket += 1;
+            requests.ticket
+        };
+        let mut committer = self.committer.lock();
+        if committer.done >= ticket {
+            return Ok(());
+        }
+        if let Some(failure) = self.failure() {
+            return Err(failure.error());
+        }
+        let request = {
+            let mut requests = self.requests.lock();
+            requests.add(scope);
+            requests.take()
+        };
+        self.run_commit(&mut committer, &request)?;
+        committer.done = request.ticket;
+        Ok(())
+    }
+
+    fn run_commit(&self, c: &mut Committer, request: &Requests) -> FsResult<()> {
+        if c.writer.is_none() {
+            return Ok(());
+        }
+        if request.everything {
+            self.move_database_blocks(c)?;
+        }
+        self.flush_ahead(request)?;
+        if let Some(w) = &c.writer {
+            w.bound_log().map_err(|_| self.fail(Failure::Database))?;
+        }
+        let cut = self.cut(c, request);
+        let outcome = self.write_cut(c, &cut);
+        match outcome {
+            Ok(installed) => self.finish(c, cut, installed),
+            Err(FsError::NoSpace) => {
+                self.undo(cut);
+                self.space.note_full();
+                Err(FsError::NoSpace)
+            }
+            Err(e) => {
+                self.fail(Failure::Commit(e));
+                Err(e)
+            }
+        }
+    }
+
+    /// Seals most of what the commit needs while operations go on.
+    fn flush_ahead(&self, request: &Requests) -> FsResult<()> {
+        let nodes = if request.everything {
+            self.write_behind.changed()
+        } else {
+            self.named(request.files.iter().chain(&*self.renamed.lock()))
+        };
+        let dirty: usize = nodes
+            .iter()
+            .map(|n| n.content.read().head.dirty.len())
+            .sum();
+        if dirty > DATABASE_BLOCKS {
+            self.write_behind.enqueue(nodes.iter().cloned());
+            self.flush(&nodes, super::flush::Which::All)?;
+            self.sync_segments()?;
+        }
+        Ok(())
+    }
+
+    fn named<'a>(&self, inos: impl Iterator<Item = &'a Ino>) -> Vec<Arc<Node>> {
+        inos.filter_map(|ino| self.nodes.get(*ino)).collect()
+    }
+
+    /// Takes the moment: no operation is halfway while it is taken.
+    fn cut(&self, c: &mut Committer, request: &Requests) -> Cut {
+        let _moment = self.gate.write();
+        let renamed = std::mem::take(&mut *self.renamed.lock());
+        let mut nodes = if request.everything {
+            self.write_behind.take_changed()
+        } else {
+            self.named(request.files.union(&renamed))
+        };
+        nodes.retain(|n| !n.is_dead() && n.content.write().begin_cut(|| self.counters.new_map()));
+        let rows = self.meta.freeze();
+        for id in c.next_segment..self.segments.next_id() {
+            c.segments
+                .insert(SegmentId(id as u32), SegmentRow::default());
+            c.next_segment = id + 1;
+        }
+        let filling = self.segments.filling();
+        let closed = c
+            .segments
+            .keys()
+            .filter(|s| !filling.contains(s))
+            .copied()
+            .collect();
+        Cut {
+            nodes,
+            rows,
+            renamed,
+            everything: request.everything,
+            closed,
+        }
+    }
+
+    fn write_cut(&self, c: &mut Committer, cut: &Cut) -> FsResult<Installed> {
+        let embedded = self.embed(cut)?;
+        let mut install = Install::new(self, c);
+        let result = self.install_cut(&mut install, cut, &embedded);
+        let mut installed = match result {
+            Ok(()) => install.done(),
+            Err(e) => {
+                cut.nodes
+                    .iter()
+                    .for_each(|n| n.content.write().unclaim_cut());
+                return Err(e);
+            }
+        };
+        for (id, (ino, block, ciphertext)) in embedded.rows {
+            installed.rows.insert(
+                Key::block(id),
+                Some(BlockRow::encode(ino, block, &ciphertext)),
+            );
+            installed.new_blocks.push(id);
+        }
+        self.write_rows(c, cut, &mut installed).inspect_err(|_| {
+            cut.nodes
+                .iter()
+                .for_each(|n| n.content.write().unclaim_cut());
+        })?;
+        Ok(installed)
+    }
+
+    fn install_cut(
+        &self,
+        install: &mut Install<'_>,
+        cut: &Cut,
+        embedded: &EmbeddedBlocks,
+    ) -> FsResult<()> {
+        for node in &cut.nodes {
+            install.file(node, embedded.entries.get(&node.ino))?;
+        }
+        install.trim(&cut.rows)?;
+        if cut.everything {
+            install.reclaim(&cut.closed)?;
+        }
+        Ok(())
+    }
+
+    /// Gets the cut's blocks to where they are durable, or will be with its rows.
+    fn embed(&self, cut: &Cut) -> FsResult<EmbeddedBlocks> {
+        let mut blocks = 0;
+        let mut needs_sync = cut.everything;
+        for node in &cut.nodes {
+            let content = node.content.read();
+            if let Some(layer) = &content.cut {
+                blocks += layer.dirty.len();
+                needs_sync |= layer
+                    .deltas
+                    .values()
+                    .any(|d| d.places().any(|p| matches!(p, Place::Segment(_))));
+            }
+        }
+        let small = blocks <= DATABASE_BLOCKS && (!needs_sync || self.segments.is_synced());
+        if small
+            && !cut.everything
+            && let Some(embedded) = self.seal_into_rows(cut)?
+        {
+            return Ok(embedded);
+        }
+        self.flush_cut(&cut.nodes)?;
+        self.sync_segments()?;
+        Ok(EmbeddedBlocks::default())
+    }
+
+    fn seal_into_rows(&self, cut: &Cut) -> FsResult<Option<EmbeddedBlocks>> {
+        let mut out = EmbeddedBlocks::default();
+        let mut claimed = Vec::new();
+        for node in &cut.nodes {
+            let Some(pages) = node.content.write().claim_cut() else {
+                claimed
+                    .iter()
+                    .for_each(|n: &&Arc<Node>| n.content.write().unclaim_cut());
+                return Ok(None);
+            };
+            claimed.push(node);
+            if pages.is_empty() {
+                continue;
+            }
+            let key: KeyIndex = node.current_key();
+            let cipher = node.cipher(&self.meta, key)?;
+            let indexes: Vec<u64> = pages.iter().map(|(b, _)| b.0).collect();
+            let mut data: Vec<u8> = pages.iter().flat_map(|(_, p)| p.iter().copied()).collect();
+            let mut seals = vec![BlockEntry::HOLE.sealed; pages.len()];
+            cipher
+                .seal_run(&node.file_id, &indexes, &mut data, &mut seals)
+                .map_err(|_| FsError::Disk(libc::EIO))?;
+            let ciphertexts = data.chunks_exact(crate::layout::BLOCK_SIZE);
+            for (((block, _), sealed), ciphertext) in pages.iter().zip(seals).zip(ciphertexts) {
+                let id = self.counters.new_block();
+                let entry = BlockEntry {
+                    place: Place::Database(id),
+                    sealed,
+                    key,
+                };
+                out.entries
+                    .entry(node.ino)
+                    .or_default()
+                    .insert(*block, entry);
+                out.rows.insert(id, (node.ino, *block, ciphertext.into()));
+            }
+        }
+        Ok(Some(out))
+    }
+
+    fn sync_segments(&self) -> FsResult<()> {
+        if self.segments.is_synced() {
+            return Ok(());
+        }
+        self.segments
+            .sync()
+            .map_err(|e| self.fail(Failure::Sync(e)))
+    }
+
+    fn write_rows(&self, c: &mut Committer, cut: &Cut, installed: &mut Installed) -> FsResult<()> {
+        let mut state = c.state;
+        self.counters.fill(&mut state);
+        state.next_segment = self.segments.next_id();
+        state.blocks = state.blocks.saturating_add_signed(installed.blocks);
+        let Some(writer) = &mut c.writer else {
+            return Err(FsError::ReadOnly);
+        };
+        let mut wrote = Err(CommitFailure::NoSpace);
+        for _ in 0..2 {
+            let overridden = |k: &Key| {
+                matches!(k.table, Table::Trim | Table::RunOwner | Table::Freed)
+                    && installed.rows.contains_key(k)
+            };
+            let frozen = cut.rows.iter().filter(|(k, _)| !overridden(k));
+            wrote = writer.commit(frozen.chain(&installed.rows), &mut state);
+            if wrote != Err(CommitFailure::NoSpace) || !self.space.release_reserve() {
+                break;
+            }
+        }
+        match wrote {
+            Ok(()) => {
+                c.state = state;
+                Ok(())
+            }
+            Err(CommitFailure::NoSpace) => Err(FsError::NoSpace),
+            Err(CommitFailure::Failed) => Err(FsError::Database),
+        }
+    }
+
+    /// The rows are durable: the database answers for the cut from now on.
+    fn finish(&self, c: &mut Committer, cut: Cut, installed: Installed) -> FsResult<()> {
+        for file in installed.files {
+            let mut content = file.node.content.write();
+            for (leaf, new) in file.leaves {
+                self.leaf_cache.replace(file.row.map, leaf, new);
+            }
+            let embedded = content.cut.as_ref().map_or(0, |l| l.dirty.len() as u64);
+            content.end_cut(file.row);
+            drop(content);
+            self.segments.release(embedded);
+            self.write_behind.sub_dirty(embedded);
+        }
+        self.meta.drop_frozen();
+        for node in cut.nodes {
+            self.nodes.put_back(node);
+        }
+        c.segments.extend(installed.segments);
+        c.database_blocks.extend(installed.new_blocks);
+        for id in installed.dropped_blocks {
+            c.database_blocks.remove(&id);
+        }
+        c.trims = installed.trims;
+        self.give_back(c, &installed.reclaimed);
+        self.space.restore_reserve();
+        if cut.everything
+            && let Some(w) = &c.writer
+        {
+            w.checkpoint_passively()
+                .map_err(|_| self.fail(Failure::Database))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing of the cut was written: everything in it waits for the next commit.
+    fn undo(&self, cut: Cut) {
+        drop(cut.rows);
+        self.meta.thaw();
+        for node in &cut.nodes {
+            let superseded = node.content.write().abandon_cut();
+            self.segments.release(superseded);
+            self.write_behind.sub_dirty(superseded);
+            self.write_behind.note_changed(node);
+        }
+        self.renamed.lock().extend(cut.renamed);
+    }
+
+    /// Blocks that an fsync put into the database go to a segment.
+    fn move_database_blocks(&self, c: &Committer) -> FsResult<()> {
+        let ids: Vec<u64> = c.database_blocks.iter().copied().collect();
+        for part in ids.chunks(256) {
+            let mut moving = Vec::with_capacity(part.len());
+            for id in part {
+                let Some(row) = self.meta.get(&Key::block(*id), BlockRow::decode)? else {
+                    continue;
+                };
+                if let Some(entry) = self.entry_at(row.ino, row.block, Place::Database(*id))? {
+                    let BlockRow {
+                        ino,
+                        block,
+                        ciphertext,
+                    } = row;
+                    moving.push(Moving {
+                        ino,
+                        block,
+                        entry,
+                        ciphertext,
+                    });
+                }
+            }
+            match self.relocate(&moving) {
+                // The blocks are safe where they are.
+                Err(FsError::NoSpace) => return Ok(()),
+                other => other?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The entry of a block, if the block lies at `place` now.
+    pub(super) fn entry_at(
+        &self,
+        ino: Ino,
+        block: BlockIndex,
+        place: Place,
+    ) -> FsResult<Option<BlockEntry>> {
+        let node = match self.node(ino) {
+            Ok(node) => node,
+            Err(FsError::Stale(_)) => return Ok(None),
+            Err(e) => return Err(e),
+        };
+        let source = node.content.read().source(block, &self.leaves(ino));
+        self.nodes.put_back(node);
+        Ok(match source? {
+            super::content::Source::Sealed(e) if e.place == place => Some(e),
+            _ => None,
+        })
+    }
+
+    /// Nothing waits to be committed.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.write_behind.anything_changed() && self.meta.active_bytes() == 0
+    }
+}
+
+/// Blocks of a small commit, sealed, to be written among its rows.
+#[derive(Default)]
+struct EmbeddedBlocks {
+    entries: Embedded,
+    rows: BTreeMap<u64, (Ino, BlockIndex, Box<[u8]>)>,
+}

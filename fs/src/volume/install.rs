@@ -1,0 +1,286 @@
+//! Turning the cut of a commit into rows: map leaves, content, live slots.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Volume;
+use super::commit::Committer;
+use super::content::{Layer, LeafDelta, UNLIMITED};
+use super::node::Node;
+use super::reclaim::Reclaimed;
+use crate::error::{FsError, FsResult};
+use crate::layout::{
+    BlockEntry, BlockIndex, ContentRow, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place, SegmentId,
+    SegmentRow,
+};
+use crate::meta::{Key, RowMap, Table};
+use crate::vfs::Ino;
+
+/// Leaves of deleted maps that one commit frees; the rest waits for the next.
+const TRIM_LEAVES: usize = 16_384;
+
+/// Rows of a commit beside those of operations, and what follows when they are durable.
+#[derive(Default)]
+pub(super) struct Installed {
+    pub(super) rows: BTreeMap<Key, Option<Box<[u8]>>>,
+    pub(super) files: Vec<InstalledFile>,
+    pub(super) segments: BTreeMap<SegmentId, SegmentRow>,
+    pub(super) new_blocks: Vec<u64>,
+    pub(super) dropped_blocks: Vec<u64>,
+    pub(super) trims: BTreeSet<MapId>,
+    /// Change of the number of data blocks of the volume.
+    pub(super) blocks: i64,
+    pub(super) reclaimed: Reclaimed,
+}
+
+pub(super) struct InstalledFile {
+    pub(super) node: Arc<Node>,
+    pub(super) row: ContentRow,
+    pub(super) leaves: Vec<(LeafIndex, Arc<Leaf>)>,
+}
+
+pub(super) struct Install<'a> {
+    pub(super) volume: &'a Volume,
+    pub(super) committer: &'a Committer,
+    pub(super) out: Installed,
+    /// Segments with slots that died in this commit.
+    pub(super) freed: BTreeSet<SegmentId>,
+}
+
+impl<'a> Install<'a> {
+    pub(super) fn new(volume: &'a Volume, committer: &'a Committer) -> Self {
+        let out = Installed {
+            trims: committer.trims.clone(),
+            ..Installed::default()
+        };
+        Self {
+            volume,
+            committer,
+            out,
+            freed: BTreeSet::new(),
+        }
+    }
+
+    /// Writes the rows of touched segments and hands everything over.
+    pub(super) fn done(mut self) -> Installed {
+        self.out.reclaimed.freed.extend(&self.freed);
+        for (id, row) in &self.out.segments {
+            let value = (!self.out.reclaimed.deleted.contains(id)).then(|| row.encode());
+            self.out.rows.insert(Key::segment(*id), value);
+        }
+        for id in &self.out.reclaimed.deleted {
+            self.out.rows.insert(Key::segment(*id), None);
+        }
+        self.out
+    }
+
+    pub(super) fn segment(&mut self, id: SegmentId) -> &mut SegmentRow {
+        let committed = &self.committer.segments;
+        self.out
+            .segments
+            .entry(id)
+            .or_insert_with(|| committed.get(&id).cloned().unwrap_or_default())
+    }
+
+    fn free(&mut self, place: Place) {
+        match place {
+            Place::Segment(slot) => {
+                self.segment(slot.segment).set_dead(slot.index);
+                self.freed.insert(slot.segment);
+            }
+            Place::Database(id) => {
+                self.out.rows.insert(Key::block(id), None);
+                self.out.dropped_blocks.push(id);
+            }
+            Place::Hole | Place::Remote(_) => {}
+        }
+    }
+
+    fn occupy(&mut self, place: Place) {
+        if let Place::Segment(slot) = place {
+            self.segment(slot.segment).set_live(slot.index);
+        }
+    }
+
+    /// Accounts for the change of a leaf. Returns by how many data blocks the file grew.
+    fn account(&mut self, old: &Leaf, new: &Leaf) -> i64 {
+        let mut grown = 0;
+        for position in 0..LEAF_BLOCKS as u8 {
+            let (was, is) = (old.get(position).place, new.get(position).place);
+            if was != is {
+                self.free(was);
+                self.occupy(is);
+                grown += i64::from(is != Place::Hole) - i64::from(was != Place::Hole);
+            }
+        }
+        grown
+    }
+
+    /// Writes the content half of a file; `embedded` are its blocks that this commit puts into
+    /// the database.
+    pub(super) fn file(
+        &mut self,
+        node: &Arc<Node>,
+        embedded: Option<&BTreeMap<BlockIndex, BlockEntry>>,
+    ) -> FsResult<()> {
+        let (base, cut) = {
+            let content = node.content.read();
+            let Some(cut) = content.cut.clone() else {
+                return Ok(());
+            };
+            (content.base, cut)
+        };
+        let mut grown = 0;
+        let swapped = cut.limit.0 == 0 || base.map == MapId::NONE;
+        if swapped && base.map != MapId::NONE {
+            self.out.trims.insert(base.map);
+            self.out
+                .rows
+                .insert(Key::trim(base.map), Some(Box::default()));
+            // Trimming takes them from the volume's count, leaf by leaf.
+            grown -= base.blocks as i64;
+        }
+        let beneath = if swapped { MapId::NONE } else { base.map };
+        let mut leaves = Vec::new();
+        let deltas = with_embedded(&cut, embedded);
+        for (leaf, delta) in &*deltas {
+            let leaf = *leaf;
+            let old = self
+                .volume
+                .leaf_cache
+                .get(&self.volume.meta, (node.ino, beneath), leaf)?;
+            let kept = truncated(&old, leaf, cut.limit);
+            let new = delta.over(&kept);
+            let change = self.account(&old, &new);
+            grown += change;
+            self.out.blocks += change;
+            self.put_leaf(cut.map, leaf, &new);
+            leaves.push((leaf, Arc::new(new)));
+        }
+        if !swapped && cut.limit != UNLIMITED {
+            let truncated = self.cut_off(node.ino, (&base, &cut), &deltas)?;
+            for (leaf, old, new) in truncated {
+                let change = self.account(&old, &new);
+                grown += change;
+                self.out.blocks += change;
+                self.put_leaf(cut.map, leaf, &new);
+                leaves.push((leaf, Arc::new(new)));
+            }
+        }
+        let row = ContentRow {
+            size: cut.size,
+            mtime: cut.mtime,
+            ctime: cut.ctime,
+            map: cut.map,
+            blocks: base.blocks.saturating_add_signed(grown),
+        };
+        self.out
+            .rows
+            .insert(Key::content(node.ino), Some(row.encode()));
+        self.out.files.push(InstalledFile {
+            node: Arc::clone(node),
+            row,
+            leaves,
+        });
+        Ok(())
+    }
+
+    fn put_leaf(&mut self, map: MapId, leaf: LeafIndex, new: &Leaf) {
+        let row = (!new.is_empty()).then(|| new.encode());
+        self.out.rows.insert(Key::leaf(map, leaf), row);
+    }
+
+    /// The leaves that the cut truncates and its own deltas do not touch: before and after.
+    fn cut_off(
+        &mut self,
+        ino: Ino,
+        (base, cut): (&ContentRow, &Layer),
+        deltas: &Deltas,
+    ) -> FsResult<Vec<(LeafIndex, Leaf, Leaf)>> {
+        let mut out = Vec::new();
+        let mut from = base.map.leaf_key(cut.limit.leaf());
+        loop {
+            let keys = from..=*base.map.leaf_keys().end();
+            let found = self.volume.meta.stored(Table::Leaf, keys, 256)?;
+            let Some(last) = found.keys().next_back().map(|k| k.a) else {
+                return Ok(out);
+            };
+            for (key, bytes) in &found {
+                let leaf = MapId::leaf_of_key(key.a);
+                if !deltas.contains_key(&leaf) {
+                    let old = Leaf::decode(bytes).map_err(|_| FsError::Inconsistent(ino))?;
+                    let new = truncated(&old, leaf, cut.limit);
+                    out.push((leaf, old, new));
+                }
+            }
+            from = last + 1;
+        }
+    }
+
+    /// Frees leaves of maps that nobody has any more.
+    pub(super) fn trim(&mut self, frozen: &RowMap) -> FsResult<()> {
+        let asked = frozen.table(Table::Trim).filter(|(_, row)| row.is_some());
+        self.out.trims.extend(asked.map(|(key, _)| MapId(key.a)));
+        let mut budget = TRIM_LEAVES;
+        for map in self.out.trims.clone() {
+            if self.trim_map(map, &mut budget)? {
+                self.out.trims.remove(&map);
+                self.out.rows.insert(Key::trim(map), None);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether the map is gone.
+    fn trim_map(&mut self, map: MapId, budget: &mut usize) -> FsResult<bool> {
+        let mut keys = map.leaf_keys();
+        while *budget > 0 {
+            let found = self
+                .volume
+                .meta
+                .stored(Table::Leaf, keys.clone(), (*budget).min(256))?;
+            let Some(last) = found.keys().next_back().map(|k| k.a) else {
+                return Ok(true);
+            };
+            *budget -= found.len();
+            for (key, bytes) in found {
+                let old = Leaf::decode(&bytes).map_err(|_| FsError::Inconsistent(Ino(0)))?;
+                self.out.blocks += self.account(&old, &Leaf::default());
+                self.out.rows.insert(key, None);
+            }
+            keys = last + 1..=*keys.end();
+        }
+        Ok(false)
+    }
+}
+
+type Deltas = BTreeMap<LeafIndex, LeafDelta>;
+
+/// The cut's deltas with the embedded entries in them.
+fn with_embedded<'a>(
+    cut: &'a Layer,
+    embedded: Option<&BTreeMap<BlockIndex, BlockEntry>>,
+) -> Cow<'a, Deltas> {
+    let mut deltas = Cow::Borrowed(&cut.deltas);
+    for (block, entry) in embedded.into_iter().flatten() {
+        deltas
+            .to_mut()
+            .entry(block.leaf())
+            .or_default()
+            .put(block.within_leaf(), *entry);
+    }
+    deltas
+}
+
+/// The leaf without its entries from `limit` on.
+fn truncated(leaf: &Leaf, index: LeafIndex, limit: BlockIndex) -> Leaf {
+    if index.block(LEAF_BLOCKS as u8 - 1) < limit {
+        return leaf.clone();
+    }
+    let mut kept = Leaf::default();
+    for (position, entry) in leaf.used().filter(|(p, _)| index.block(*p) < limit) {
+        kept.set(position, *entry);
+    }
+    kept
+}

@@ -1,0 +1,251 @@
+//! Regular files in use: one [`Node`] per inode that is open or has uncommitted content.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use keyfold_crypto::{BlockCipher, FileId};
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+
+use super::content::{Content, Leaves};
+use crate::data::LeafCache;
+use crate::error::{FsError, FsResult};
+use crate::layout::{ContentRow, FileKeyRow, KeyIndex, Leaf, LeafIndex, MapId};
+use crate::meta::{Key, Meta, Table};
+use crate::vfs::{Handle, Ino, OpenMode};
+
+/// A regular file in use.
+pub(super) struct Node {
+    pub(super) ino: Ino,
+    pub(super) file_id: FileId,
+    pub(super) content: RwLock<Content>,
+    ciphers: RwLock<Vec<(KeyIndex, Arc<BlockCipher>)>>,
+    /// The mode has setuid or setgid bits, or there is a `security.capability`.
+    pub(super) privileged: AtomicBool,
+    /// In the list of changed nodes.
+    pub(super) listed: AtomicBool,
+    /// In the flushers' queue.
+    pub(super) queued: AtomicBool,
+    /// Its rows are deleted: nothing of it is to be committed.
+    pub(super) dead: AtomicBool,
+    /// Where a sequential reader or writer would go on.
+    pub(super) next_read: AtomicU64,
+    pub(super) next_write: AtomicU64,
+}
+
+impl Node {
+    pub(super) fn new(ino: Ino, file_id: FileId, base: ContentRow) -> Self {
+        Self {
+            ino,
+            file_id,
+            content: RwLock::new(Content::new(base)),
+            ciphers: RwLock::default(),
+            privileged: AtomicBool::new(false),
+            listed: AtomicBool::new(false),
+            queued: AtomicBool::new(false),
+            dead: AtomicBool::new(false),
+            next_read: AtomicU64::new(0),
+            next_write: AtomicU64::new(0),
+        }
+    }
+
+    /// The cipher of one of the file's keys.
+    pub(super) fn cipher(&self, meta: &Meta, index: KeyIndex) -> FsResult<Arc<BlockCipher>> {
+        if let Some((_, c)) = self.ciphers.read().iter().find(|(i, _)| *i == index) {
+            return Ok(Arc::clone(c));
+        }
+        let key = meta
+            .get(&Key::file_key(self.ino, index.0), FileKeyRow::decode)?
+            .ok_or(FsError::Inconsistent(self.ino))?;
+        let cipher = Arc::new(key.cipher());
+        self.ciphers.write().push((index, Arc::clone(&cipher)));
+        Ok(cipher)
+    }
+
+    /// The key that new blocks are sealed with.
+    pub(super) fn current_key(&self) -> KeyIndex {
+        KeyIndex(0)
+    }
+
+    pub(super) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Acquire)
+    }
+}
+
+/// Committed leaves of one inode.
+pub(super) struct NodeLeaves<'a> {
+    pub(super) ino: Ino,
+    pub(super) meta: &'a Meta,
+    pub(super) cache: &'a LeafCache,
+}
+
+impl Leaves for NodeLeaves<'_> {
+    fn leaf(&self, base: &ContentRow, leaf: LeafIndex) -> FsResult<Arc<Leaf>> {
+        self.cache.get(self.meta, (self.ino, base.map), leaf)
+    }
+
+    fn next_leaf(&self, base: &ContentRow, from: LeafIndex) -> FsResult<Option<LeafIndex>> {
+        if base.map == MapId::NONE || base.size == 0 {
+            return Ok(None);
+        }
+        let keys = base.map.leaf_key(from)..=*base.map.leaf_keys().end();
+        let found = self.meta.stored(Table::Leaf, keys, 1)?;
+        Ok(found.keys().next().map(|k| MapId::leaf_of_key(k.a)))
+    }
+}
+
+/// An open file.
+pub(super) struct OpenFile {
+    pub(super) node: Arc<Node>,
+    pub(super) mode: OpenMode,
+    /// The loss of writes was reported through this handle.
+    pub(super) reported: AtomicBool,
+}
+
+/// An open directory.
+pub(super) struct OpenDir {
+    pub(super) ino: Ino,
+    /// Entries with higher cookies were made after it was opened.
+    pub(super) last: u64,
+}
+
+/// Open files and directories by handle.
+#[derive(Default)]
+pub(super) struct Handles {
+    next: AtomicU64,
+    files: RwLock<FxHashMap<u64, Arc<OpenFile>>>,
+    dirs: RwLock<FxHashMap<u64, Arc<OpenDir>>>,
+}
+
+impl Handles {
+    fn next(&self) -> Handle {
+        Handle(self.next.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    pub(super) fn open_file(&self, node: Arc<Node>, mode: OpenMode) -> Handle {
+        let handle = self.next();
+        let file = OpenFile {
+            node,
+            mode,
+            reported: AtomicBool::new(false),
+        };
+        self.files.write().insert(handle.0, Arc::new(file));
+        handle
+    }
+
+    pub(super) fn open_dir(&self, dir: OpenDir) -> Handle {
+        let handle = self.next();
+        self.dirs.write().insert(handle.0, Arc::new(dir));
+        handle
+    }
+
+    pub(super) fn file(&self, handle: Handle) -> FsResult<Arc<OpenFile>> {
+        self.files
+            .read()
+            .get(&handle.0)
+            .cloned()
+            .ok_or(FsError::BadHandle)
+    }
+
+    pub(super) fn dir(&self, handle: Handle) -> FsResult<Arc<OpenDir>> {
+        self.dirs
+            .read()
+            .get(&handle.0)
+            .cloned()
+            .ok_or(FsError::BadHandle)
+    }
+
+    pub(super) fn close_file(&self, handle: Handle) -> Option<Arc<OpenFile>> {
+        self.files.write().remove(&handle.0)
+    }
+
+    pub(super) fn close_dir(&self, handle: Handle) {
+        self.dirs.write().remove(&handle.0);
+    }
+
+    pub(super) fn open_files(&self) -> usize {
+        self.files.read().len()
+    }
+}
+
+const SHARDS: usize = 16;
+
+/// How often inodes were handed out and opened, and not yet taken back.
+#[derive(Default)]
+pub(super) struct References([Mutex<FxHashMap<u64, u64>>; SHARDS]);
+
+impl References {
+    pub(super) fn add(&self, ino: Ino) {
+        *self.0[ino.0 as usize % SHARDS]
+            .lock()
+            .entry(ino.0)
+            .or_insert(0) += 1;
+    }
+
+    /// Takes `count` back. Returns whether none is left.
+    pub(super) fn remove(&self, ino: Ino, count: u64) -> bool {
+        let mut shard = self.0[ino.0 as usize % SHARDS].lock();
+        let Some(left) = shard.get_mut(&ino.0) else {
+            return true;
+        };
+        *left = left.saturating_sub(count);
+        if *left == 0 {
+            shard.remove(&ino.0);
+            return true;
+        }
+        false
+    }
+
+    pub(super) fn any(&self, ino: Ino) -> bool {
+        self.0[ino.0 as usize % SHARDS].lock().contains_key(&ino.0)
+    }
+}
+
+/// The nodes in use. There is never more than one for an inode.
+#[derive(Default)]
+pub(super) struct Nodes([Mutex<FxHashMap<u64, Arc<Node>>>; SHARDS]);
+
+impl Nodes {
+    pub(super) fn get(&self, ino: Ino) -> Option<Arc<Node>> {
+        self.0[ino.0 as usize % SHARDS].lock().get(&ino.0).cloned()
+    }
+
+    /// The node, loaded by `load` if it is not in use yet.
+    pub(super) fn get_or_load(
+        &self,
+        ino: Ino,
+        load: impl FnOnce() -> FsResult<Node>,
+    ) -> FsResult<Arc<Node>> {
+        let mut shard = self.0[ino.0 as usize % SHARDS].lock();
+        if let Some(node) = shard.get(&ino.0) {
+            return Ok(Arc::clone(node));
+        }
+        let node = Arc::new(load()?);
+        shard.insert(ino.0, Arc::clone(&node));
+        Ok(node)
+    }
+
+    pub(super) fn insert(&self, node: Arc<Node>) {
+        self.0[node.ino.0 as usize % SHARDS]
+            .lock()
+            .insert(node.ino.0, node);
+    }
+
+    pub(super) fn remove(&self, ino: Ino) {
+        self.0[ino.0 as usize % SHARDS].lock().remove(&ino.0);
+    }
+
+    /// Drops the node if it is clean and nobody else has it: under the shard lock nobody can
+    /// take it up, so a second node of the same inode can never come to be.
+    pub(super) fn put_back(&self, node: Arc<Node>) {
+        let mut shard = self.0[node.ino.0 as usize % SHARDS].lock();
+        let only_here = Arc::strong_count(&node) == 2;
+        if only_here && node.content.read().is_clean() {
+            shard.remove(&node.ino.0);
+        }
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.0.iter().map(|s| s.lock().len()).sum()
+    }
+}

@@ -1,0 +1,98 @@
+//! Listing directories.
+
+use crate::error::{FsError, FsResult};
+use crate::layout::DentryRow;
+use crate::vfs::{Attr, Cookie, DirEntry, FileKind, Handle, Ino, Listing};
+use crate::volume::Volume;
+use crate::volume::node::OpenDir;
+
+const DOT: u64 = 1;
+const DOT_DOT: u64 = 2;
+
+impl Volume {
+    pub(in crate::volume) fn do_opendir(&self, ino: Ino) -> FsResult<Handle> {
+        let row = self.inode(ino)?;
+        let dir = row.dir().ok_or(FsError::NotADirectory(ino))?;
+        let last = dir.next_cookie.saturating_sub(1);
+        Ok(self.handles.open_dir(OpenDir { ino, last }))
+    }
+
+    pub(in crate::volume) fn do_readdir(
+        &self,
+        handle: Handle,
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>) -> Listing,
+    ) -> FsResult<()> {
+        self.each_entry(handle, from, &mut |entry| Ok(sink(entry)))
+    }
+
+    pub(in crate::volume) fn do_readdir_plus(
+        &self,
+        handle: Handle,
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>, &Attr) -> Listing,
+    ) -> FsResult<()> {
+        self.each_entry(handle, from, &mut |entry| {
+            let attr = match self.do_getattr(entry.ino) {
+                Ok(attr) => attr,
+                // Removed since the listing was read.
+                Err(FsError::Stale(_)) => return Ok(Listing::Continue),
+                Err(e) => return Err(e),
+            };
+            let taken = sink(entry, &attr);
+            if taken == Listing::Continue && !matches!(entry.name, b"." | b"..") {
+                self.references.add(entry.ino);
+            }
+            Ok(taken)
+        })
+    }
+
+    fn each_entry(
+        &self,
+        handle: Handle,
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>) -> FsResult<Listing>,
+    ) -> FsResult<()> {
+        let open = self.handles.dir(handle)?;
+        let mut from = from.0;
+        if from < DOT_DOT {
+            let row = self.inode(open.ino)?;
+            let parent = row.dir().ok_or(FsError::NotADirectory(open.ino))?.parent;
+            let dots: [(&[u8], Ino, u64); 2] = [(b".", open.ino, DOT), (b"..", parent, DOT_DOT)];
+            for (name, ino, cookie) in dots.into_iter().filter(|d| d.2 > from) {
+                let kind = FileKind::Directory;
+                if sink(DirEntry {
+                    name,
+                    ino,
+                    kind,
+                    cookie: Cookie(cookie),
+                })? == Listing::Full
+                {
+                    return Ok(());
+                }
+            }
+            from = DOT_DOT;
+        }
+        while from < open.last {
+            let rows = self.meta.list(open.ino, from, open.last)?;
+            let Some(last) = rows.last() else {
+                return Ok(());
+            };
+            from = last.cookie;
+            for row in &rows {
+                let dentry =
+                    DentryRow::decode(&row.value).map_err(|_| FsError::Inconsistent(open.ino))?;
+                let entry = DirEntry {
+                    name: &row.name,
+                    ino: dentry.child,
+                    kind: dentry.kind,
+                    cookie: Cookie(row.cookie),
+                };
+                if sink(entry)? == Listing::Full {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,249 @@
+//! Changing content: what write, truncate, punch and zero have in common.
+//!
+//! Blocks that are changed in part need their plaintext first. It is read before any lock is
+//! taken, and the change starts over when the block has moved meanwhile.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::error::{FsError, FsResult};
+use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex};
+use crate::vfs::{FILE_MAX, Ino};
+use crate::volume::Volume;
+use crate::volume::content::{BlockKind, Content, Page, Source};
+use crate::volume::node::{Node, NodeLeaves};
+
+const BLOCK: u64 = BLOCK_SIZE as u64;
+
+/// A change of pages: what the volume's accounts have to follow.
+#[derive(Default)]
+pub(super) struct Changed {
+    /// Pages that became dirty.
+    pub(super) added: u64,
+    /// Dirty pages that are gone.
+    pub(super) gone: u64,
+}
+
+/// Plaintext of the blocks at the edges of a change, as they are under the lock.
+pub(super) struct Edges(Vec<(BlockIndex, Option<Page>)>);
+
+impl Edges {
+    /// The block's plaintext; `None` where it is a hole.
+    pub(super) fn get(&self, block: BlockIndex) -> Option<&Page> {
+        self.0
+            .iter()
+            .find(|(b, _)| *b == block)
+            .and_then(|(_, p)| p.as_ref())
+    }
+}
+
+/// A sealed block read ahead of a change.
+struct Preloaded {
+    block: BlockIndex,
+    entry: BlockEntry,
+    page: Page,
+}
+
+/// A change to make.
+pub(super) struct Edit<'a> {
+    pub(super) node: &'a Arc<Node>,
+    /// Blocks that are changed in part.
+    pub(super) edges: &'a [BlockIndex],
+    /// Most pages that become dirty.
+    pub(super) pages: u64,
+}
+
+/// What a change does when it finds the file not as it was planned for.
+pub(super) enum Outcome<T> {
+    /// It was made.
+    Done(Changed, T),
+    /// It has to be planned anew.
+    Replan,
+}
+
+impl Volume {
+    /// Makes a change under the content lock. `None` when it has to be planned anew.
+    pub(super) fn edit<T>(
+        &self,
+        edit: &Edit<'_>,
+        apply: impl FnOnce(&mut Content, &Edges, &NodeLeaves<'_>) -> FsResult<Outcome<T>>,
+    ) -> FsResult<Option<T>> {
+        let node = edit.node;
+        let preloaded = self.preload(node, edit.edges)?;
+        self.wait_for_room()?;
+        self.segments.reserve(edit.pages)?;
+        let outcome = {
+            let _gate = self.gate.read();
+            let mut content = node.content.write();
+            let leaves = self.leaves(node.ino);
+            match edges(&content, edit.edges, &preloaded, &leaves) {
+                Ok(Some(edges)) => apply(&mut content, &edges, &leaves),
+                Ok(None) => Ok(Outcome::Replan),
+                Err(e) => Err(e),
+            }
+        };
+        match outcome {
+            Ok(Outcome::Done(changed, value)) => {
+                self.segments
+                    .release(edit.pages - changed.added + changed.gone);
+                self.write_behind.add_dirty(changed.added);
+                if changed.gone > 0 {
+                    self.write_behind.sub_dirty(changed.gone);
+                }
+                self.write_behind.note_changed(node);
+                Ok(Some(value))
+            }
+            Ok(Outcome::Replan) => {
+                self.segments.release(edit.pages);
+                Ok(None)
+            }
+            Err(e) => {
+                self.segments.release(edit.pages);
+                Err(e)
+            }
+        }
+    }
+
+    fn preload(&self, node: &Arc<Node>, blocks: &[BlockIndex]) -> FsResult<Vec<Preloaded>> {
+        let mut out = Vec::new();
+        for block in blocks {
+            let _reading = self.readers.read();
+            let source = node.content.read().source(*block, &self.leaves(node.ino))?;
+            if let Source::Sealed(entry) = source {
+                let mut data = vec![0; BLOCK_SIZE];
+                self.read_sealed(node, &[(*block, entry)], &mut data)?;
+                out.push(Preloaded {
+                    block: *block,
+                    entry,
+                    page: data.into(),
+                });
+            }
+        }
+        Ok(out)
+    }
+
+    /// Sets the size of a file.
+    pub(in crate::volume) fn resize(&self, ino: Ino, size: u64) -> FsResult<()> {
+        if size > FILE_MAX {
+            return Err(FsError::FileTooLarge);
+        }
+        let node = self.node(ino)?;
+        let edge = (!size.is_multiple_of(BLOCK)).then(|| BlockIndex::of(size));
+        let edges: &[BlockIndex] = edge.as_slice();
+        let edit = Edit {
+            node: &node,
+            edges,
+            pages: edges.len() as u64,
+        };
+        let result = loop {
+            let done = self.edit(&edit, |content, edges, leaves| {
+                let mut changed = Changed::default();
+                if size < content.head.size {
+                    changed.gone = content.cut_off(BlockIndex(size.div_ceil(BLOCK)), leaves)?;
+                    if let Some(block) = edge
+                        && let Some(page) = edges.get(block)
+                    {
+                        let kept = (size % BLOCK) as usize;
+                        let page = zeroed(page, kept..BLOCK_SIZE);
+                        changed.added = content.put_page(block, page, BlockKind::Data);
+                    }
+                } else if size > content.head.size {
+                    self.check_may_grow()?;
+                }
+                let now = self.now();
+                let head = &mut content.head;
+                (head.size, head.mtime, head.ctime, head.changed) = (size, now, now, true);
+                Ok(Outcome::Done(changed, ()))
+            });
+            match done {
+                Ok(None) => {}
+                Ok(Some(())) => break Ok(()),
+                Err(e) => break Err(e),
+            }
+        };
+        self.nodes.put_back(node);
+        result
+    }
+
+    /// Makes the bytes of `range` zeros and whole blocks of it holes; the file becomes at least
+    /// `size` bytes long.
+    pub(super) fn zero(&self, node: &Arc<Node>, range: Range<u64>, size: u64) -> FsResult<()> {
+        let (first, last) = (BlockIndex::of(range.start), BlockIndex::of(range.end));
+        let mut edges = Vec::new();
+        if !range.start.is_multiple_of(BLOCK) {
+            edges.push(first);
+        }
+        if !range.end.is_multiple_of(BLOCK) && !edges.contains(&last) {
+            edges.push(last);
+        }
+        let edit = Edit {
+            node,
+            edges: &edges,
+            pages: edges.len() as u64,
+        };
+        loop {
+            let done = self.edit(&edit, |content, found, leaves| {
+                let mut changed = Changed::default();
+                let whole = BlockIndex(range.start.div_ceil(BLOCK))..last;
+                if whole.start < whole.end {
+                    changed.gone = content.punch(whole, leaves)?;
+                }
+                for block in &edges {
+                    let start = range.start.saturating_sub(block.offset()) as usize;
+                    let end = (range.end - block.offset()).min(BLOCK) as usize;
+                    if let Some(page) = found.get(*block) {
+                        let page = zeroed(page, start..end);
+                        changed.added += content.put_page(*block, page, BlockKind::Data);
+                    }
+                }
+                let now = self.now();
+                let head = &mut content.head;
+                head.size = head.size.max(size);
+                (head.mtime, head.ctime, head.changed) = (now, now, true);
+                Ok(Outcome::Done(changed, ()))
+            })?;
+            if done.is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The edges as they are now; `None` when one of them is sealed elsewhere than was read.
+fn edges(
+    content: &Content,
+    blocks: &[BlockIndex],
+    preloaded: &[Preloaded],
+    leaves: &NodeLeaves<'_>,
+) -> FsResult<Option<Edges>> {
+    let mut out = Vec::with_capacity(blocks.len());
+    for block in blocks {
+        let page = match content.source(*block, leaves)? {
+            Source::Hole => None,
+            Source::Page(page) => Some(page),
+            Source::Sealed(entry) => {
+                let read = preloaded
+                    .iter()
+                    .find(|p| p.block == *block && p.entry == entry);
+                let Some(read) = read else { return Ok(None) };
+                Some(Arc::clone(&read.page))
+            }
+        };
+        out.push((*block, page));
+    }
+    Ok(Some(Edges(out)))
+}
+
+fn zeroed(page: &Page, range: Range<usize>) -> Page {
+    let mut data = page.to_vec();
+    data[range].fill(0);
+    data.into()
+}
+
+/// The end of a range of a file.
+pub(super) fn end_of(offset: u64, len: u64) -> FsResult<u64> {
+    offset
+        .checked_add(len)
+        .filter(|end| *end <= FILE_MAX)
+        .ok_or(FsError::FileTooLarge)
+}

@@ -1,0 +1,372 @@
+//! Opening, reading, writing and syncing regular files.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::edit::{Changed, Edges, Edit, Outcome, end_of};
+use crate::error::{FsError, FsResult, LostWrite};
+use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, Place};
+use crate::meta::Key;
+use crate::vfs::{FileKind, FileRange, Handle, Ino, OpenMode};
+use crate::volume::commit::Scope;
+use crate::volume::content::{BlockKind, Content, Page, Source};
+use crate::volume::node::{Node, NodeLeaves, OpenFile};
+use crate::volume::{Failure, Volume};
+
+const BLOCK: u64 = BLOCK_SIZE as u64;
+/// A sequential writer's dirty pages are sealed from this many on (1 MiB).
+const STREAM_PAGES: usize = 256;
+/// How far ahead of a sequential reader the disk is asked to read, in slots (4 MiB).
+const READ_AHEAD: u32 = 1024;
+
+impl Volume {
+    pub(in crate::volume) fn do_open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
+        if mode.write || mode.truncate {
+            self.check_writable()?;
+        }
+        let node = self.node(ino)?;
+        if mode.truncate {
+            self.resize(ino, 0)?;
+            if node.privileged.load(Ordering::Relaxed) {
+                self.drop_privileges(ino)?;
+            }
+        }
+        self.references.add(ino);
+        Ok(self.handles.open_file(node, mode))
+    }
+
+    pub(in crate::volume) fn do_release(&self, ino: Ino, handle: Handle) {
+        if let Some(file) = self.handles.close_file(handle) {
+            if let Ok(OpenFile { node, .. }) = Arc::try_unwrap(file) {
+                self.nodes.put_back(node);
+            }
+            self.do_forget(ino, 1);
+        }
+    }
+
+    pub(in crate::volume) fn do_read(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize> {
+        let file = self.handles.file(at.handle)?;
+        if !file.mode.read && !file.mode.write {
+            return Err(FsError::BadHandle);
+        }
+        let node = &file.node;
+        let _reading = self.readers.read();
+        let mut sealed = Vec::new();
+        let count = {
+            let content = node.content.read();
+            let left = content.head.size.saturating_sub(at.offset);
+            let count = left.min(buf.len() as u64) as usize;
+            if count > 0 {
+                let leaves = self.leaves(node.ino);
+                resolve(
+                    &content,
+                    &leaves,
+                    (at.offset, &mut buf[..count]),
+                    &mut sealed,
+                )?;
+            }
+            count
+        };
+        self.read_ahead(node, (at.offset, count), &sealed);
+        for run in sealed.chunk_by(follows) {
+            self.read_run(node, run, (at.offset, buf))?;
+        }
+        // Blocks end beyond the file; the padding is no part of it.
+        Ok(count)
+    }
+
+    fn read_ahead(&self, node: &Node, (offset, count): (u64, usize), sealed: &[Located]) {
+        let expected = node
+            .next_read
+            .swap(offset + count as u64, Ordering::Relaxed);
+        if expected != offset || offset == 0 {
+            return;
+        }
+        let crossed = (offset + count as u64) / (u64::from(READ_AHEAD) * BLOCK / 2)
+            != offset / (u64::from(READ_AHEAD) * BLOCK / 2);
+        if crossed
+            && let Some((
+                _,
+                BlockEntry {
+                    place: Place::Segment(slot),
+                    ..
+                },
+            )) = sealed.last()
+        {
+            self.segments.will_need(*slot, READ_AHEAD);
+        }
+    }
+
+    /// Reads a run of neighbouring blocks into their part of `buf`, which starts at `offset`.
+    fn read_run(
+        &self,
+        node: &Node,
+        run: &[Located],
+        (offset, buf): (u64, &mut [u8]),
+    ) -> FsResult<()> {
+        let start = run[0].0.offset();
+        let length = run.len() * BLOCK_SIZE;
+        if start >= offset && (start - offset) as usize + length <= buf.len() {
+            let from = (start - offset) as usize;
+            return self.read_sealed(node, run, &mut buf[from..from + length]);
+        }
+        let mut data = vec![0; length];
+        self.read_sealed(node, run, &mut data)?;
+        let skip = offset.saturating_sub(start) as usize;
+        let into = start.saturating_sub(offset) as usize;
+        let count = (length - skip).min(buf.len() - into);
+        buf[into..into + count].copy_from_slice(&data[skip..skip + count]);
+        Ok(())
+    }
+
+    /// Reads, verifies and decrypts neighbouring blocks. The caller holds `readers`.
+    pub(super) fn read_sealed(
+        &self,
+        node: &Node,
+        run: &[Located],
+        data: &mut [u8],
+    ) -> FsResult<()> {
+        match run[0].1.place {
+            Place::Segment(slot) => self.segments.read(slot, data).map_err(|e| {
+                if e.kind() == std::io::ErrorKind::UnexpectedEof {
+                    self.note_tampered(node.ino)
+                } else {
+                    e.into()
+                }
+            })?,
+            Place::Database(id) => {
+                let row = self
+                    .meta
+                    .get(&Key::block(id), BlockRow::decode)?
+                    .ok_or(FsError::Inconsistent(node.ino))?;
+                data.copy_from_slice(&row.ciphertext);
+            }
+            Place::Hole | Place::Remote(_) => return Err(FsError::Inconsistent(node.ino)),
+        }
+        let cipher = node.cipher(&self.meta, run[0].1.key)?;
+        let items: Vec<_> = run
+            .iter()
+            .map(|(block, entry)| (block.0, entry.sealed))
+            .collect();
+        cipher
+            .open_run(&node.file_id, &items, data)
+            .map_err(|_| self.note_tampered(node.ino))
+    }
+
+    fn note_tampered(&self, ino: Ino) -> FsError {
+        tracing::error!(ino = ino.0, "stored data does not verify");
+        self.tampered.fetch_add(1, Ordering::Relaxed);
+        FsError::Tampered(ino)
+    }
+
+    pub(in crate::volume) fn do_write(&self, at: FileRange, data: &[u8]) -> FsResult<usize> {
+        self.check_may_grow()?;
+        let file = self.handles.file(at.handle)?;
+        if !file.mode.write {
+            return Err(FsError::BadHandle);
+        }
+        if data.is_empty() {
+            return Ok(0);
+        }
+        let node = &file.node;
+        let offset = loop {
+            let append = file.mode.append;
+            let offset = if append {
+                node.content.read().head.size
+            } else {
+                at.offset
+            };
+            if self.write_at(node, (offset, data), append)? {
+                break offset;
+            }
+        };
+        if node.privileged.load(Ordering::Relaxed) {
+            self.drop_privileges(node.ino)?;
+        }
+        self.stream(node, offset, data.len());
+        if file.mode.sync {
+            self.commit(&Scope::File(node.ino))?;
+        }
+        Ok(data.len())
+    }
+
+    /// Returns whether the write was made; not when the file has changed since it was planned.
+    fn write_at(
+        &self,
+        node: &Arc<Node>,
+        (offset, data): (u64, &[u8]),
+        append: bool,
+    ) -> FsResult<bool> {
+        let end = end_of(offset, data.len() as u64)?;
+        let (first, last) = (BlockIndex::of(offset), BlockIndex::of(end - 1));
+        let mut edges = Vec::with_capacity(2);
+        if !offset.is_multiple_of(BLOCK) || end - first.offset() < BLOCK {
+            edges.push(first);
+        }
+        if !end.is_multiple_of(BLOCK) && last != first {
+            edges.push(last);
+        }
+        let edit = Edit {
+            node,
+            edges: &edges,
+            pages: last.0 - first.0 + 1,
+        };
+        let done = self.edit(&edit, |content, edges, leaves| {
+            if append && content.head.size != offset {
+                return Ok(Outcome::Replan);
+            }
+            let added = put_pages(content, edges, (offset, data), leaves)?;
+            let now = self.now();
+            let head = &mut content.head;
+            head.size = head.size.max(end);
+            (head.mtime, head.ctime) = (now, now);
+            Ok(Outcome::Done(Changed { added, gone: 0 }, ()))
+        })?;
+        Ok(done.is_some())
+    }
+
+    /// Lets flushers begin with a file that is written from end to end.
+    fn stream(&self, node: &Arc<Node>, offset: u64, len: usize) {
+        let expected = node.next_write.swap(offset + len as u64, Ordering::Relaxed);
+        if (expected == offset || len >= STREAM_PAGES * BLOCK_SIZE)
+            && node.content.read().head.dirty.len() >= STREAM_PAGES
+        {
+            self.write_behind.enqueue([Arc::clone(node)]);
+        }
+    }
+
+    pub(in crate::volume) fn do_flush(&self, handle: Handle) -> FsResult<()> {
+        let file = self.handles.file(handle)?;
+        self.report_loss(&file)
+    }
+
+    /// After a failure: tells once per handle that writes to the file were lost.
+    fn report_loss(&self, file: &OpenFile) -> FsResult<()> {
+        let Some(failure) = self.failure() else {
+            return Ok(());
+        };
+        if file.node.content.read().is_clean() || file.reported.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        Err(FsError::WriteLost(match failure {
+            Failure::Commit(FsError::NoSpace) | Failure::Write(FsError::NoSpace) => {
+                LostWrite::NoSpace
+            }
+            _ => LostWrite::Disk,
+        }))
+    }
+
+    pub(in crate::volume) fn do_fsync(&self, ino: Ino, handle: Handle) -> FsResult<()> {
+        if let Ok(file) = self.handles.file(handle) {
+            self.report_loss(&file)?;
+            if self.is_read_only() {
+                return Ok(());
+            }
+            return self.commit(&Scope::File(ino));
+        }
+        self.handles.dir(handle)?;
+        if self.is_read_only() {
+            Ok(())
+        } else {
+            self.commit(&Scope::Namespace)
+        }
+    }
+
+    /// The open file of a handle for an operation of its own kind.
+    pub(super) fn writable_file(&self, at: FileRange) -> FsResult<Arc<OpenFile>> {
+        self.check_writable()?;
+        let file = self.handles.file(at.handle)?;
+        if file.mode.write {
+            Ok(file)
+        } else {
+            Err(FsError::BadHandle)
+        }
+    }
+
+    /// # Errors
+    /// [`FsError::IsADirectory`] or [`FsError::WrongKind`] for anything but a regular file.
+    pub(in crate::volume) fn check_regular(&self, ino: Ino) -> FsResult<()> {
+        match self.inode(ino)?.kind {
+            FileKind::Regular => Ok(()),
+            FileKind::Directory => Err(FsError::IsADirectory(ino)),
+            _ => Err(FsError::WrongKind(ino)),
+        }
+    }
+}
+
+/// A sealed block of a file.
+pub(super) type Located = (BlockIndex, BlockEntry);
+
+/// Whether `b` comes right after `a` in the file and on disk, under the same key.
+fn follows(a: &Located, b: &Located) -> bool {
+    let neighbours = match (a.1.place, b.1.place) {
+        (Place::Segment(a), Place::Segment(b)) => a.segment == b.segment && a.index + 1 == b.index,
+        _ => false,
+    };
+    neighbours && a.0.0 + 1 == b.0.0 && a.1.key == b.1.key
+}
+
+/// Fills `buf` from holes and memory, and lists what has to be read.
+fn resolve(
+    content: &Content,
+    leaves: &NodeLeaves<'_>,
+    (offset, buf): (u64, &mut [u8]),
+    sealed: &mut Vec<Located>,
+) -> FsResult<()> {
+    let end = offset + buf.len() as u64;
+    let mut block = BlockIndex::of(offset);
+    while block.offset() < end {
+        let skip = offset.saturating_sub(block.offset()) as usize;
+        let into = block.offset().saturating_sub(offset) as usize;
+        let count = (BLOCK_SIZE - skip).min(buf.len() - into);
+        let part = &mut buf[into..into + count];
+        match content.source(block, leaves)? {
+            Source::Hole => part.fill(0),
+            Source::Page(page) => part.copy_from_slice(&page[skip..skip + count]),
+            Source::Sealed(entry) => sealed.push((block, entry)),
+        }
+        block.0 += 1;
+    }
+    Ok(())
+}
+
+/// Puts the pages of a write. Nothing is changed when it fails.
+fn put_pages(
+    content: &mut Content,
+    edges: &Edges,
+    (offset, data): (u64, &[u8]),
+    leaves: &NodeLeaves<'_>,
+) -> FsResult<u64> {
+    let end = offset + data.len() as u64;
+    let blocks = BlockIndex::of(offset).0..=BlockIndex::of(end - 1).0;
+    let mut kinds = Vec::with_capacity((blocks.end() - blocks.start() + 1) as usize);
+    for block in blocks.clone() {
+        let data = content.is_data(BlockIndex(block), leaves)?;
+        kinds.push(if data {
+            BlockKind::Data
+        } else {
+            BlockKind::Hole
+        });
+    }
+    let mut added = 0;
+    for (block, kind) in blocks.map(BlockIndex).zip(kinds) {
+        let skip = offset.saturating_sub(block.offset()) as usize;
+        let from = block.offset().saturating_sub(offset) as usize;
+        let count = (BLOCK_SIZE - skip).min(data.len() - from);
+        let part = &data[from..from + count];
+        added += content.put_page(block, page_with(edges.get(block), skip, part), kind);
+    }
+    Ok(added)
+}
+
+fn page_with(old: Option<&Page>, skip: usize, part: &[u8]) -> Page {
+    if part.len() == BLOCK_SIZE {
+        return part.into();
+    }
+    let mut data = [0; BLOCK_SIZE];
+    if let Some(old) = old {
+        data.copy_from_slice(old);
+    }
+    data[skip..skip + part.len()].copy_from_slice(part);
+    data.as_slice().into()
+}

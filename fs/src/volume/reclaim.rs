@@ -1,0 +1,260 @@
+//! Giving space back: dead runs are punched, dead segments deleted, nearly dead ones cleaned.
+//!
+//! A slot is dead when no committed map names it and no uncommitted change does. The second is
+//! known only of segments that were full before the cut of a commit of everything: what lies in
+//! them is in that cut, in what was committed before, or superseded. So only those are touched.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Volume;
+use super::commit::Committer;
+use super::flush::Moving;
+use super::install::Install;
+use crate::error::{FsError, FsResult};
+use crate::layout::{
+    BLOCK_SIZE, BlockIndex, Place, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot, encode_u64,
+};
+use crate::meta::{Key, Table};
+
+/// Dead runs shorter than this (256 KiB) are not worth the call that punches them.
+const PUNCH_SLOTS: u32 = 64;
+/// A segment with fewer live slots than this share of its committed ones is cleaned.
+const CLEAN_BELOW_PERCENT: u32 = 30;
+/// Live blocks that one commit moves to clean segments (32 MiB).
+const CLEAN_BLOCKS: usize = 8192;
+
+/// What a commit gives back once it is durable.
+#[derive(Default)]
+pub(super) struct Reclaimed {
+    /// Segments with slots that died.
+    pub(super) freed: BTreeSet<SegmentId>,
+    /// Segments whose dead runs were looked at.
+    examined: BTreeSet<SegmentId>,
+    /// Segments without a live slot.
+    pub(super) deleted: BTreeSet<SegmentId>,
+    /// Dead runs to punch.
+    pub(super) runs: Vec<(Slot, u32)>,
+}
+
+/// What is known between commits.
+#[derive(Default)]
+pub(super) struct Reclaim {
+    /// Segments with slots that died and were not looked at yet.
+    stale: BTreeSet<SegmentId>,
+    /// Slots punched since the volume was opened: they are not punched again.
+    punched: BTreeMap<SegmentId, Vec<bool>>,
+    /// Live slots of segments when they were last cleaned.
+    cleaned: BTreeMap<SegmentId, u32>,
+}
+
+impl Install<'_> {
+    /// Finds what the commit gives back.
+    pub(super) fn reclaim(&mut self, closed: &BTreeSet<SegmentId>) -> FsResult<()> {
+        let dead: Vec<SegmentId> = closed
+            .iter()
+            .filter(|id| self.current(**id).is_none_or(|r| r.live() == 0))
+            .copied()
+            .collect();
+        for id in dead {
+            for table in [Table::RunOwner, Table::Freed] {
+                for key in self.range_keys(table, id)? {
+                    self.out.rows.insert(key, None);
+                }
+            }
+            self.out.reclaimed.deleted.insert(id);
+        }
+        let stale: Vec<SegmentId> = self
+            .committer
+            .reclaim
+            .stale
+            .union(&self.freed)
+            .copied()
+            .collect();
+        for id in stale {
+            if closed.contains(&id) && !self.out.reclaimed.deleted.contains(&id) {
+                self.find_runs(id);
+                self.out.reclaimed.examined.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn current(&self, id: SegmentId) -> Option<&SegmentRow> {
+        self.out
+            .segments
+            .get(&id)
+            .or_else(|| self.committer.segments.get(&id))
+    }
+
+    fn find_runs(&mut self, id: SegmentId) {
+        let Some(row) = self.current(id) else { return };
+        let punched = self.committer.reclaim.punched.get(&id);
+        let mut runs = Vec::new();
+        let mut slot = 0;
+        while slot < row.committed {
+            if row.is_live(slot) {
+                slot += 1;
+                continue;
+            }
+            let (first, count) = row.dead_run(slot);
+            slot = first + count;
+            let done = punched.is_some_and(|p| (first..slot).all(|s| p[s as usize]));
+            if count >= PUNCH_SLOTS && !done {
+                runs.push((
+                    Slot {
+                        segment: id,
+                        index: first,
+                    },
+                    count,
+                ));
+            }
+        }
+        for (first, count) in &runs {
+            let key = Key::freed(first.segment, first.index);
+            self.out
+                .rows
+                .insert(key, Some(encode_u64(u64::from(*count))));
+        }
+        self.out.reclaimed.runs.extend(runs);
+    }
+}
+
+impl Volume {
+    /// Gives back what a durable commit no longer names.
+    pub(super) fn give_back(&self, c: &mut Committer, reclaimed: &Reclaimed) {
+        c.reclaim.stale.extend(&reclaimed.freed);
+        for id in reclaimed.examined.iter().chain(&reclaimed.deleted) {
+            c.reclaim.stale.remove(id);
+        }
+        if reclaimed.runs.is_empty() && reclaimed.deleted.is_empty() {
+            return;
+        }
+        // Whoever resolved a block before the commit has read it once this is passed.
+        drop(self.readers.write());
+        for (first, count) in &reclaimed.runs {
+            self.punch(c, *first, *count);
+        }
+        for id in &reclaimed.deleted {
+            if let Err(e) = self.segments.delete(*id) {
+                tracing::warn!(
+                    segment = id.0,
+                    errno = e.raw_os_error(),
+                    "cannot delete segment"
+                );
+            }
+            c.segments.remove(id);
+            c.reclaim.punched.remove(id);
+            c.reclaim.cleaned.remove(id);
+        }
+    }
+
+    /// Punches a dead run whose row is committed, and lets the next commit delete the row.
+    pub(super) fn punch(&self, c: &mut Committer, first: Slot, count: u32) {
+        match self.segments.punch(first, count) {
+            Ok(()) => {
+                let slots = c
+                    .reclaim
+                    .punched
+                    .entry(first.segment)
+                    .or_insert_with(|| vec![false; SEGMENT_SLOTS as usize]);
+                slots[first.index as usize..(first.index + count) as usize].fill(true);
+                self.meta.put(Key::freed(first.segment, first.index), None);
+            }
+            Err(e) => {
+                let errno = e.raw_os_error();
+                tracing::warn!(segment = first.segment.0, errno, "cannot punch segment");
+            }
+        }
+    }
+
+    /// Moves what still lives in nearly dead segments; the commit that follows frees them.
+    pub(super) fn clean(&self, c: &mut Committer) -> FsResult<()> {
+        let filling = self.segments.filling();
+        let mut budget = CLEAN_BLOCKS;
+        let below = if self.space.is_full() {
+            80
+        } else {
+            CLEAN_BELOW_PERCENT
+        };
+        let victims: Vec<(SegmentId, u32)> = c
+            .segments
+            .iter()
+            .filter(|(id, _)| !filling.contains(id))
+            .map(|(id, row)| (*id, row.live(), row.committed))
+            .filter(|(id, live, committed)| {
+                *live > 0
+                    && live * 100 < committed * below
+                    && c.reclaim.cleaned.get(id) != Some(live)
+            })
+            .map(|(id, live, _)| (id, live))
+            .collect();
+        for (id, live) in victims {
+            if budget < live as usize {
+                break;
+            }
+            budget -= live as usize;
+            match self.clean_segment(c, id) {
+                Err(FsError::NoSpace) => return Ok(()),
+                other => other?,
+            }
+            c.reclaim.cleaned.insert(id, live);
+        }
+        Ok(())
+    }
+
+    fn clean_segment(&self, c: &Committer, id: SegmentId) -> FsResult<()> {
+        let mut moving = Vec::new();
+        for (key, bytes) in self.meta.range(Table::RunOwner, u64::from(id.0))? {
+            let mut index = key.number() as u32;
+            let runs = RunOwner::decode_all(&bytes).map_err(|_| FsError::Database)?;
+            for run in runs {
+                for i in 0..run.count {
+                    let slot = Slot {
+                        segment: id,
+                        index: index + i,
+                    };
+                    let live = slot.index < SEGMENT_SLOTS
+                        && c.segments.get(&id).is_some_and(|s| s.is_live(slot.index));
+                    if live {
+                        let block = BlockIndex(run.first.0 + u64::from(i));
+                        moving.extend(self.lift((run.ino, block), slot)?);
+                    }
+                }
+                index += run.count;
+            }
+        }
+        self.relocate(&moving)
+    }
+
+    fn lift(
+        &self,
+        (ino, block): (crate::vfs::Ino, BlockIndex),
+        slot: Slot,
+    ) -> FsResult<Option<Moving>> {
+        let Some(entry) = self.entry_at(ino, block, Place::Segment(slot))? else {
+            return Ok(None);
+        };
+        let mut ciphertext = vec![0; BLOCK_SIZE].into_boxed_slice();
+        if self.segments.read(slot, &mut ciphertext).is_err() {
+            // A damaged block stays where it is; reading it says so.
+            return Ok(None);
+        }
+        Ok(Some(Moving {
+            ino,
+            block,
+            entry,
+            ciphertext,
+        }))
+    }
+}
+
+impl Install<'_> {
+    fn range_keys(&self, table: Table, id: SegmentId) -> FsResult<Vec<Key>> {
+        Ok(self
+            .volume
+            .meta
+            .range(table, u64::from(id.0))?
+            .into_keys()
+            .collect())
+    }
+}

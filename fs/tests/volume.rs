@@ -1,0 +1,234 @@
+//! A volume keeps what was put into it, over remounts and crashes.
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a test fails by panicking"
+)]
+
+use std::sync::Arc;
+
+use keyfold_crypto::{Password, Rounds};
+use keyfold_fs::vault::{Access, CreateOptions, KdfCost, LockedVault, Secret, UnlockedVault};
+use keyfold_fs::vfs::*;
+use keyfold_fs::volume::{Volume, VolumeOptions};
+
+struct Bench {
+    dir: tempfile::TempDir,
+    volume: Option<Arc<Volume>>,
+}
+
+const CALLER: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    umask: 0o022,
+};
+const RW: OpenMode = OpenMode {
+    read: true,
+    write: true,
+    append: false,
+    truncate: false,
+    sync: false,
+};
+
+#[derive(Debug)]
+struct Failed(#[expect(dead_code, reason = "printed by unwrap")] String);
+impl From<keyfold_fs::vault::VaultError> for Failed {
+    fn from(e: keyfold_fs::vault::VaultError) -> Self {
+        Self(e.to_string())
+    }
+}
+
+fn password() -> Password {
+    Password::new("correct horse".to_owned())
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = CreateOptions {
+            password: password(),
+            cost: KdfCost::Fixed(Rounds::new(600_000).unwrap()),
+        };
+        let (vault, _) = UnlockedVault::create(&dir.path().join("v"), &options, |v| {
+            Volume::format(v).map_err(|e| Failed(e.to_string()))
+        })
+        .unwrap();
+        let volume = Volume::open(vault, VolumeOptions::default()).unwrap();
+        Self {
+            dir,
+            volume: Some(volume),
+        }
+    }
+
+    fn v(&self) -> &Volume {
+        self.volume.as_ref().unwrap()
+    }
+
+    fn reopen(&mut self) {
+        self.volume.take();
+        let vault = LockedVault::open(&self.dir.path().join("v"), Access::ReadWrite)
+            .unwrap()
+            .unlock(&Secret::Password(password()))
+            .unwrap();
+        self.volume = Some(Volume::open(vault, VolumeOptions::default()).unwrap());
+    }
+
+    fn remount(&mut self) {
+        self.v().close().unwrap();
+        self.reopen();
+    }
+
+    fn crash(&mut self) {
+        self.v().crash();
+        self.reopen();
+    }
+
+    fn create(&self, name: &str) -> (Ino, Handle) {
+        let at = Place {
+            parent: Ino::ROOT,
+            name: Name::new(name.as_bytes()).unwrap(),
+        };
+        let (e, h) = self.v().create(&CALLER, at, 0o644, RW).unwrap();
+        (e.attr.ino, h)
+    }
+
+    fn open(&self, name: &str) -> (Ino, Handle) {
+        let at = Place {
+            parent: Ino::ROOT,
+            name: Name::new(name.as_bytes()).unwrap(),
+        };
+        let ino = self.v().lookup(at).unwrap().attr.ino;
+        (ino, self.v().open(ino, RW).unwrap())
+    }
+
+    fn read_all(&self, name: &str) -> Vec<u8> {
+        let (ino, handle) = self.open(name);
+        let size = self.v().getattr(ino).unwrap().size as usize;
+        let mut buf = vec![0; size];
+        let n = self
+            .v()
+            .read(
+                FileRange {
+                    ino,
+                    handle,
+                    offset: 0,
+                },
+                &mut buf,
+            )
+            .unwrap();
+        assert_eq!(n, size);
+        self.v().release(ino, handle);
+        buf
+    }
+}
+
+fn pattern(len: usize, seed: u8) -> Vec<u8> {
+    (0..len)
+        .map(|i| (i as u64 * 31 + (i as u64 >> 8) * 7) as u8 ^ seed)
+        .collect()
+}
+
+#[test]
+fn content_survives_a_remount() {
+    let mut b = Bench::new();
+    let files = [
+        ("empty", 0),
+        ("small", 100),
+        ("edge", 4096),
+        ("big", 3_000_001),
+    ];
+    for (name, len) in files {
+        let (ino, handle) = b.create(name);
+        let data = pattern(len, 1);
+        for (i, part) in data.chunks(100_000).enumerate() {
+            let offset = i as u64 * 100_000;
+            b.v()
+                .write(
+                    FileRange {
+                        ino,
+                        handle,
+                        offset,
+                    },
+                    part,
+                )
+                .unwrap();
+        }
+        b.v().release(ino, handle);
+    }
+    for round in 0..3 {
+        for (name, len) in files {
+            assert_eq!(b.read_all(name), pattern(len, 1), "{name} in round {round}");
+        }
+        b.remount();
+    }
+}
+
+#[test]
+fn what_fsync_confirmed_survives_a_crash() {
+    let mut b = Bench::new();
+    let (ino, handle) = b.create("f");
+    for i in 0..50u64 {
+        b.v()
+            .write(
+                FileRange {
+                    ino,
+                    handle,
+                    offset: i * 5000,
+                },
+                &pattern(5000, i as u8),
+            )
+            .unwrap();
+        b.v().fsync(ino, handle).unwrap();
+    }
+    b.v()
+        .write(
+            FileRange {
+                ino,
+                handle,
+                offset: 0,
+            },
+            &[9; 100],
+        )
+        .unwrap();
+    b.crash();
+    let data = b.read_all("f");
+    assert_eq!(data.len(), 250_000);
+    for i in 0..50usize {
+        assert_eq!(data[i * 5000..(i + 1) * 5000], pattern(5000, i as u8));
+    }
+}
+
+#[test]
+fn removed_content_gives_its_space_back() {
+    let mut b = Bench::new();
+    let (ino, handle) = b.create("f");
+    b.v()
+        .write(
+            FileRange {
+                ino,
+                handle,
+                offset: 0,
+            },
+            &pattern(20 << 20, 3),
+        )
+        .unwrap();
+    b.v().release(ino, handle);
+    b.v().forget(ino, 1);
+    b.v().sync().unwrap();
+    assert_eq!(b.v().status().live_bytes, 20 << 20);
+    b.v()
+        .unlink(Place {
+            parent: Ino::ROOT,
+            name: Name::new(b"f").unwrap(),
+        })
+        .unwrap();
+    b.remount();
+    b.v().sync().unwrap();
+    let status = b.v().status();
+    assert_eq!(
+        (status.live_bytes, status.inodes, status.data_bytes),
+        (0, 1, 0)
+    );
+    b.remount();
+    assert_eq!(b.v().status().segments, 0);
+}

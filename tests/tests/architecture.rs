@@ -1,0 +1,275 @@
+//! The layers of the workspace, as docs/architecture.md draws them.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, PackageId};
+
+/// What each crate of the workspace may name of the others. A new crate needs a line here.
+const MAY_USE: [(&str, &[&str]); 6] = [
+    ("keyfold-crypto", &[]),
+    ("keyfold-fs", &["keyfold-crypto"]),
+    ("keyfold-protocol", &["keyfold-crypto"]),
+    (
+        "keyfold",
+        &["keyfold-fs", "keyfold-crypto", "keyfold-protocol"],
+    ),
+    ("keyfold-server", &["keyfold-protocol", "keyfold-crypto"]),
+    ("keyfold-tests", &[]),
+];
+
+/// Crates that exactly one crate of the workspace may name.
+const OWNED_BY: [(&str, &str); 3] = [
+    ("fuser", "keyfold"),
+    ("axum", "keyfold-server"),
+    ("lettre", "keyfold-server"),
+];
+
+/// What a synchronous crate without network must not even have beneath it.
+const NETWORK: [&str; 8] = [
+    "tokio",
+    "async-std",
+    "smol",
+    "reqwest",
+    "hyper",
+    "rustls",
+    "mio",
+    "socket2",
+];
+
+/// Source files that may contain `unsafe`, each for the reason its first lines give.
+const MAY_BE_UNSAFE: [&str; 1] = ["tests/src/mapping.rs"];
+
+fn metadata() -> Metadata {
+    let mut command = MetadataCommand::new();
+    command
+        .manifest_path(root().join("Cargo.toml"))
+        .other_options(["--offline".to_owned()]);
+    command.exec().unwrap()
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .to_owned()
+}
+
+/// The crates of the workspace with what each names outside its tests.
+fn direct() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
+    let packages = metadata.workspace_packages();
+    let names = packages.into_iter().map(|package| {
+        let used = package.dependencies.iter();
+        let used = used.filter(|dependency| dependency.kind != DependencyKind::Development);
+        (
+            package.name.to_string(),
+            used.map(|dependency| dependency.name.clone()).collect(),
+        )
+    });
+    names.collect()
+}
+
+/// All that is linked into a crate of the workspace.
+fn beneath(metadata: &Metadata, name: &str) -> BTreeSet<String> {
+    let nodes: BTreeMap<&PackageId, _> = metadata
+        .resolve
+        .as_ref()
+        .unwrap()
+        .nodes
+        .iter()
+        .map(|node| (&node.id, node))
+        .collect();
+    let package = |id: &PackageId| metadata.packages.iter().find(|p| p.id == *id).unwrap();
+    let start = metadata
+        .workspace_packages()
+        .into_iter()
+        .find(|p| p.name.as_str() == name);
+    let mut queue: Vec<&PackageId> = start.into_iter().map(|package| &package.id).collect();
+    let mut found = BTreeSet::new();
+    while let Some(id) = queue.pop() {
+        for used in &nodes[id].deps {
+            let linked = used
+                .dep_kinds
+                .iter()
+                .any(|kind| kind.kind == DependencyKind::Normal);
+            if linked && found.insert(package(&used.pkg).name.to_string()) {
+                queue.push(&used.pkg);
+            }
+        }
+    }
+    found
+}
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !name.starts_with('.') && name != "target" && name != "node_modules" {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Files below the workspace's `dirs` that contain one of `words`, without those that begin with
+/// one of `allowed`.
+fn naming(words: &[&str], dirs: &[&str], allowed: &[&str]) -> Vec<String> {
+    let root = root();
+    let files = dirs
+        .iter()
+        .map(|dir| root.join(dir))
+        .filter(|dir| dir.is_dir());
+    let files = files.flat_map(|dir| sources(&dir)).filter_map(|path| {
+        let name = path
+            .strip_prefix(&root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let text = fs::read_to_string(&path).unwrap();
+        let named = text
+            .lines()
+            .map(str::trim_start)
+            .filter(|line| !line.starts_with("//"));
+        let named = named
+            .into_iter()
+            .any(|line| words.iter().any(|word| line.contains(word)));
+        (named && !allowed.iter().any(|prefix| name.starts_with(prefix))).then_some(name)
+    });
+    files.collect()
+}
+
+#[test]
+fn crates_use_only_the_layers_below_them() {
+    let direct = direct();
+    for (name, used) in &direct {
+        let rule = MAY_USE.iter().find(|(crate_name, _)| crate_name == name);
+        let (_, allowed) = rule.unwrap_or_else(|| panic!("no rule for the new crate {name}"));
+        for other in used.iter().filter(|other| direct.contains_key(*other)) {
+            assert!(
+                allowed.contains(&other.as_str()),
+                "{name} must not use {other}"
+            );
+        }
+    }
+    assert!(
+        direct["keyfold"].contains("keyfold-fs"),
+        "the test sees no dependencies"
+    );
+}
+
+#[test]
+fn front_ends_own_their_foreign_crates() {
+    for (name, used) in direct() {
+        for (foreign, owner) in OWNED_BY {
+            assert!(
+                name == owner || !used.contains(foreign),
+                "{name} must not name {foreign}"
+            );
+        }
+    }
+}
+
+#[test]
+fn crypto_and_fs_have_no_network_and_no_runtime_beneath() {
+    let metadata = metadata();
+    for name in ["keyfold-crypto", "keyfold-fs"] {
+        let beneath = beneath(&metadata, name);
+        assert!(
+            beneath.contains("aes"),
+            "the test sees nothing beneath {name}"
+        );
+        for foreign in NETWORK {
+            assert!(
+                !beneath.contains(foreign),
+                "{name} has {foreign} beneath it"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_server_has_nothing_of_the_volume_engine_beneath() {
+    let beneath = beneath(&metadata(), "keyfold-server");
+    for foreign in ["keyfold-fs", "keyfold", "fuser"] {
+        assert!(
+            !beneath.contains(foreign),
+            "keyfold-server has {foreign} beneath it"
+        );
+    }
+}
+
+#[test]
+fn crypto_does_no_input_or_output() {
+    let words = [
+        "std::fs",
+        "std::net",
+        "std::io",
+        "std::process",
+        "std::env",
+        "println!",
+    ];
+    assert_eq!(naming(&words, &["fs/crypto/src"], &[]), [""; 0]);
+}
+
+#[test]
+fn the_engine_never_awaits_or_opens_a_socket() {
+    let words = [".await", "async fn", "std::net", "os::unix::net"];
+    assert_eq!(naming(&words, &["fs/src"], &[]), [""; 0]);
+}
+
+#[test]
+fn only_the_fuse_front_names_fuser() {
+    let words = ["fuser::", "use fuser"];
+    assert_eq!(
+        naming(&words, &["daemon", "fs", "tests/src"], &["daemon/src/fuse"]),
+        [""; 0]
+    );
+}
+
+#[test]
+fn sql_stays_with_the_metadata_store() {
+    let words = ["rusqlite"];
+    let allowed = ["fs/src/meta", "fs/tests/", "sharing-server/src/db"];
+    assert_eq!(
+        naming(&words, &["fs", "daemon", "sharing-server"], &allowed),
+        [""; 0]
+    );
+}
+
+#[test]
+fn unsafe_code_is_confined_to_listed_files() {
+    let word = format!("{}(", "allow");
+    let dirs = ["fs", "daemon", "sharing-server", "tests"];
+    let root = root();
+    for name in naming(&["unsafe_code"], &dirs, &MAY_BE_UNSAFE) {
+        let text = fs::read_to_string(root.join(&name)).unwrap();
+        let allows = text.contains(&word) || text.contains("expect(");
+        assert!(
+            !allows || name.ends_with("architecture.rs"),
+            "{name} is not listed"
+        );
+    }
+}
+
+#[test]
+fn folders_hold_no_grab_bag_modules_and_no_mod_rs() {
+    for path in sources(&root()) {
+        let stem = path.file_stem().unwrap().to_str().unwrap();
+        let grab_bag = [
+            "mod", "util", "utils", "helper", "helpers", "common", "manager",
+        ];
+        assert!(
+            !grab_bag.contains(&stem),
+            "{} needs a name of its own",
+            path.display()
+        );
+    }
+}
