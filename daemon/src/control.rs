@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use keyfold_fs::error::{FsError, LostWrite};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, ReadData};
+use crate::engine::{Engine, ReadData, Surroundings};
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 
@@ -250,7 +250,7 @@ impl VolumeControl {
                 }),
             Command::Check(read_data) => self
                 .engine
-                .check(*read_data)
+                .check(*read_data, Surroundings::Live)
                 .map(|report| json(&report))
                 .map_err(|e| ControlError {
                     errno: libc::EIO,

@@ -1,16 +1,17 @@
 //! The volume engine as the command line and the daemon use it.
 
+mod walk;
+
 use std::fmt;
-use std::fs;
 use std::sync::Arc;
 
 use keyfold_fs::error::{FsError, FsResult};
-use keyfold_fs::model::ModelFs;
 use keyfold_fs::vault::{UnlockedVault, VaultError};
 use keyfold_fs::vfs::{FileRange, Vfs};
-use serde::Serialize;
+use keyfold_fs::volume::{Volume, VolumeError, VolumeOptions};
 
 use crate::cli::exit::Exit;
+pub(crate) use walk::{CheckReport, Surroundings};
 
 /// Whether a check reads every block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,74 +34,68 @@ pub(crate) struct EngineOptions {
 pub(crate) enum EngineError {
     /// The vault directory.
     Vault(VaultError),
-    /// An operation.
-    Operation(FsError),
+    /// The volume in it.
+    Volume(VolumeError),
+    /// A check could not be carried out.
+    Check(FsError),
 }
 
 /// An open volume.
 pub(crate) struct Engine {
-    vfs: Arc<ModelFs>,
-    _vault: UnlockedVault,
-}
-
-/// What a check found.
-#[derive(Debug, Serialize, serde::Deserialize)]
-pub(crate) struct CheckReport {
-    pub(crate) findings: Vec<String>,
-}
-
-impl fmt::Display for CheckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} findings", self.findings.len())
-    }
+    volume: Arc<Volume>,
 }
 
 impl Engine {
     /// Puts an empty volume into a new vault.
     pub(crate) fn format(vault: &UnlockedVault) -> Result<(), EngineError> {
-        fs::write(vault.dir().meta_db(), "").map_err(|e| EngineError::Operation(e.into()))
+        Volume::format(vault).map_err(EngineError::Volume)
     }
 
     /// Opens the volume in `vault`.
-    pub(crate) fn open(vault: UnlockedVault, _options: EngineOptions) -> Result<Self, EngineError> {
-        Ok(Self {
-            vfs: Arc::new(ModelFs::default()),
-            _vault: vault,
-        })
+    pub(crate) fn open(vault: UnlockedVault, wanted: EngineOptions) -> Result<Self, EngineError> {
+        let mut options = VolumeOptions::default();
+        if let Some(limit) = wanted.dirty_limit {
+            options.dirty_limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        }
+        let volume = Volume::open(vault, options).map_err(EngineError::Volume)?;
+        Ok(Self { volume })
     }
 
     /// Its files.
     pub(crate) fn vfs(&self) -> Arc<dyn Vfs> {
-        Arc::clone(&self.vfs) as Arc<dyn Vfs>
+        Arc::clone(&self.volume) as Arc<dyn Vfs>
     }
 
-    /// Reads like [`Vfs::read`], decrypting in the independent way.
+    /// Reads like [`Vfs::read`], for content that leaves the vault.
     pub(crate) fn read_reference(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize> {
-        self.vfs.read(at, buf)
+        self.volume.read(at, buf)
     }
 
     /// Its state, for people and programs.
     pub(crate) fn status(&self) -> serde_json::Value {
-        serde_json::json!({ "state": "ok" })
+        // Figures and words always have a form in JSON.
+        serde_json::to_value(self.volume.status()).unwrap_or_default()
     }
 
     /// Verifies it.
-    pub(crate) fn check(&self, _read_data: ReadData) -> Result<CheckReport, EngineError> {
-        Ok(CheckReport {
-            findings: Vec::new(),
-        })
+    pub(crate) fn check(
+        &self,
+        read_data: ReadData,
+        surroundings: Surroundings,
+    ) -> Result<CheckReport, EngineError> {
+        walk::check(self, read_data, surroundings).map_err(EngineError::Check)
     }
 
     /// Makes everything durable and closes it.
     pub(crate) fn close(&self) -> Result<(), EngineError> {
-        self.vfs.sync().map_err(EngineError::Operation)
+        self.volume.close().map_err(EngineError::Volume)
     }
 }
 
-impl CheckReport {
-    /// How many things are damaged.
-    pub(crate) fn damaged(&self) -> u64 {
-        self.findings.len() as u64
+impl Drop for Engine {
+    fn drop(&mut self) {
+        // Stops its threads, which hold it; whoever wants to know how it went closes it himself.
+        let _ = self.volume.close();
     }
 }
 
@@ -108,7 +103,17 @@ impl From<&EngineError> for Exit {
     fn from(error: &EngineError) -> Self {
         match error {
             EngineError::Vault(e) => e.into(),
-            EngineError::Operation(e) => e.into(),
+            EngineError::Check(e) | EngineError::Volume(VolumeError::NotCommitted(e)) => e.into(),
+            EngineError::Volume(e) => match e {
+                VolumeError::DatabaseMissing(_)
+                | VolumeError::DatabaseDamaged { .. }
+                | VolumeError::SegmentMissing(_)
+                | VolumeError::SegmentShort { .. } => Self::Damaged,
+                VolumeError::DatabaseFailed { .. } => Self::Disk,
+                VolumeError::NoSpace(_) => Self::NoSpace,
+                VolumeError::Io(source) => Self::from_io(source, Self::Disk),
+                VolumeError::NotCommitted(e) => e.into(),
+            },
         }
     }
 }
@@ -123,7 +128,8 @@ impl fmt::Display for EngineError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Vault(e) => e.fmt(f),
-            Self::Operation(e) => e.fmt(f),
+            Self::Volume(e) => e.fmt(f),
+            Self::Check(e) => write!(f, "the check could not be carried out: {e}"),
         }
     }
 }

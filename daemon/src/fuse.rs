@@ -4,6 +4,7 @@
 //! another thread. Only this module and those below it know fuser.
 
 mod acl;
+mod adapter;
 mod attach;
 mod convert;
 mod errno;
@@ -25,8 +26,8 @@ use fuser::{Config, Session, SessionACL};
 use keyfold_fs::vfs::Vfs;
 use nix::unistd::{getgid, getuid};
 
+use self::adapter::Adapter;
 use self::attach::Attachment;
-use self::filesystem::Adapter;
 use self::front::Front;
 use self::receivers::{Pool, Receivers};
 pub use crate::control_dir::{ControlCaller, ControlError, ControlService};
@@ -285,12 +286,8 @@ pub fn mount(
     config.clone_fd = attach::can_open_device();
     // The kernel itself keeps others out without `allow_other`; a second check in fuser would
     // only refuse what the kernel does on a user's behalf.
-    let started =
-        Session::from_fd(adapter, connection, SessionACL::All, config).and_then(|session| {
-            thread::Builder::new()
-                .name("keyfold-session".to_owned())
-                .spawn(move || session.run())
-        });
+    let started = Session::from_fd(adapter, connection, SessionACL::All, config)
+        .and_then(|session| serve(session, unmounter.attachment.clone()));
     match started {
         Ok(session) => {
             unmounter.attachment.raise_read_ahead();
@@ -308,4 +305,18 @@ pub fn mount(
             Err(MountError::Start(e))
         }
     }
+}
+
+/// Serves the kernel's requests on threads of their own, until it closes the connection.
+fn serve(
+    session: Session<Adapter>,
+    attachment: Attachment,
+) -> io::Result<JoinHandle<io::Result<()>>> {
+    thread::Builder::new()
+        .name("keyfold-session".to_owned())
+        .spawn(move || {
+            let ended = session.run();
+            attachment.end();
+            ended
+        })
 }

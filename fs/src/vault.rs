@@ -23,7 +23,7 @@ pub use copies::CopyHealth;
 pub use create::{CreateOptions, KdfCost};
 pub use directory::{Access, VaultDir};
 pub use error::{Action, Damage, Facility, Part, VaultError};
-pub use header::{HeaderBackup, backup_header, restore_header};
+pub use header::{HeaderBackup, backup_header, read_header, restore_header};
 pub use slot::{SLOT_LIMIT, Secret, Slot, SlotId, SlotKind, SlotLabel};
 pub use superblock::{
     CIPHER_SUITE, FORMAT_VERSION, KDF, Revision, SEGMENT_SIZE, Superblock, VaultId,

@@ -45,8 +45,7 @@ impl Mount {
             if let Some(status) = daemon.process.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {}", read(&daemon.log));
             }
-            // A dead mount in the way is in the table too, but does not answer.
-            mounted(&path) && fs::metadata(&path).is_ok()
+            mounted(&path) && alive(&path)
         });
         mount
     }
@@ -143,6 +142,11 @@ pub fn mounted(path: &Path) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     let points = table.lines().filter_map(|line| line.split(' ').nth(4));
     points.into_iter().any(|point| Path::new(point) == path)
+}
+
+/// True when whoever serves `path` answers; asks for totals, which the kernel never caches.
+pub fn alive(path: &Path) -> bool {
+    nix::sys::statvfs::statvfs(path).is_ok()
 }
 
 pub(crate) fn detach(path: &Path) {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::mount::{Mount, detach, mounted};
+use crate::mount::{Mount, alive, detach, mounted};
 use crate::program::{Outcome, keyfold, keyfold_path};
 use crate::sandbox::Sandbox;
 
@@ -121,8 +121,8 @@ impl Vault {
         if self.backend == Backend::Directory {
             return Mount::plain(self.mount_point.clone());
         }
-        let alive = mounted(&self.mount_point) && std::fs::metadata(&self.mount_point).is_ok();
-        assert!(!alive, "{} is mounted already", self.mount_point.display());
+        let taken = mounted(&self.mount_point) && alive(&self.mount_point);
+        assert!(!taken, "{} is mounted already", self.mount_point.display());
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
         let log = self.sandbox.path().join(format!("daemon-{number}.log"));
         let process = Command::new(keyfold_path())

@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::time::Duration;
 
-use keyfold_tests::{Vault, keyfold, mounted, pattern, program, shell, until};
+use keyfold_tests::{Vault, alive, keyfold, mounted, pattern, program, shell, until};
 use nix::sys::signal::Signal;
 
 const BUSY: i32 = 21;
@@ -45,7 +45,7 @@ fn mount_returns_when_the_folder_is_usable_and_unmount_when_all_is_kept() {
         unmount(root).expect_success("unmount");
         assert!(!mounted(root));
         // The vault is free at once: the daemon has finished when unmount returns.
-        vault.keyfold("info", &[]).expect_success("info");
+        vault.keyfold("ls", &[]).expect_success("ls");
     }
     assert_eq!(unmount(vault.mount_point()).code, Some(NOT_MOUNTED));
 }

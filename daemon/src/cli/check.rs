@@ -6,7 +6,7 @@ use crate::cli::exit::Exit;
 use crate::cli::inside;
 use crate::cli::output::{self, Form};
 use crate::control::Command;
-use crate::engine::{CheckReport, ReadData};
+use crate::engine::{CheckReport, ReadData, Surroundings};
 use crate::mount::client::{self, Answer};
 use crate::mount::table::MountRecord;
 use crate::mount::unmount::{self, UnmountError};
@@ -20,7 +20,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {
     };
     let report = match unmount::find(&args.vault) {
         Ok(record) => through_mount(&record, read_data)?,
-        Err(_) => inside::open(&args.vault, &args.unlock)?.check(read_data)?,
+        Err(_) => inside::open(&args.vault, &args.unlock)?.check(read_data, Surroundings::Still)?,
     };
     match Form::of(args.json) {
         Form::Json => output::json(&report)?,

@@ -15,6 +15,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -43,8 +45,11 @@ const READ_AHEAD_KIB: &str = "1024";
 #[derive(Debug, Clone)]
 pub(crate) struct Attachment {
     place: PathBuf,
-    /// `major:minor`, where `/proc` tells.
+    /// `major:minor`, where `/proc` tells. The kernel gives the number to the next mount as soon as
+    /// this one is gone.
     device: Option<String>,
+    /// Set when the kernel has closed the connection.
+    ended: Arc<AtomicBool>,
 }
 
 /// Options every filesystem has, as words and as flags of `mount(2)`.
@@ -125,7 +130,14 @@ pub(crate) fn attach(
         None => attach_with_helper(&place, options, &prepared)?,
     };
     let device = mounted_at(&place);
-    Ok((connection, Attachment { place, device }))
+    Ok((
+        connection,
+        Attachment {
+            place,
+            device,
+            ended: Arc::default(),
+        },
+    ))
 }
 
 /// Mounts with `mount(2)`; `None` for users who may not.
@@ -286,6 +298,11 @@ impl Attachment {
         &self.place
     }
 
+    /// Notes that the kernel has closed the connection: nothing of ours is mounted any more.
+    pub(crate) fn end(&self) {
+        self.ended.store(true, Ordering::Release);
+    }
+
     /// The mount's device number, `major:minor`, where `/proc` tells.
     #[cfg(test)]
     pub(crate) fn device(&self) -> Option<&str> {
@@ -303,7 +320,8 @@ impl Attachment {
 
     /// Unmounts, unless the mount is gone already or another one took its place.
     pub(crate) fn detach(&self, how: Unmount) -> Result<(), UnmountError> {
-        if self.device.is_some() && mounted_at(&self.place) != self.device {
+        let replaced = self.device.is_some() && mounted_at(&self.place) != self.device;
+        if replaced || self.ended.load(Ordering::Acquire) {
             return Ok(());
         }
         let mut flags = MntFlags::UMOUNT_NOFOLLOW;

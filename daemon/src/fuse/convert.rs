@@ -93,6 +93,14 @@ pub(crate) fn set_time(time: TimeOrNow) -> SetTime {
     }
 }
 
+/// What `mknod(2)` is to make; no kind means a regular file.
+pub(crate) fn node_kind(mode: u32) -> Result<FileKind, Errno> {
+    match mode & libc::S_IFMT {
+        0 => Ok(FileKind::Regular),
+        _ => FileKind::from_mode(mode).ok_or(Errno::EINVAL),
+    }
+}
+
 /// How `open(2)` flags open a file.
 pub(crate) fn open_mode(flags: i32) -> OpenMode {
     let access = flags & libc::O_ACCMODE;

@@ -1,110 +1,25 @@
-//! The adapter: fuser's callbacks in, [`Front`]'s operations, fuser's replies out.
+//! fuser's callbacks: each turns a request into an operation of [`Front`](super::front::Front).
 
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::SystemTime;
 
 use fuser::{
     BsdFileFlags, CopyFileRangeFlags, Errno as FuserErrno, FileHandle, Filesystem, INodeNo,
-    InitFlags, IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
+    IoctlFlags, KernelConfig, LockOwner, OpenFlags, PollEvents, PollFlags, PollNotifier,
     RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
     ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyPoll, ReplyStatfs, ReplyWrite, ReplyXattr,
     Request, TimeOrNow, WriteFlags,
 };
-use keyfold_fs::vfs::{Cookie, FileKind, FileRange, Handle, Listing, NewNode, SetAttr};
+use keyfold_fs::vfs::{Cookie, FileRange, Handle, Listing, NewNode, SetAttr};
 use nix::errno::Errno;
 
+use super::adapter::{Adapter, Call, negotiate};
 use super::convert::{self, ino};
-use super::front::{Asker, Creation, Exclusive, Front, Outcome};
-use super::receivers::{Pool, Receivers, Turn, Wait};
-use super::reply::{Answer, GENERATION, TTL, with_buffer};
-
-/// Largest write request, in bytes.
-const MAX_WRITE: u32 = 1 << 20;
-/// Most background requests (read-ahead, direct I/O) at a time.
-const MAX_BACKGROUND: u16 = 64;
-/// A read of more than this waits for the disk long enough to be worth a thread of its own.
-const LARGE_READ: u32 = 256 << 10;
-
-/// What is asked of the kernel; what it does not offer is done without.
-///
-/// Deliberately absent: `WRITEBACK_CACHE` (the kernel would own sizes and times, and hide a full
-/// disk), `SETXATTR_EXT` (fuser misreads it), `POSIX_LOCKS` and `FLOCK_LOCKS` (fuser cannot tell
-/// them apart; the kernel handles both by itself).
-const WANTED: [InitFlags; 12] = [
-    InitFlags::FUSE_PARALLEL_DIROPS,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_READDIRPLUS_AUTO,
-    InitFlags::FUSE_CACHE_SYMLINKS,
-    InitFlags::FUSE_EXPLICIT_INVAL_DATA,
-    InitFlags::FUSE_ASYNC_DIO,
-    InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    InitFlags::FUSE_MAX_PAGES,
-    InitFlags::FUSE_DONT_MASK,
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    InitFlags::FUSE_POSIX_ACL,
-];
-
-/// What the volume's semantics rest on.
-const NEEDED: InitFlags = InitFlags::FUSE_DONT_MASK.union(InitFlags::FUSE_POSIX_ACL);
-
-/// The filesystem fuser serves.
-pub(crate) struct Adapter {
-    front: Arc<Front>,
-    receivers: Receivers,
-    pool: Arc<Pool>,
-}
-
-impl Adapter {
-    pub(crate) fn new(front: Arc<Front>, receivers: Receivers, pool: Arc<Pool>) -> Self {
-        Self {
-            front,
-            receivers,
-            pool,
-        }
-    }
-
-    /// Serves a request here and now. A panic answers `EIO` (a dropped reply does) and the mount
-    /// lives on.
-    fn serve(&self, what: &'static str, ino: INodeNo, job: impl FnOnce(&Front)) {
-        self.front.touch();
-        guarded(&self.front, what, ino, job);
-    }
-
-    /// Serves a request that may wait, here or in the pool.
-    fn serve_waiting(
-        &self,
-        wait: Wait,
-        what: &'static str,
-        ino: INodeNo,
-        job: impl FnOnce(&Front) + Send + 'static,
-    ) {
-        self.front.touch();
-        match self.receivers.turn(wait) {
-            Turn::Here(_stay) => guarded(&self.front, what, ino, job),
-            Turn::HandOver => {
-                let front = Arc::clone(&self.front);
-                self.pool
-                    .hand_over(Box::new(move || guarded(&front, what, ino, job)));
-            }
-        }
-    }
-}
-
-fn guarded(front: &Front, what: &'static str, ino: INodeNo, job: impl FnOnce(&Front)) {
-    if catch_unwind(AssertUnwindSafe(|| job(front))).is_err() {
-        tracing::error!(
-            what,
-            ino = ino.0,
-            "a request panicked; it was answered with EIO"
-        );
-    }
-}
+use super::front::{Asker, Creation, Exclusive};
+use super::reply::{Answer, GENERATION, TTL};
 
 fn asker(request: &Request) -> Asker {
     Asker {
@@ -126,46 +41,34 @@ fn range(file: INodeNo, fh: FileHandle, offset: u64) -> FileRange {
     }
 }
 
-fn read(front: &Front, at: FileRange, size: u32, reply: ReplyData) {
-    with_buffer(|buffer| match front.read(at, buffer, size) {
-        Ok(()) => reply.data(buffer),
-        Err(failure) => reply.answer("read", at.ino, Err(failure)),
-    });
+/// fuser says `true` when an entry did not fit and was not taken.
+fn listing(full: bool) -> Listing {
+    if full {
+        Listing::Full
+    } else {
+        Listing::Continue
+    }
 }
 
 impl Filesystem for Adapter {
     fn init(&mut self, _: &Request, config: &mut KernelConfig) -> io::Result<()> {
-        if !config.capabilities().contains(NEEDED) {
-            return Err(io::Error::from_raw_os_error(libc::EPROTO));
-        }
-        for flag in WANTED {
-            if config.add_capabilities(flag).is_err() {
-                tracing::debug!(flag = ?flag, "the kernel does not offer this");
-            }
-        }
-        // None of these values is out of fuser's bounds, whose error is the nearest one.
-        let _ = config.set_max_write(MAX_WRITE);
-        let _ = config.set_max_background(MAX_BACKGROUND);
-        let _ = config.set_congestion_threshold(MAX_BACKGROUND / 4 * 3);
-        let _ = config.set_time_granularity(std::time::Duration::from_nanos(1));
-        Ok(())
+        negotiate(config).ok_or_else(|| io::Error::from_raw_os_error(libc::EPROTO))
     }
 
     fn lookup(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        self.serve("lookup", parent, |front| {
-            reply.answer("lookup", ino(parent), front.lookup(ino(parent), name));
+        self.reply(Call::new("lookup", parent), reply, |front| {
+            front.lookup(ino(parent), name)
         });
     }
 
     fn forget(&self, _: &Request, file: INodeNo, nlookup: u64) {
-        guarded(&self.front, "forget", file, |front| {
-            front.forget(ino(file), nlookup);
-        });
+        let call = Call::new("forget", file);
+        self.serve_unnoticed(call, |front| front.forget(ino(file), nlookup));
     }
 
     fn getattr(&self, _: &Request, file: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        self.serve("getattr", file, |front| {
-            reply.answer("getattr", ino(file), front.getattr(ino(file)));
+        self.reply(Call::new("getattr", file), reply, |front| {
+            front.getattr(ino(file))
         });
     }
 
@@ -195,19 +98,14 @@ impl Filesystem for Adapter {
             atime: atime.map(convert::set_time),
             mtime: mtime.map(convert::set_time),
         };
-        let wait = Wait::Rarely;
-        self.serve_waiting(wait, "setattr", file, move |front| {
-            reply.answer(
-                "setattr",
-                ino(file),
-                front.setattr(ino(file), fh.map(handle), &set),
-            );
+        self.reply_waiting(Call::new("setattr", file), reply, move |front| {
+            front.setattr(ino(file), fh.map(handle), &set)
         });
     }
 
     fn readlink(&self, _: &Request, file: INodeNo, reply: ReplyData) {
-        self.serve("readlink", file, |front| {
-            reply.answer("readlink", ino(file), front.readlink(ino(file)));
+        self.reply(Call::new("readlink", file), reply, |front| {
+            front.readlink(ino(file))
         });
     }
 
@@ -221,21 +119,14 @@ impl Filesystem for Adapter {
         rdev: u32,
         reply: ReplyEntry,
     ) {
-        self.serve("mknod", parent, |front| {
-            // No kind means a regular file, as in mknod(2).
-            let kind = match mode & libc::S_IFMT {
-                0 => Ok(FileKind::Regular),
-                _ => FileKind::from_mode(mode).ok_or(Errno::EINVAL),
+        self.reply(Call::new("mknod", parent), reply, |front| {
+            let kind = convert::node_kind(mode)?;
+            let node = NewNode {
+                kind,
+                perm: convert::perm(mode),
+                rdev,
             };
-            let made = kind.map_err(Into::into).and_then(|kind| {
-                let node = NewNode {
-                    kind,
-                    perm: convert::perm(mode),
-                    rdev,
-                };
-                front.mknod(asker(request), umask, (ino(parent), name), node)
-            });
-            reply.answer("mknod", ino(parent), made);
+            front.mknod(asker(request), umask, (ino(parent), name), node)
         });
     }
 
@@ -248,22 +139,25 @@ impl Filesystem for Adapter {
         umask: u32,
         reply: ReplyEntry,
     ) {
-        self.serve("mkdir", parent, |front| {
-            let at = (ino(parent), name);
-            let made = front.mkdir(asker(request), umask, at, convert::perm(mode));
-            reply.answer("mkdir", ino(parent), made);
+        self.reply(Call::new("mkdir", parent), reply, |front| {
+            front.mkdir(
+                asker(request),
+                umask,
+                (ino(parent), name),
+                convert::perm(mode),
+            )
         });
     }
 
     fn unlink(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve("unlink", parent, |front| {
-            reply.answer("unlink", ino(parent), front.unlink((ino(parent), name)));
+        self.reply(Call::new("unlink", parent), reply, |front| {
+            front.unlink((ino(parent), name))
         });
     }
 
     fn rmdir(&self, _: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve("rmdir", parent, |front| {
-            reply.answer("rmdir", ino(parent), front.rmdir((ino(parent), name)));
+        self.reply(Call::new("rmdir", parent), reply, |front| {
+            front.rmdir((ino(parent), name))
         });
     }
 
@@ -275,10 +169,9 @@ impl Filesystem for Adapter {
         target: &Path,
         reply: ReplyEntry,
     ) {
-        self.serve("symlink", parent, |front| {
+        self.reply(Call::new("symlink", parent), reply, |front| {
             let target = target.as_os_str().as_bytes();
-            let made = front.symlink(asker(request), (ino(parent), link_name), target);
-            reply.answer("symlink", ino(parent), made);
+            front.symlink(asker(request), (ino(parent), link_name), target)
         });
     }
 
@@ -292,13 +185,9 @@ impl Filesystem for Adapter {
         flags: RenameFlags,
         reply: ReplyEmpty,
     ) {
-        self.serve("rename", parent, |front| {
-            let moved = convert::rename_mode(flags)
-                .map_err(Into::into)
-                .and_then(|mode| {
-                    front.rename((ino(parent), name), (ino(newparent), newname), mode)
-                });
-            reply.answer("rename", ino(parent), moved);
+        self.reply(Call::new("rename", parent), reply, |front| {
+            let mode = convert::rename_mode(flags)?;
+            front.rename((ino(parent), name), (ino(newparent), newname), mode)
         });
     }
 
@@ -310,19 +199,14 @@ impl Filesystem for Adapter {
         newname: &OsStr,
         reply: ReplyEntry,
     ) {
-        self.serve("link", file, |front| {
-            reply.answer(
-                "link",
-                ino(file),
-                front.link(ino(file), (ino(newparent), newname)),
-            );
+        self.reply(Call::new("link", file), reply, |front| {
+            front.link(ino(file), (ino(newparent), newname))
         });
     }
 
     fn open(&self, request: &Request, file: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        self.serve("open", file, |front| {
-            let opened = front.open(asker(request), ino(file), convert::open_mode(flags.0));
-            reply.answer("open", ino(file), opened);
+        self.reply(Call::new("open", file), reply, |front| {
+            front.open(asker(request), ino(file), convert::open_mode(flags.0))
         });
     }
 
@@ -337,14 +221,13 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let at = range(file, fh, offset);
-        if size > LARGE_READ {
-            self.serve_waiting(Wait::Likely, "read", file, move |front| {
-                read(front, at, size, reply);
-            });
-        } else {
-            self.serve("read", file, |front| read(front, at, size, reply));
-        }
+        Adapter::read(
+            self,
+            Call::new("read", file),
+            range(file, fh, offset),
+            size,
+            reply,
+        );
     }
 
     fn write(
@@ -359,29 +242,13 @@ impl Filesystem for Adapter {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        self.front.touch();
-        let (asker, at) = (asker(request), range(file, fh, offset));
-        let job = move |front: &Front, data: &[u8], reply: ReplyWrite| {
-            let written = front.write(asker, at, data).map(|bytes| bytes as u64);
-            reply.answer("write", at.ino, written);
-        };
-        match self.receivers.turn(Wait::Rarely) {
-            Turn::Here(_stay) => {
-                guarded(&self.front, "write", file, |front| job(front, data, reply));
-            }
-            // The copy is what a free receiving thread costs.
-            Turn::HandOver => {
-                let (front, data) = (Arc::clone(&self.front), data.to_vec());
-                self.pool.hand_over(Box::new(move || {
-                    guarded(&front, "write", file, |front| job(front, &data, reply));
-                }));
-            }
-        }
+        let what = (range(file, fh, offset), data);
+        Adapter::write(self, Call::new("write", file), asker(request), what, reply);
     }
 
     fn flush(&self, _: &Request, file: INodeNo, fh: FileHandle, _: LockOwner, reply: ReplyEmpty) {
-        self.serve_waiting(Wait::Rarely, "flush", file, move |front| {
-            reply.answer("flush", ino(file), front.flush(ino(file), handle(fh)));
+        self.reply_waiting(Call::new("flush", file), reply, move |front| {
+            front.flush(ino(file), handle(fh))
         });
     }
 
@@ -395,21 +262,21 @@ impl Filesystem for Adapter {
         _: bool,
         reply: ReplyEmpty,
     ) {
-        self.serve("release", file, |front| {
+        self.reply(Call::new("release", file), reply, |front| {
             front.release(ino(file), handle(fh));
-            reply.ok();
+            Ok(())
         });
     }
 
     fn fsync(&self, _: &Request, file: INodeNo, fh: FileHandle, _: bool, reply: ReplyEmpty) {
-        self.serve_waiting(Wait::Likely, "fsync", file, move |front| {
-            reply.answer("fsync", ino(file), front.fsync(ino(file), handle(fh)));
+        self.reply_waiting(Call::new("fsync", file), reply, move |front| {
+            front.fsync(ino(file), handle(fh))
         });
     }
 
     fn opendir(&self, _: &Request, file: INodeNo, _: OpenFlags, reply: ReplyOpen) {
-        self.serve("opendir", file, |front| {
-            reply.answer("opendir", ino(file), front.opendir(ino(file)));
+        self.reply(Call::new("opendir", file), reply, |front| {
+            front.opendir(ino(file))
         });
     }
 
@@ -421,14 +288,15 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectory,
     ) {
-        self.serve("readdir", file, |front| {
+        let call = Call::new("readdir", file);
+        self.serve(call, |front| {
             let directory = (ino(file), handle(fh));
             let listed = front.readdir(directory, Cookie(offset), &mut |entry| {
                 let kind = convert::file_type(entry.kind);
                 let name = OsStr::from_bytes(entry.name);
                 listing(reply.add(INodeNo(entry.ino.0), entry.cookie.0, kind, name))
             });
-            reply.answer("readdir", ino(file), listed);
+            reply.answer(call, listed);
         });
     }
 
@@ -440,13 +308,14 @@ impl Filesystem for Adapter {
         offset: u64,
         mut reply: ReplyDirectoryPlus,
     ) {
-        self.serve("readdirplus", file, |front| {
+        let call = Call::new("readdirplus", file);
+        self.serve(call, |front| {
             let directory = (ino(file), handle(fh));
             let listed = front.readdir_plus(directory, Cookie(offset), &mut |entry, attr| {
                 let (name, attr) = (OsStr::from_bytes(entry.name), convert::file_attr(attr));
                 listing(reply.add(attr.ino, entry.cookie.0, name, &TTL, &attr, GENERATION))
             });
-            reply.answer("readdirplus", ino(file), listed);
+            reply.answer(call, listed);
         });
     }
 
@@ -458,9 +327,9 @@ impl Filesystem for Adapter {
         _: OpenFlags,
         reply: ReplyEmpty,
     ) {
-        self.serve("releasedir", file, |front| {
+        self.reply(Call::new("releasedir", file), reply, |front| {
             front.releasedir(ino(file), handle(fh));
-            reply.ok();
+            Ok(())
         });
     }
 
@@ -476,10 +345,9 @@ impl Filesystem for Adapter {
     }
 
     fn statfs(&self, _: &Request, file: INodeNo, reply: ReplyStatfs) {
-        // Desktops ask every few seconds: this is no use of the mount.
-        guarded(&self.front, "statfs", file, |front| {
-            reply.answer("statfs", ino(file), front.statfs());
-        });
+        // Desktops ask every few seconds.
+        let call = Call::new("statfs", file);
+        self.serve_unnoticed(call, |front| reply.answer(call, front.statfs()));
     }
 
     fn setxattr(
@@ -492,34 +360,29 @@ impl Filesystem for Adapter {
         _: u32,
         reply: ReplyEmpty,
     ) {
-        self.serve("setxattr", file, |front| {
-            let set = convert::xattr_mode(flags)
-                .map_err(Into::into)
-                .and_then(|mode| {
-                    front.setxattr(asker(request), ino(file), (name.as_bytes(), value), mode)
-                });
-            reply.answer("setxattr", ino(file), set);
+        self.reply(Call::new("setxattr", file), reply, |front| {
+            let mode = convert::xattr_mode(flags)?;
+            front.setxattr(asker(request), ino(file), (name.as_bytes(), value), mode)
         });
     }
 
     fn getxattr(&self, _: &Request, file: INodeNo, name: &OsStr, size: u32, reply: ReplyXattr) {
-        self.serve("getxattr", file, |front| {
-            let value = front.getxattr(ino(file), name.as_bytes());
-            reply.answer("getxattr", ino(file), value.map(|value| (value, size)));
+        self.reply(Call::new("getxattr", file), reply, |front| {
+            front
+                .getxattr(ino(file), name.as_bytes())
+                .map(|value| (value, size))
         });
     }
 
     fn listxattr(&self, _: &Request, file: INodeNo, size: u32, reply: ReplyXattr) {
-        self.serve("listxattr", file, |front| {
-            let names = front.listxattr(ino(file));
-            reply.answer("listxattr", ino(file), names.map(|names| (names, size)));
+        self.reply(Call::new("listxattr", file), reply, |front| {
+            front.listxattr(ino(file)).map(|names| (names, size))
         });
     }
 
     fn removexattr(&self, _: &Request, file: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.serve("removexattr", file, |front| {
-            let removed = front.removexattr(ino(file), name.as_bytes());
-            reply.answer("removexattr", ino(file), removed);
+        self.reply(Call::new("removexattr", file), reply, |front| {
+            front.removexattr(ino(file), name.as_bytes())
         });
     }
 
@@ -533,21 +396,20 @@ impl Filesystem for Adapter {
         flags: i32,
         reply: ReplyCreate,
     ) {
-        self.serve("create", parent, |front| {
-            let exclusive = if flags & libc::O_EXCL == 0 {
-                Exclusive::No
-            } else {
-                Exclusive::Yes
-            };
-            let (perm, mode) = (convert::perm(mode), convert::open_mode(flags));
-            let new = Creation {
-                perm,
-                umask,
-                mode,
-                exclusive,
-            };
-            let created = front.create(asker(request), (ino(parent), name), &new);
-            reply.answer("create", ino(parent), created);
+        let exclusive = if flags & libc::O_EXCL == 0 {
+            Exclusive::No
+        } else {
+            Exclusive::Yes
+        };
+        let (perm, mode) = (convert::perm(mode), convert::open_mode(flags));
+        let new = Creation {
+            perm,
+            umask,
+            mode,
+            exclusive,
+        };
+        self.reply(Call::new("create", parent), reply, |front| {
+            front.create(asker(request), (ino(parent), name), &new)
         });
     }
 
@@ -590,11 +452,8 @@ impl Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         let at = range(file, fh, offset);
-        self.serve_waiting(Wait::Rarely, "fallocate", file, move |front| {
-            let done = convert::allocate(mode)
-                .map_err(Into::into)
-                .and_then(|mode| front.fallocate(at, length, mode));
-            reply.answer("fallocate", at.ino, done);
+        self.reply_waiting(Call::new("fallocate", file), reply, move |front| {
+            front.fallocate(at, length, convert::allocate(mode)?)
         });
     }
 
@@ -607,11 +466,9 @@ impl Filesystem for Adapter {
         whence: i32,
         reply: ReplyLseek,
     ) {
-        self.serve("lseek", file, |front| {
-            let found: Outcome<u64> = convert::seek(offset, whence)
-                .map_err(Into::into)
-                .and_then(|(offset, what)| front.seek(range(file, fh, offset), what));
-            reply.answer("lseek", ino(file), found);
+        self.reply(Call::new("lseek", file), reply, |front| {
+            let (offset, what) = convert::seek(offset, whence)?;
+            front.seek(range(file, fh, offset), what)
         });
     }
 
@@ -632,22 +489,11 @@ impl Filesystem for Adapter {
             range(ino_in, fh_in, offset_in),
             range(ino_out, fh_out, offset_out),
         );
-        self.serve_waiting(Wait::Likely, "copy_file_range", ino_out, move |front| {
-            let copied = if flags.bits() == 0 {
-                front.copy_range(from, to, len)
-            } else {
-                Err(Errno::EINVAL.into())
-            };
-            reply.answer("copy_file_range", to.ino, copied);
+        self.reply_waiting(Call::new("copy_file_range", ino_out), reply, move |front| {
+            if flags.bits() != 0 {
+                return Err(Errno::EINVAL.into());
+            }
+            front.copy_range(from, to, len)
         });
-    }
-}
-
-/// fuser says `true` when an entry did not fit and was not taken.
-fn listing(full: bool) -> Listing {
-    if full {
-        Listing::Full
-    } else {
-        Listing::Continue
     }
 }

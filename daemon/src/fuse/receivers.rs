@@ -7,26 +7,15 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 /// Threads a request can be handed to.
 const WORKERS: usize = 8;
-/// A receiving thread that has been at one request this long counts as waiting, not working.
-const STUCK: Duration = Duration::from_millis(2);
 
-/// How a request may wait.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// It will probably wait, for the disk: fsync, a large read, a copy.
-    Likely,
-    /// It rarely waits, and handing it over is expensive: a write that meets back-pressure.
-    Rarely,
-}
-
-/// Where a request is to be served.
+/// Where a request that may wait is to be served.
 pub(crate) enum Turn<'a> {
     /// On this thread; keep the value until the request is answered.
     Here(Stay<'a>),
@@ -34,35 +23,25 @@ pub(crate) enum Turn<'a> {
     HandOver,
 }
 
-/// The receiving threads of one mount.
+/// The receiving threads of one mount. At most all but one of them serve requests that may wait.
 pub(crate) struct Receivers {
     threads: usize,
-    /// When each request that may wait, and is served by a receiving thread, began.
-    began: Mutex<Vec<Instant>>,
+    staying: AtomicUsize,
 }
 
 impl Receivers {
     pub(crate) fn new(threads: usize) -> Self {
         Self {
             threads,
-            began: Mutex::new(Vec::with_capacity(threads)),
+            staying: AtomicUsize::new(0),
         }
     }
 
     /// Decides for a request just received by the calling thread.
-    pub(crate) fn turn(&self, wait: Wait) -> Turn<'_> {
-        let now = Instant::now();
-        let mut began = self.began.lock();
-        let waiting = match wait {
-            Wait::Likely => began.len(),
-            Wait::Rarely => began.iter().filter(|at| now - **at >= STUCK).count(),
-        };
-        if waiting + 1 < self.threads {
-            began.push(now);
-            Turn::Here(Stay {
-                receivers: self,
-                began: now,
-            })
+    pub(crate) fn turn(&self) -> Turn<'_> {
+        let stay = Stay(self);
+        if self.staying.fetch_add(1, Ordering::Relaxed) + 1 < self.threads {
+            Turn::Here(stay)
         } else {
             Turn::HandOver
         }
@@ -70,17 +49,11 @@ impl Receivers {
 }
 
 /// A request that may wait and is served by a receiving thread.
-pub(crate) struct Stay<'a> {
-    receivers: &'a Receivers,
-    began: Instant,
-}
+pub(crate) struct Stay<'a>(&'a Receivers);
 
 impl Drop for Stay<'_> {
     fn drop(&mut self) {
-        let mut began = self.receivers.began.lock();
-        if let Some(at) = began.iter().position(|at| *at == self.began) {
-            began.swap_remove(at);
-        }
+        self.0.staying.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -172,32 +145,23 @@ mod tests {
     use super::*;
     use std::sync::mpsc;
 
-    fn stays(receivers: &Receivers, wait: Wait) -> Option<Stay<'_>> {
-        match receivers.turn(wait) {
+    fn stays(receivers: &Receivers) -> Option<Stay<'_>> {
+        match receivers.turn() {
             Turn::Here(stay) => Some(stay),
             Turn::HandOver => None,
         }
     }
 
     #[test]
-    fn one_receiver_always_stays_free_of_likely_waits() {
+    fn one_receiver_always_stays_free() {
         let receivers = Receivers::new(3);
-        let first = stays(&receivers, Wait::Likely);
-        let second = stays(&receivers, Wait::Likely);
+        let first = stays(&receivers);
+        let second = stays(&receivers);
         assert!(first.is_some() && second.is_some());
-        assert!(stays(&receivers, Wait::Likely).is_none());
+        assert!(stays(&receivers).is_none());
+        assert!(stays(&receivers).is_none());
         drop(first);
-        assert!(stays(&receivers, Wait::Likely).is_some());
-    }
-
-    #[test]
-    fn a_write_is_handed_over_only_when_all_others_are_stuck() {
-        let receivers = Receivers::new(2);
-        let fsync = stays(&receivers, Wait::Likely);
-        assert!(fsync.is_some());
-        assert!(stays(&receivers, Wait::Rarely).is_some());
-        receivers.began.lock()[0] -= STUCK;
-        assert!(stays(&receivers, Wait::Rarely).is_none());
+        assert!(stays(&receivers).is_some());
     }
 
     #[test]

@@ -8,9 +8,10 @@ use fuser::{
     ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
     ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
 };
-use keyfold_fs::vfs::{Attr, Ino, NAME_MAX, Stats};
+use keyfold_fs::vfs::{Attr, NAME_MAX, Stats};
 use nix::errno::Errno;
 
+use super::adapter::Call;
 use super::convert::file_attr;
 use super::errno::Failure;
 use super::front::{Found, Opened, Outcome, Treatment};
@@ -33,12 +34,12 @@ pub(crate) fn with_buffer(job: impl FnOnce(&mut Vec<u8>)) {
     BUFFER.set(buffer);
 }
 
-/// Sends a result as the reply to a request on `ino`.
+/// Sends an outcome as the reply to a request.
 pub(crate) trait Answer<T>: Sized {
-    fn answer(self, what: &'static str, ino: Ino, outcome: Outcome<T>) {
+    fn answer(self, call: Call, outcome: Outcome<T>) {
         match outcome {
             Ok(value) => self.succeed(value),
-            Err(failure) => self.fail(log(what, ino, failure)),
+            Err(failure) => self.fail(log(call, failure)),
         }
     }
 
@@ -47,7 +48,7 @@ pub(crate) trait Answer<T>: Sized {
 }
 
 /// The errno of a failure; damage is also logged, by ids.
-fn log(what: &'static str, ino: Ino, failure: Failure) -> FuserErrno {
+fn log(Call { what, ino }: Call, failure: Failure) -> FuserErrno {
     if let Some(error) = failure.damage() {
         tracing::error!(what, ino = ino.0, %error, "request failed");
     }

@@ -28,6 +28,19 @@ pub struct HeaderBackup {
     pub kept: Vec<PathBuf>,
 }
 
+/// What the newest superblock copy of the vault claims, authenticated by nothing: fit for showing.
+///
+/// Takes no lock, so that a mounted vault can be shown.
+pub fn read_header(vault: &Path) -> Result<Superblock, VaultError> {
+    let vault = existing_directory(vault)?;
+    if !looks_like_a_vault(&vault) {
+        return Err(VaultError::NotAVault { path: vault });
+    }
+    let copies = Copies::read_unlocked(&vault)?;
+    let newest = copies.newest().map(|(_, superblock)| superblock.clone());
+    newest.ok_or(VaultError::NotAVault { path: vault })
+}
+
 /// Writes the vault's superblock to the new file `to`, readable by its owner only.
 ///
 /// Takes no lock: copies are replaced whole, so a mounted vault can be backed up. Whoever has the

@@ -314,20 +314,17 @@ impl Vfs for FaultyFs {
 
     fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> FsResult<()> {
         let (moved, target) = (self.kind(from), self.kind(to));
-        let both_files = |kind| {
-            [moved, target]
-                .iter()
-                .all(|attr| attr.is_some_and(|attr: Attr| attr.kind == kind))
-        };
-        let replaces =
-            both_files(FileKind::Regular) && moved.map(|a| a.ino) != target.map(|a| a.ino);
-        if self.has(Fault::MovedName) && replaces && mode == RenameMode::Replace {
+        let regular = |attr: Option<Attr>| attr.filter(|attr| attr.kind == FileKind::Regular);
+        let files = regular(moved).zip(regular(target));
+        let replaced =
+            files.filter(|(moved, over)| moved.ino != over.ino && mode == RenameMode::Replace);
+        if self.has(Fault::MovedName) && replaced.is_some() {
             self.fs.unlink(to)?;
         }
         self.fs.rename(from, to, mode)?;
         self.done(());
-        if let (true, RenameMode::Replace, Some(attr)) = (target.is_some(), mode, moved) {
-            self.past().history.replaced(attr.ino);
+        if let Some((moved, _)) = replaced {
+            self.past().history.replaced(moved.ino);
         }
         Ok(())
     }

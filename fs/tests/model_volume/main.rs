@@ -3,6 +3,7 @@
 //!
 //! `KEYFOLD_MODEL_CASES` and `KEYFOLD_MODEL_OPS` lengthen a run; `KEYFOLD_MODEL_SEED` repeats one.
 
+mod crash;
 mod errno;
 mod faulty;
 mod history;
@@ -13,11 +14,17 @@ mod run;
 mod sequence;
 mod subject;
 mod tree;
+mod vault;
+
+use std::time::Duration;
+
+use keyfold_fs::volume::VolumeOptions;
 
 use crate::faulty::{Fault, FaultyFs};
 use crate::host::HostFs;
 use crate::sequence::{check_sequences, find_failure, seed};
 use crate::subject::ModelSubject;
+use crate::vault::{Template, VolumeSubject};
 
 #[test]
 fn model_agrees_with_itself() {
@@ -62,4 +69,25 @@ fn every_fault_is_noticed() {
         };
         println!("{fault:?} was noticed:\n{failure}");
     }
+}
+
+/// Nothing is committed unless something asks for it, so that crashes lose much.
+#[test]
+fn volume_agrees_with_the_model() {
+    let hour = Duration::from_secs(3600);
+    let template = Template::new(VolumeOptions {
+        commit_interval: hour,
+        ..VolumeOptions::default()
+    });
+    check_sequences(&mut || VolumeSubject::new(&template));
+}
+
+#[test]
+fn volume_agrees_while_it_commits_all_the_time() {
+    let template = Template::new(VolumeOptions {
+        commit_interval: Duration::from_millis(2),
+        dirty_limit: 1 << 20,
+        ..VolumeOptions::default()
+    });
+    check_sequences(&mut || VolumeSubject::new(&template));
 }

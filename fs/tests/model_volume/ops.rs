@@ -89,6 +89,12 @@ pub(crate) enum Op {
         caller: Pick,
         opening: Opening,
     },
+    /// A new file, written under another name and renamed: how editors save.
+    Save {
+        at: At,
+        len: u64,
+        fill: u8,
+    },
     Open {
         node: Pick,
         opening: Opening,
@@ -299,6 +305,8 @@ fn file_op() -> BoxedStrategy<Op> {
     let fill = prop_oneof![1 => Just(0_u8), 6 => any::<u8>()];
     let what = prop_oneof![Just(Seek::Data), Just(Seek::Hole)];
     prop_oneof![
+        4 => (prop_oneof![at(), taken()], len(), any::<u8>())
+            .prop_map(|(at, len, fill)| Op::Save { at, len, fill }),
         3 => (pick(), opening()).prop_map(|(node, opening)| Op::Open { node, opening }),
         4 => span().prop_map(Op::Read),
         14 => (span(), fill).prop_map(|(span, fill)| Op::Write { span, fill }),
@@ -365,7 +373,7 @@ fn volume_op() -> BoxedStrategy<Op> {
         2 => Just(Op::Sync),
         4 => Just(Op::CheckAll),
         3 => Just(Op::Remount),
-        4 => Just(Op::Crash),
+        6 => Just(Op::Crash),
     ]
     .boxed()
 }

@@ -85,8 +85,8 @@ pub(crate) struct Pair<'a> {
     /// Files whose holes are unspecified because a range was copied into them.
     pub(crate) copied: HashSet<Ino>,
     /// Inode numbers of the subject by those of the model, and the reverse, ever seen.
-    partner: HashMap<Ino, Ino>,
-    owner: HashMap<Ino, Ino>,
+    pub(crate) partner: HashMap<Ino, Ino>,
+    pub(crate) owner: HashMap<Ino, Ino>,
 }
 
 impl<'a> Pair<'a> {
@@ -290,9 +290,20 @@ impl<'a> Pair<'a> {
             let [m, s] = [model, subject].map(|tree| shown(&tree.names));
             return Err(format!("the names are {s}, not {m}"));
         }
+        if self.promises.listing_order && model.order != subject.order {
+            return Err(format!(
+                "listed in the order {:?}, not {:?}",
+                subject.order, model.order
+            ));
+        }
         let (mut there, mut back) = (HashMap::new(), HashMap::new());
         for ((path, m), s) in model.names.iter().zip(subject.names.values()) {
             let shown = |why| format!("/{}: {why}", path.escape_ascii());
+            let partner = self.partner.get(m).is_none_or(|known| known == s);
+            let owner = self.owner.get(s).is_none_or(|known| known == m);
+            if !partner || !owner {
+                return Err(shown(format!("is inode {s}, not what it was (model: {m})")));
+            }
             if *there.entry(m).or_insert(s) != s || *back.entry(s).or_insert(m) != m {
                 return Err(shown("links other inodes together".into()));
             }
@@ -460,70 +471,6 @@ impl<'a> Pair<'a> {
                 },
             ),
         )
-    }
-
-    /// Crashes the subject and moves the model to the moments it shows, if it may show them.
-    pub(crate) fn crash(&mut self) -> Result<(), Why> {
-        self.subject.crash();
-        let subject = Tree::walk(self.subject.vfs())?;
-        let mut why = "no moment to compare with".to_owned();
-        let mut trees = Both {
-            model: Tree::default(),
-            subject,
-        };
-        for moment in self.history.namespaces() {
-            match self.fit(moment, &mut trees) {
-                Ok(()) => {
-                    self.settle(&trees);
-                    return self.discover();
-                }
-                // The earliest moments differ the most: the latest tells more.
-                Err(other) if why.starts_with("no moment") => why = other,
-                Err(_) => {}
-            }
-        }
-        Err(format!(
-            "after a crash the volume is as at no moment it may show; the latest: {why}"
-        ))
-    }
-
-    /// Puts the model to the namespace of `moment` and to content that the subject shows.
-    fn fit(&mut self, moment: usize, trees: &mut Both<Tree>) -> Result<(), Why> {
-        let mut state = self.history.at(moment).clone();
-        self.model.restore(&state);
-        self.model.remount();
-        trees.model = Tree::walk(&self.model)?;
-        self.compare_trees(trees)?;
-        for (path, ino) in &trees.model.names {
-            if trees.model.nodes[ino].attr.kind != FileKind::Regular {
-                continue;
-            }
-            let mut result = Err("no moment to compare with".to_owned());
-            for moment in self.history.contents(*ino, moment) {
-                state.take_content(*ino, self.history.at(moment));
-                self.model.restore(&state);
-                let found = self.compare_bytes(*ino, trees.subject.names[path]);
-                if found.is_ok() || result.is_err() {
-                    result = found.map_err(|why| format!("/{}: {why}", path.escape_ascii()));
-                }
-                if result.is_ok() {
-                    break;
-                }
-            }
-            result?;
-        }
-        self.model.restore(&state);
-        self.model.remount();
-        Ok(())
-    }
-
-    /// Forgets what the crash undid: inode numbers that were never durable may come again.
-    fn settle(&mut self, trees: &Both<Tree>) {
-        self.partner
-            .retain(|model, _| trees.model.nodes.contains_key(model));
-        self.owner
-            .retain(|subject, _| trees.subject.nodes.contains_key(subject));
-        self.history = History::starting_at(self.model.snapshot());
     }
 }
 

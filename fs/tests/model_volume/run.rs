@@ -9,7 +9,7 @@ use keyfold_fs::vfs::{Caller, Entry, FileKind, Ino, Name, NewNode, Place, Rename
 
 use self::file::mode;
 use crate::history::History;
-use crate::ops::{At, EXISTING, Op, Opening, Pick};
+use crate::ops::{At, EXISTING, Op, Opening, Pick, Span};
 use crate::pair::{Both, OpenPair, Opened, Pair};
 use crate::tree::{Why, list};
 
@@ -37,6 +37,9 @@ const CALLERS: [Caller; 3] = [
 /// Names that are made.
 const NAMES: [&[u8]; 7] = [b"a", b"b", b"c", b"d", b"e", b"\xff\xfe \n", &[b'n'; 255]];
 
+/// The name of new files that will replace others.
+const NEW_FILE: Pick = 5;
+
 fn caller(pick: Pick) -> &'static Caller {
     &CALLERS[usize::from(pick) % CALLERS.len()]
 }
@@ -59,6 +62,7 @@ impl Pair<'_> {
             Op::Sync | Op::Remount | Op::Crash | Op::CheckAll | Op::Statfs => {
                 return self.whole(op);
             }
+            Op::Save { at, len, fill } => return self.save(*at, *len, *fill),
             _ => {}
         }
         self.names(op)?;
@@ -68,6 +72,37 @@ impl Pair<'_> {
         self.history.push(self.model.snapshot());
         self.after(op);
         self.check_known()
+    }
+
+    fn save(&mut self, at: At, len: u64, fill: u8) -> Checked {
+        let new = At {
+            name: NEW_FILE,
+            ..at
+        };
+        let before = self.handles.len();
+        let opening = Opening::ReadWrite;
+        self.step(&Op::Create {
+            at: new,
+            perm: 0o644,
+            caller: 0,
+            opening,
+        })?;
+        if self.handles.len() > before {
+            let files = |open: &&OpenPair| matches!(open.opened, Opened::File { .. });
+            let handle = (self.handles.iter().filter(files).count() - 1) as Pick;
+            let span = Span {
+                handle,
+                offset: 0,
+                len,
+            };
+            self.step(&Op::Write { span, fill })?;
+            self.step(&Op::Release(handle))?;
+        }
+        self.step(&Op::Rename {
+            from: new,
+            to: at,
+            mode: RenameMode::Replace,
+        })
     }
 
     /// What the operation made durable.
@@ -300,9 +335,17 @@ impl Pair<'_> {
             .subject
             .rename(place(from.subject, old), place(to.subject, new), mode);
         let done = self.agree(model, subject)?.is_some();
-        if let (true, RenameMode::Replace, Some(moved), Some(_)) = (done, mode, moved, over) {
+        let regular = |entry: Option<Entry>| {
+            entry
+                .map(|e| e.attr)
+                .filter(|attr| attr.kind == FileKind::Regular)
+        };
+        if let (true, Some(moved), Some(over)) = (done, regular(moved), regular(over))
+            && mode == RenameMode::Replace
+            && moved.ino != over.ino
+        {
             self.history.push(self.model.snapshot());
-            self.history.replaced(moved.attr.ino);
+            self.history.replaced(moved.ino);
         }
         Ok(())
     }

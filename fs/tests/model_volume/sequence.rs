@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::env;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use proptest::collection::vec;
@@ -56,7 +57,7 @@ pub(crate) fn find_failure<S: Subject>(
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     let config = Config {
         cases: setting("KEYFOLD_MODEL_CASES", CASES) as u32,
-        max_shrink_iters: 4000,
+        max_shrink_iters: 600,
         failure_persistence: None,
         ..Config::default()
     };
@@ -64,21 +65,37 @@ pub(crate) fn find_failure<S: Subject>(
     let mut runner = TestRunner::new_with_rng(config, rng);
     let ops = vec(op(), 1..=setting("KEYFOLD_MODEL_OPS", OPS) as usize);
     let make = RefCell::new(make);
-    let result = runner.run(&ops, |ops| {
-        let mut subject = make.borrow_mut()().map_err(TestCaseError::fail)?;
-        check_sequence(&mut subject, &ops).map_err(TestCaseError::fail)
-    });
-    match result {
+    let check = |ops: &[Op]| {
+        let mut subject = make.borrow_mut()()?;
+        check_sequence(&mut subject, ops)
+    };
+    match runner.run(&ops, |ops| check(&ops).map_err(TestCaseError::fail)) {
         Ok(()) => Ok(()),
         Err(TestError::Abort(why)) => Err(Failure {
             why: why.to_string(),
             ops: Vec::new(),
         }),
-        Err(TestError::Fail(why, ops)) => Err(Failure {
-            why: why.to_string(),
-            ops,
-        }),
+        Err(TestError::Fail(why, ops)) => Err(shortened(why.to_string(), ops, &check)),
     }
+}
+
+/// Leaves out operations as long as the rest fails, too.
+fn shortened(why: Why, ops: Vec<Op>, check: &dyn Fn(&[Op]) -> Result<(), Why>) -> Failure {
+    let mut failure = Failure { why, ops };
+    let mut at = 0;
+    while at < failure.ops.len() {
+        let mut fewer = failure.ops.clone();
+        fewer.remove(at);
+        let result = catch_unwind(AssertUnwindSafe(|| check(&fewer)));
+        match result.unwrap_or_else(|_| Err("a panic, shown above".to_owned())) {
+            Ok(()) => at += 1,
+            Err(why) => {
+                failure = Failure { why, ops: fewer };
+                at = 0;
+            }
+        }
+    }
+    failure
 }
 
 /// The seed to begin with; printed, so that a failing run can be repeated.

@@ -27,6 +27,8 @@ pub(crate) struct Node {
 pub(crate) struct Tree {
     pub(crate) names: BTreeMap<Vec<u8>, Ino>,
     pub(crate) nodes: BTreeMap<Ino, Node>,
+    /// The paths as they were listed, directory by directory.
+    pub(crate) order: Vec<Vec<u8>>,
 }
 
 /// A listed entry.
@@ -119,6 +121,7 @@ impl Tree {
                 return Err(format!("{} is listed as {entry:?}", path.escape_ascii()));
             }
             self.nodes.insert(ino, node(vfs, ino, &path)?);
+            self.order.push(path.clone());
             if self.names.insert(path.clone(), ino).is_some() {
                 return Err(format!("{} is listed twice", path.escape_ascii()));
             }

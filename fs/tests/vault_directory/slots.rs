@@ -229,3 +229,15 @@ fn a_change_of_which_one_copy_was_written_is_in_force() {
         Err(VaultError::WrongSecret { .. })
     ));
 }
+
+#[test]
+fn a_copy_is_replaced_whole_and_never_written_over() {
+    let vault = Fixture::new();
+    let before = fs::read_to_string(vault.primary()).unwrap();
+    let held = [vault.primary(), vault.backup()].map(|copy| fs::File::open(copy).unwrap());
+    vault.recover().unwrap().add_recovery(label("x")).unwrap();
+    assert_ne!(fs::read_to_string(vault.primary()).unwrap(), before);
+    for file in held {
+        assert_eq!(std::io::read_to_string(file).unwrap(), before);
+    }
+}

@@ -129,7 +129,7 @@ fn a_shell_can_speak_to_it() {
         printed(&shell("exec 3<>\"$0\"; echo sync >&3; cat <&3")),
         "sync for 0\n"
     );
-    assert_refused(&shell("echo fail > \"$0\""), "No route to host");
+    assert_refused(&shell("exec env echo fail > \"$0\""), "No route to host");
     stage.end();
 }
 
