@@ -40,6 +40,13 @@ pub(crate) fn main() -> ExitCode {
             None => return ExitCode::SUCCESS,
         }
     }
+    if let [_, command, _, vault, point] = words.as_slice()
+        && command == background::COMMAND
+    {
+        // The process that started this one speaks for it.
+        let served = background::run(vault.into(), point.into());
+        return served.map_or_else(|e| e.exit(), |()| Exit::Success).into();
+    }
     let parsed = args::command_line()
         .try_get_matches_from(words)
         .and_then(|matches| CommandLine::from_arg_matches(&matches));
@@ -56,12 +63,10 @@ pub(crate) fn main() -> ExitCode {
             .into();
         }
     };
-    let spoken_for = matches!(command, Command::ServeMount { .. });
     match run(command) {
         Ok(()) => Exit::Success.into(),
         Err(e) => {
-            // The process that started a serving process speaks for it.
-            if !spoken_for && !e.is_broken_pipe() {
+            if !e.is_broken_pipe() {
                 eprintln!("keyfold: {e}");
             }
             e.exit().into()
@@ -107,7 +112,6 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Status { mount, json } => mounting::status(&mount, output::Form::of(json)),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::manual(&dir),
-        Command::ServeMount { vault, point } => background::run(vault, point),
     }
 }
 

@@ -5,10 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use keyfold_fs::check::ReadData;
 use keyfold_fs::error::{FsError, LostWrite};
 use serde::{Deserialize, Serialize};
 
-use crate::engine::{Engine, ReadData, Surroundings};
+use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 
@@ -134,19 +135,17 @@ fn split_words(line: &str) -> Result<Vec<String>, ParseError> {
     let mut chars = line.chars();
     while let Some(c) = chars.next() {
         match (quote, c) {
-            (Some('\''), c) if c != '\'' => word.get_or_insert_default().push(c),
-            (_, '\\') => {
+            (None | Some('"'), '\\') => {
                 let next = chars.next().ok_or(ParseError::Unfinished)?;
                 word.get_or_insert_default().push(next);
             }
             (Some(open), c) if c == open => quote = None,
-            (Some(_), c) => word.get_or_insert_default().push(c),
             (None, '\'' | '"') => {
                 quote = Some(c);
                 word.get_or_insert_default();
             }
             (None, c) if c.is_whitespace() => words.extend(word.take()),
-            (None, c) => word.get_or_insert_default().push(c),
+            (_, c) => word.get_or_insert_default().push(c),
         }
         if words.len() > MAX_WORDS {
             return Err(ParseError::TooManyWords);
@@ -250,7 +249,7 @@ impl VolumeControl {
                 }),
             Command::Check(read_data) => self
                 .engine
-                .check(*read_data, Surroundings::Live)
+                .check(*read_data, &mut |_| {})
                 .map(|report| json(&report))
                 .map_err(|e| ControlError {
                     errno: libc::EIO,

@@ -24,7 +24,7 @@ const STATUS_NAME: &[u8] = b"status";
 const CONTROL_NAME: &[u8] = b"control";
 
 /// What the control directory needs of the daemon.
-pub trait ControlService: Send + Sync {
+pub(crate) trait ControlService: Send + Sync {
     /// The state of the mount as one JSON object, ended by a newline.
     fn status_json(&self) -> Vec<u8>;
 
@@ -37,22 +37,22 @@ pub trait ControlService: Send + Sync {
 
 /// The process that wrote a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ControlCaller {
+pub(crate) struct ControlCaller {
     /// Its user.
-    pub uid: u32,
+    pub(crate) uid: u32,
     /// Its group.
-    pub gid: u32,
+    pub(crate) gid: u32,
     /// Its thread id, as the daemon sees it.
-    pub pid: u32,
+    pub(crate) pid: u32,
 }
 
 /// Why a command failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ControlError {
+pub(crate) struct ControlError {
     /// What the write of the command fails with.
-    pub errno: i32,
+    pub(crate) errno: i32,
     /// What can be read back from the handle: what failed and what to do next.
-    pub message: String,
+    pub(crate) message: String,
 }
 
 /// An inode of the control directory.

@@ -1,26 +1,15 @@
 //! The volume engine as the command line and the daemon use it.
 
-mod walk;
-
 use std::fmt;
 use std::sync::Arc;
 
+use keyfold_fs::check::{self, CheckOptions, CheckReport, Progress, ReadData};
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::vault::{UnlockedVault, VaultError};
 use keyfold_fs::vfs::{FileRange, Vfs};
 use keyfold_fs::volume::{Volume, VolumeError, VolumeOptions};
 
 use crate::cli::exit::Exit;
-pub(crate) use walk::{CheckReport, Surroundings};
-
-/// Whether a check reads every block.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ReadData {
-    /// Only what describes the files.
-    No,
-    /// Their content too.
-    Yes,
-}
 
 /// How a volume is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -66,9 +55,10 @@ impl Engine {
         Arc::clone(&self.volume) as Arc<dyn Vfs>
     }
 
-    /// Reads like [`Vfs::read`], for content that leaves the vault.
+    /// Reads by the cipher implementation that had no part in sealing, for content that leaves
+    /// the vault.
     pub(crate) fn read_reference(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize> {
-        self.volume.read(at, buf)
+        self.volume.read_reference(at, buf)
     }
 
     /// Its state, for people and programs.
@@ -77,13 +67,14 @@ impl Engine {
         serde_json::to_value(self.volume.status()).unwrap_or_default()
     }
 
-    /// Verifies it.
+    /// Verifies it, while it is used or not.
     pub(crate) fn check(
         &self,
         read_data: ReadData,
-        surroundings: Surroundings,
+        progress: &mut dyn FnMut(Progress),
     ) -> Result<CheckReport, EngineError> {
-        walk::check(self, read_data, surroundings).map_err(EngineError::Check)
+        check::check(&self.volume, &CheckOptions { read_data }, progress)
+            .map_err(EngineError::Check)
     }
 
     /// Makes everything durable and closes it.

@@ -1,5 +1,9 @@
 //! What single operations of an open volume cost, without any front end.
-#![allow(clippy::unwrap_used, missing_docs, reason = "a benchmark fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a benchmark fails by panicking"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,14 +11,21 @@ use std::time::{Duration, Instant};
 use criterion::{Criterion, criterion_group, criterion_main};
 use keyfold_crypto::{Password, Rounds};
 use keyfold_fs::vault::{CreateOptions, KdfCost, UnlockedVault, VaultError};
-use keyfold_fs::vfs::{
-    Caller, FileRange, Handle, Ino, Name, OpenMode, Place, Vfs,
-};
+use keyfold_fs::vfs::{Caller, FileRange, Handle, Ino, Name, OpenMode, Place, Vfs};
 use keyfold_fs::volume::{Volume, VolumeOptions};
 
-const CALLER: Caller = Caller { uid: 0, gid: 0, umask: 0o022 };
-const RW: OpenMode =
-    OpenMode { read: true, write: true, append: false, truncate: false, sync: false };
+const CALLER: Caller = Caller {
+    uid: 0,
+    gid: 0,
+    umask: 0o022,
+};
+const RW: OpenMode = OpenMode {
+    read: true,
+    write: true,
+    append: false,
+    truncate: false,
+    sync: false,
+};
 const BLOCK: u64 = 4096;
 
 struct Bench {
@@ -38,7 +49,10 @@ impl Bench {
     }
 
     fn create(&self, name: &str) -> (Ino, Handle) {
-        let at = Place { parent: Ino::ROOT, name: Name::new(name.as_bytes()).unwrap() };
+        let at = Place {
+            parent: Ino::ROOT,
+            name: Name::new(name.as_bytes()).unwrap(),
+        };
         let (entry, handle) = self.volume.create(&CALLER, at, 0o644, RW).unwrap();
         (entry.attr.ino, handle)
     }
@@ -47,7 +61,16 @@ impl Bench {
         let (ino, handle) = self.create(name);
         let data = vec![7; 1 << 20];
         for offset in (0..blocks * BLOCK).step_by(data.len()) {
-            self.volume.write(FileRange { ino, handle, offset }, &data).unwrap();
+            self.volume
+                .write(
+                    FileRange {
+                        ino,
+                        handle,
+                        offset,
+                    },
+                    &data,
+                )
+                .unwrap();
         }
         self.volume.sync().unwrap();
         (ino, handle)
@@ -71,7 +94,16 @@ fn names(c: &mut Criterion) {
     c.bench_function("create_write_release_4k", |bench| {
         bench.iter(|| {
             let (ino, handle) = b.create(&format!("f{n}"));
-            b.volume.write(FileRange { ino, handle, offset: 0 }, &[1; 4096]).unwrap();
+            b.volume
+                .write(
+                    FileRange {
+                        ino,
+                        handle,
+                        offset: 0,
+                    },
+                    &[1; 4096],
+                )
+                .unwrap();
             b.volume.release(ino, handle);
             n += 1;
         });
@@ -82,7 +114,10 @@ fn names(c: &mut Criterion) {
         bench.iter(|| {
             i = (i + 7919) % n;
             let name = format!("f{i}");
-            let at = Place { parent: Ino::ROOT, name: Name::new(name.as_bytes()).unwrap() };
+            let at = Place {
+                parent: Ino::ROOT,
+                name: Name::new(name.as_bytes()).unwrap(),
+            };
             b.volume.lookup(at).unwrap()
         });
     });
@@ -98,20 +133,47 @@ fn blocks(c: &mut Criterion) {
         bench.iter(|| {
             i += 1;
             let offset = scattered(i, BLOCKS) * BLOCK;
-            b.volume.read(FileRange { ino, handle, offset }, &mut buf[..4096]).unwrap()
+            b.volume
+                .read(
+                    FileRange {
+                        ino,
+                        handle,
+                        offset,
+                    },
+                    &mut buf[..4096],
+                )
+                .unwrap()
         });
     });
     c.bench_function("read_1m_sequential", |bench| {
         bench.iter(|| {
             i = (i + 1) % (BLOCKS / 256);
-            b.volume.read(FileRange { ino, handle, offset: i << 20 }, &mut buf).unwrap()
+            b.volume
+                .read(
+                    FileRange {
+                        ino,
+                        handle,
+                        offset: i << 20,
+                    },
+                    &mut buf,
+                )
+                .unwrap()
         });
     });
     c.bench_function("write_4k_random", |bench| {
         bench.iter(|| {
             i += 1;
             let offset = scattered(i, BLOCKS) * BLOCK;
-            b.volume.write(FileRange { ino, handle, offset }, &[3; 4096]).unwrap()
+            b.volume
+                .write(
+                    FileRange {
+                        ino,
+                        handle,
+                        offset,
+                    },
+                    &[3; 4096],
+                )
+                .unwrap()
         });
     });
     c.bench_function("write_4k_fsync", |bench| {
@@ -121,7 +183,16 @@ fn blocks(c: &mut Criterion) {
             for _ in 0..count {
                 i += 1;
                 let offset = scattered(i, 16_384) * BLOCK;
-                b.volume.write(FileRange { ino, handle, offset }, &[3; 4096]).unwrap();
+                b.volume
+                    .write(
+                        FileRange {
+                            ino,
+                            handle,
+                            offset,
+                        },
+                        &[3; 4096],
+                    )
+                    .unwrap();
                 b.volume.fsync(ino, handle).unwrap();
             }
             start.elapsed()

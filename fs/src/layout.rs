@@ -67,6 +67,9 @@ impl MapId {
     /// No map: a file without any block.
     pub const NONE: Self = Self(0);
 
+    /// The highest number of a leaf.
+    pub(crate) const LAST_LEAF: u64 = (1 << LEAF_BITS) - 1;
+
     /// The database key of one of its leaves.
     pub fn leaf_key(self, leaf: LeafIndex) -> u64 {
         (self.0 << LEAF_BITS) | u64::from(leaf.0)
@@ -75,6 +78,11 @@ impl MapId {
     /// The database keys all its leaves lie in.
     pub fn leaf_keys(self) -> std::ops::RangeInclusive<u64> {
         (self.0 << LEAF_BITS)..=((self.0 << LEAF_BITS) | ((1 << LEAF_BITS) - 1))
+    }
+
+    /// The map whose leaf a database key names.
+    pub fn of_key(key: u64) -> Self {
+        Self(key >> LEAF_BITS)
     }
 
     /// The leaf that a database key of this map names.
@@ -245,7 +253,9 @@ impl Leaf {
     /// # Errors
     /// [`BadLayout`] for anything `encode` does not produce.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadLayout> {
-        if bytes.len() % ENTRY_BYTES != 0 || bytes.len() > LEAF_BLOCKS as usize * ENTRY_BYTES {
+        if !bytes.len().is_multiple_of(ENTRY_BYTES)
+            || bytes.len() > LEAF_BLOCKS as usize * ENTRY_BYTES
+        {
             return Err(BadLayout);
         }
         let entries = bytes
@@ -292,7 +302,7 @@ pub struct InodeRow {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum InodeBody {
     /// Regular file.
-    File(FileId),
+    File(FileBody),
     /// Directory.
     Directory(DirBody),
     /// Symlink with its target.
@@ -301,7 +311,16 @@ pub enum InodeBody {
     Special,
 }
 
-/// What a directory knows of itself.
+/// What a regular file knows of itself beside its content: `file id(16) keys(4)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileBody {
+    /// Its identity, the same on every machine.
+    pub id: FileId,
+    /// How many keys it has; new blocks are sealed with the last.
+    pub keys: u32,
+}
+
+/// What a directory knows of itself: `parent(8) next cookie(8) entries(8)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DirBody {
     /// The directory it is in; the root is in itself.
@@ -313,10 +332,10 @@ pub struct DirBody {
 }
 
 impl InodeRow {
-    /// The file id of a regular file.
-    pub fn file_id(&self) -> Option<FileId> {
+    /// The file part of a regular file.
+    pub fn file(&self) -> Option<FileBody> {
         match self.body {
-            InodeBody::File(id) => Some(id),
+            InodeBody::File(file) => Some(file),
             _ => None,
         }
     }
@@ -348,7 +367,10 @@ impl InodeRow {
             w.time(t);
         }
         match &self.body {
-            InodeBody::File(id) => w.bytes(&id.0),
+            InodeBody::File(file) => {
+                w.bytes(&file.id.0);
+                w.u32(file.keys);
+            }
             InodeBody::Directory(d) => {
                 w.u64(d.parent.0);
                 w.u64(d.next_cookie);
@@ -376,7 +398,10 @@ impl InodeRow {
         let xattr_bytes = r.u32()?;
         let (atime, mtime, ctime, btime) = (r.time()?, r.time()?, r.time()?, r.time()?);
         let body = match kind {
-            FileKind::Regular => InodeBody::File(FileId(r.array()?)),
+            FileKind::Regular => InodeBody::File(FileBody {
+                id: FileId(r.array()?),
+                keys: r.u32()?,
+            }),
             FileKind::Directory => InodeBody::Directory(DirBody {
                 parent: Ino(r.u64()?),
                 next_cookie: r.u64()?,

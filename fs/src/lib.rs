@@ -2,6 +2,7 @@
 //!
 //! Synchronous; opens no socket and knows no front end.
 
+pub mod check;
 pub mod clock;
 mod data;
 pub mod error;

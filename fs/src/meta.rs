@@ -11,36 +11,46 @@
 
 use std::sync::Arc;
 
-use parking_lot::RwLock;
+use parking_lot::{MutexGuard, RwLock};
 
 use crate::error::{FsError, FsResult};
 use crate::layout::BadLayout;
 use crate::vfs::Ino;
 
 mod key;
+mod row_cache;
 mod rows;
+mod scan;
 mod schema;
 mod sqlite;
 
 pub(crate) use key::{Key, Table};
+use row_cache::RowCache;
 pub(crate) use rows::{RowMap, Rows, Txn};
+pub(crate) use scan::{ScannedRow, Scanner};
 pub(crate) use sqlite::{CommitFailure, Mode, OpenFailure, Readers, Writer};
 
 /// The rows of an open volume.
 pub(crate) struct Meta {
     maps: RwLock<Maps>,
     readers: Readers,
+    cache: RowCache,
 }
 
 #[derive(Default)]
 struct Maps {
     active: RowMap,
     frozen: Option<Arc<RowMap>>,
+    /// Counts freezes. What was read from the database before one may not be cached after it.
+    epoch: u64,
 }
 
+/// A row, or that there is none.
+type RowImage<'a> = Option<&'a [u8]>;
+
 impl Maps {
-    /// `None`: not overlaid; `Some(None)`: deleted.
-    fn overlay(&self, key: &Key) -> Option<Option<&[u8]>> {
+    /// The row put over the database's, or that it is deleted, where either is the case.
+    fn overlay(&self, key: &Key) -> Option<RowImage<'_>> {
         self.active
             .get(key)
             .or_else(|| self.frozen.as_ref().and_then(|f| f.get(key)))
@@ -61,18 +71,33 @@ impl Meta {
         Self {
             maps: RwLock::default(),
             readers,
+            cache: RowCache::new(),
         }
     }
 
     /// Calls `f` with the row's current bytes.
     pub(crate) fn read<R>(&self, key: &Key, f: impl FnOnce(Option<&[u8]>) -> R) -> FsResult<R> {
-        {
+        let epoch = {
             let maps = self.maps.read();
             if let Some(row) = maps.overlay(key) {
                 return Ok(f(row));
             }
+            if let Some(row) = self.cache.get(key) {
+                return Ok(f(row.as_deref()));
+            }
+            maps.epoch
+        };
+        if !RowCache::holds(key.table) {
+            return self.readers.with(|c| c.get(key, f));
         }
-        self.readers.with(|c| c.get(key, f))
+        let row: Option<Arc<[u8]>> = self.readers.with(|c| c.get(key, |r| r.map(Arc::from)))?;
+        {
+            let maps = self.maps.read();
+            if maps.epoch == epoch {
+                self.cache.put(key.clone(), row.clone());
+            }
+        }
+        Ok(f(row.as_deref()))
     }
 
     /// Decodes the row, if there is one.
@@ -152,6 +177,19 @@ impl Meta {
         self.maps.write().active.put(key, row);
     }
 
+    /// Takes the active rows of a table out, for the commit that is being written.
+    pub(crate) fn take(&self, table: Table) -> Rows {
+        self.maps.write().active.take(table)
+    }
+
+    /// Puts rows back that [`Meta::take`] took and that were not written.
+    pub(crate) fn give_back(&self, rows: &Rows) {
+        let mut maps = self.maps.write();
+        for (key, row) in rows {
+            maps.active.put(key.clone(), Some(row.clone()));
+        }
+    }
+
     fn apply(&self, rows: impl IntoIterator<Item = (Key, Option<Box<[u8]>>)>) {
         let mut maps = self.maps.write();
         for (key, row) in rows {
@@ -171,11 +209,19 @@ impl Meta {
         debug_assert!(maps.frozen.is_none());
         let frozen = Arc::new(std::mem::take(&mut maps.active));
         maps.frozen = Some(Arc::clone(&frozen));
+        maps.epoch += 1;
         frozen
     }
 
-    /// The frozen rows are durable: the database answers for them now.
-    pub(crate) fn drop_frozen(&self) {
+    /// The frozen rows and `others` are durable: the database answers for them now.
+    pub(crate) fn drop_frozen<'a>(
+        &self,
+        others: impl Iterator<Item = (&'a Key, &'a Option<Box<[u8]>>)>,
+    ) {
+        if let Some(frozen) = self.maps.read().frozen.clone() {
+            self.cache.take_over(frozen.iter());
+        }
+        self.cache.take_over(others);
         let dropped = self.maps.write().frozen.take();
         drop(dropped);
     }
@@ -189,6 +235,11 @@ impl Meta {
             merged.absorb(newer);
             maps.active = merged;
         }
+    }
+
+    /// The connection for going over everything that is committed.
+    pub(crate) fn scanner(&self) -> MutexGuard<'_, Scanner> {
+        self.readers.scanner()
     }
 
     /// Rows of a table straight from the database, with first key columns in `keys`, at most

@@ -35,6 +35,7 @@ mod acl;
 mod commit;
 mod content;
 mod flush;
+mod inspect;
 mod install;
 mod node;
 mod open;
@@ -228,14 +229,14 @@ impl Volume {
     fn node(&self, ino: Ino) -> FsResult<Arc<Node>> {
         self.nodes.get_or_load(ino, || {
             let row = self.inode(ino)?;
-            let Some(file_id) = row.file_id() else {
+            let Some(file) = row.file() else {
                 return Err(match row.kind {
                     FileKind::Directory => FsError::IsADirectory(ino),
                     _ => FsError::WrongKind(ino),
                 });
             };
             let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
-            let node = Node::new(ino, file_id, content.unwrap_or_else(|| empty_content(&row)));
+            let node = Node::new(ino, file, content.unwrap_or_else(|| empty_content(&row)));
             let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
             node.privileged.store(privileged, Ordering::Relaxed);
             Ok(node)

@@ -259,7 +259,10 @@ fn unsafe_code_is_allowed_only_in_listed_files() {
     let dirs = ["fs", "daemon", "sharing-server", "tests"];
     assert_eq!(naming(&["unsafe_code"], &dirs, &allowed), [""; 0]);
     for listed in MAY_BE_UNSAFE {
-        assert!(root().join(listed).exists(), "{listed} is listed but does not exist");
+        assert!(
+            root().join(listed).exists(),
+            "{listed} is listed but does not exist"
+        );
     }
 }
 

@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,16 +12,23 @@ use keyfold_tests::{Vault, keyfold, pattern, shell, until};
 
 const MIB: usize = 1 << 20;
 
+/// Free room that the mount tells, in bytes.
+fn room(root: &Path) -> u64 {
+    let totals = rustix::fs::statvfs(root).unwrap();
+    totals.f_bavail * totals.f_frsize
+}
+
+fn write_synced(path: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
 /// Writes files of 4 MiB until there is no room; returns how many were confirmed by fsync.
 fn fill(root: &Path) -> u64 {
     for number in 0..1000 {
         let path = root.join(format!("fill-{number}"));
-        let write = || {
-            let mut file = File::create(&path)?;
-            file.write_all(&pattern(number, 4 * MIB))?;
-            file.sync_all()
-        };
-        if let Err(error) = write() {
+        if let Err(error) = write_synced(&path, &pattern(number, 4 * MIB)) {
             assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
             return number;
         }
@@ -42,6 +49,9 @@ fn a_full_disk_gives_enospc_and_deleting_gives_room_again() {
     let mount = vault.mount();
     fs::write(mount.join("before"), "written before").unwrap();
     for round in 0..3 {
+        until("what was deleted is free", Duration::from_mins(1), || {
+            room(mount.path()) > 120 * MIB as u64
+        });
         let filled = fill(mount.path());
         assert!(filled >= 20, "only {filled} files of 4 MiB fit on 200 MiB");
         expect_content(mount.path(), 0..filled);
@@ -53,10 +63,7 @@ fn a_full_disk_gives_enospc_and_deleting_gives_room_again() {
             );
         }
         until("there is room again", Duration::from_mins(1), || {
-            let mut file = File::create(mount.join("again")).unwrap();
-            file.write_all(&pattern(7, 60 * MIB))
-                .and_then(|()| file.sync_all())
-                .is_ok()
+            write_synced(&mount.join("again"), &pattern(7, 60 * MIB)).is_ok()
         });
         assert!(fs::read(mount.join("again")).unwrap() == pattern(7, 60 * MIB));
         fs::remove_file(mount.join("again")).unwrap();
@@ -81,7 +88,7 @@ fn a_full_vault_unmounts_mounts_reads_and_deletes() {
         fs::remove_file(mount.join(format!("fill-{number}"))).unwrap();
     }
     until("there is room again", Duration::from_mins(1), || {
-        fs::write(mount.join("new"), pattern(3, 8 * MIB)).is_ok()
+        write_synced(&mount.join("new"), &pattern(3, 8 * MIB)).is_ok()
     });
     mount.unmount();
     let mount = vault.mount();
@@ -127,7 +134,7 @@ fn many_small_files_fill_the_disk_without_losing_one_that_was_synced() {
         "find . -name 'small-*' -delete; test -z \"$(ls -A)\"",
     );
     until("there is room again", Duration::from_mins(1), || {
-        fs::write(mount.join("new"), pattern(3, 8 * MIB)).is_ok()
+        write_synced(&mount.join("new"), &pattern(3, 8 * MIB)).is_ok()
     });
     mount.unmount();
     vault.check();
@@ -145,12 +152,7 @@ fn a_disk_filled_by_others_gives_enospc_until_they_leave() {
     assert!(fs::read(mount.join("file")).unwrap() == pattern(1, MIB));
     fs::remove_file(disk.join("hog")).unwrap();
     until("there is room again", Duration::from_mins(1), || {
-        let write = || {
-            let mut file = File::create(mount.join("new"))?;
-            file.write_all(&pattern(2, 8 * MIB))?;
-            file.sync_all()
-        };
-        write().is_ok()
+        write_synced(&mount.join("new"), &pattern(2, 8 * MIB)).is_ok()
     });
     expect_content(mount.path(), 0..filled);
     mount.unmount();

@@ -143,10 +143,10 @@ fn a_dead_mount_of_a_user_is_taken_over_by_the_users_next_one() {
     let home = Home::new();
     let root = home.mount();
     home.expect("echo content >mnt/file; sync mnt/file mnt");
-    let script = "pid=$(for p in /proc/[0-9]*; do
-            [ \"$(readlink $p/exe 2>/dev/null)\" = \"$KEYFOLD\" ] && echo ${p#/proc/}
-        done); kill -9 $pid; for n in $(seq 400); do kill -0 $pid 2>/dev/null || break; sleep 0.05; done
-        ! ls mnt 2>/dev/null";
+    let script = "
+        pid=$(tr -dc 0-9 <vault/lock)
+        kill -9 $pid; for n in $(seq 400); do kill -0 $pid 2>/dev/null || break; sleep 0.05; done
+        ! df mnt 2>/dev/null";
     home.expect(script);
     home.expect("\"$KEYFOLD\" mount vault mnt --password-file password");
     assert_eq!(home.expect("cat mnt/file"), "content");

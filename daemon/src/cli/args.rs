@@ -1,13 +1,13 @@
 //! The command line: every command and option, with the text that explains it.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cli::exit::Exit;
-use crate::cli::secret::{NewPasswordArgs, SourceArgs, UnlockArgs};
-use crate::mount::background;
+use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::mount::options::parse_duration;
 
 /// An end-to-end encrypted folder
@@ -64,11 +64,11 @@ pub(crate) enum Command {
         path: PathBuf,
         /// Where to put it; into it, where that is a directory
         dest: PathBuf,
-        #[command(flatten)]
-        unlock: UnlockArgs,
         /// Print a report in JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        unlock: UnlockArgs,
     },
     /// Decrypt a whole vault into a directory
     ///
@@ -79,11 +79,11 @@ pub(crate) enum Command {
         vault: PathBuf,
         /// The directory to write, made where necessary
         dest: PathBuf,
-        #[command(flatten)]
-        unlock: UnlockArgs,
         /// Print a report in JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        unlock: UnlockArgs,
     },
     /// Back up or restore the part of a vault that holds its keys
     Header {
@@ -108,40 +108,65 @@ pub(crate) enum Command {
         /// The directory
         dir: PathBuf,
     },
-    #[command(name = background::COMMAND, hide = true)]
-    ServeMount { vault: PathBuf, point: PathBuf },
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
     /// The directory to make; one that exists must be empty
     pub(crate) vault: PathBuf,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
     /// Write the recovery key to FILE, readable by its owner only, instead of printing it
     #[arg(long, value_name = "FILE")]
     pub(crate) recovery_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) cost: CostArgs,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
 }
 
-/// Options of -o:
-///
-///   ro, rw              as --read-only says
-///   allow_other         as --allow-other says
-///   nonempty            mount over a directory that is not empty
-///   idle=TIME           as --idle says
-///   dirty=SIZE          bound on data not yet written, 4M to 64G
-///   threads=N           threads that serve requests, 1 to 64
-///   control=full|read|off
-///                       what the control file lets programs do
-///   passwordfile=FILE   as --password-file says
-///   passwordcommand=CMD as --password-command says; write \, for a comma
-///   suid, nosuid, dev, nodev, exec, noexec, sync, dirsync, noatime
-///                       as in mount(8); nosuid and nodev are the default
-///
-/// What mount(8) and fstab(5) add for themselves (user, noauto, nofail, _netdev, x-...) is
-/// accepted too.
+/// What -o takes, with what it does.
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
+    ("ro, rw", "read-only, as with --read-only, or not"),
+    ("allow_other", "as with --allow-other"),
+    ("nonempty", "mount over a directory that is not empty"),
+    ("idle=TIME", "as with --idle"),
+    (
+        "dirty=SIZE",
+        "bound on data not yet written to the vault, 4M to 64G",
+    ),
+    ("threads=N", "threads that serve requests, 1 to 64"),
+    (
+        "control=full|read|off",
+        "what the control file lets programs do",
+    ),
+    (
+        "passwordfile=FILE",
+        "as with --password-file; an absolute path",
+    ),
+    (
+        "passwordcommand=CMD",
+        "as with --password-command; a comma is written \\,",
+    ),
+    (
+        "nosuid, nodev, suid, dev",
+        "as in mount(8); the first two are the default",
+    ),
+    ("noexec, sync, dirsync, noatime", "as in mount(8)"),
+    (
+        "user, noauto, nofail, x-...",
+        "and what else fstab(5) has for mount(8): no effect here",
+    ),
+];
+
+fn mount_options() -> String {
+    let mut text = String::from("Options of -o:\n");
+    for (option, meaning) in MOUNT_OPTIONS {
+        let _ = writeln!(text, "  {option:<31} {meaning}");
+    }
+    text
+}
+
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_long_help = mount_options())]
 pub(crate) struct MountArgs {
     /// The vault
     pub(crate) vault: PathBuf,

@@ -1,12 +1,15 @@
 //! `check`: verifies a vault by itself, or through the program that has it mounted.
 
+use indicatif::{ProgressBar, ProgressStyle};
+use keyfold_fs::check::{CheckReport, Phase, Progress, ReadData};
+
 use crate::cli::args::CheckArgs;
 use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
 use crate::cli::inside;
+use crate::cli::mounting::progress_is_seen;
 use crate::cli::output::{self, Form};
 use crate::control::Command;
-use crate::engine::{CheckReport, ReadData, Surroundings};
 use crate::mount::client::{self, Answer};
 use crate::mount::table::MountRecord;
 use crate::mount::unmount::{self, UnmountError};
@@ -18,9 +21,14 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {
     } else {
         ReadData::No
     };
-    let report = match unmount::find(&args.vault) {
-        Ok(record) => through_mount(&record, read_data)?,
-        Err(_) => inside::open(&args.vault, &args.unlock)?.check(read_data, Surroundings::Still)?,
+    let report = if let Ok(record) = unmount::find(&args.vault) {
+        through_mount(&record, read_data)?
+    } else {
+        let engine = inside::open(&args.vault, &args.unlock)?;
+        let bar = Bar::start();
+        let checked = engine.check(read_data, &mut |progress| bar.tell(progress));
+        bar.end();
+        checked?
     };
     match Form::of(args.json) {
         Form::Json => output::json(&report)?,
@@ -57,5 +65,36 @@ fn through_mount(record: &MountRecord, read_data: ReadData) -> Result<CheckRepor
             _ => refused(Exit::from_io(&e, Exit::General), Reason(&e).to_string()),
         }
         .into()),
+    }
+}
+
+/// Progress on standard error, where that is a terminal.
+struct Bar(ProgressBar);
+
+impl Bar {
+    fn start() -> Self {
+        if !progress_is_seen() {
+            return Self(ProgressBar::hidden());
+        }
+        let style = ProgressStyle::with_template("{msg:10} {bar:30} {human_pos} of {human_len}");
+        let bar = ProgressBar::no_length();
+        Self(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())))
+    }
+
+    fn tell(&self, progress: Progress) {
+        self.0.set_message(match progress.phase {
+            Phase::Pages => "pages",
+            Phase::Rows => "rows",
+            Phase::Data => "blocks",
+        });
+        match progress.total {
+            Some(total) => self.0.set_length(total),
+            None => self.0.unset_length(),
+        }
+        self.0.set_position(progress.done);
+    }
+
+    fn end(&self) {
+        self.0.finish_and_clear();
     }
 }

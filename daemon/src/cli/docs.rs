@@ -50,49 +50,47 @@ fn pages(command: &clap::Command, dir: &Path) -> Result<(), CliError> {
         path: path.clone(),
         source,
     };
-    let below = if command.has_subcommands() {
-        Below::Commands
-    } else {
-        Below::Nothing
-    };
-    fs::write(&path, page(&man, &below).map_err(failed)?).map_err(failed)?;
+    fs::write(&path, page(&man, command).map_err(failed)?).map_err(failed)?;
     command
         .get_subcommands()
-        .filter(|below| !below.is_hide_set())
+        .filter(|b| !b.is_hide_set())
         .try_for_each(|b| pages(b, dir))
 }
 
-/// What a command has below it.
-#[derive(PartialEq)]
-enum Below {
-    Commands,
-    Nothing,
-}
-
-fn page(man: &Man, below: &Below) -> io::Result<Vec<u8>> {
+fn page(man: &Man, command: &clap::Command) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     man.render_title(&mut text)?;
     man.render_name_section(&mut text)?;
     man.render_synopsis_section(&mut text)?;
     man.render_description_section(&mut text)?;
     man.render_options_section(&mut text)?;
-    if *below == Below::Commands {
+    if command.has_subcommands() {
         man.render_subcommands_section(&mut text)?;
     }
-    text.extend_from_slice(exit_section().as_bytes());
+    if command.get_name() == "mount" {
+        text.extend_from_slice(section("MOUNT OPTIONS", args::MOUNT_OPTIONS).as_bytes());
+    }
+    let exits = Exit::ALL.map(|exit| (exit.code().to_string(), exit.meaning()));
+    text.extend_from_slice(section("EXIT STATUS", exits).as_bytes());
     man.render_version_section(&mut text)?;
     Ok(text)
 }
 
-fn exit_section() -> String {
-    let mut section = String::from(".SH \"EXIT STATUS\"\n");
-    for exit in Exit::ALL {
+/// A section that is a list of terms and what they mean.
+fn section<T: AsRef<str>, const N: usize>(title: &str, list: [(T, &str); N]) -> String {
+    let mut section = format!(".SH \"{title}\"\n");
+    for (term, meaning) in list {
         let _ = writeln!(
             section,
-            ".TP 4\n\\fB{}\\fR\n{}",
-            exit.code(),
-            exit.meaning()
+            ".TP\n\\fB{}\\fR\n{}",
+            roff(term.as_ref()),
+            roff(meaning)
         );
     }
     section
+}
+
+/// Text as roff takes it. A line that begins with a full stop would be a request; none does.
+fn roff(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
 }

@@ -1,7 +1,7 @@
 //! `cat`, `get` and `export`: content of a vault that is not mounted.
 //!
-//! Blocks are decrypted in the independent way, so that one's data does not depend on the code
-//! that mounts.
+//! Content comes from `Engine::read_reference`, the way of reading that is kept apart from what a
+//! mount uses.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};

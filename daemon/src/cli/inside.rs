@@ -67,7 +67,9 @@ impl<'a> Found<'a> {
                     }
                 }
                 Component::Normal(name) => {
-                    let parent = here.last().map_or(Ino::ROOT, Self::ino);
+                    let Some(parent) = here.last() else { break };
+                    parent.require(FileKind::Directory, path)?;
+                    let parent = parent.ino();
                     here.push(Self::child(vfs, parent, name.as_bytes()).map_err(wrong)?);
                 }
             }

@@ -69,7 +69,11 @@ fn in_use(args: &MountArgs, error: VaultError) -> CliError {
         && let Ok(place) = table::locate(&args.mount_point)
         && let Ok(Some(record)) = table::mount_at(&place)
     {
-        return PointError::AlreadyMounted { point: place, record }.into();
+        return PointError::AlreadyMounted {
+            point: place,
+            record,
+        }
+        .into();
     }
     inside::hint(&args.vault, error)
 }

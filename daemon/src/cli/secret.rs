@@ -4,12 +4,14 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use clap::Args;
 use keyfold_crypto::{Password, RecoveryKey};
-use keyfold_fs::vault::Secret;
+use keyfold_fs::vault::{KdfCost, Secret};
 use zeroize::Zeroizing;
 
 use crate::cli::error::Reason;
@@ -53,10 +55,28 @@ pub(crate) struct UnlockArgs {
     pub(crate) recovery_key: bool,
 }
 
+/// How hard a new password is to guess.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct CostArgs {
+    /// Time that one try at the password takes on this machine, in milliseconds; there is a floor
+    #[arg(long, value_name = "MS", default_value_t = 750,
+          value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    iter_time: u32,
+}
+
+impl CostArgs {
+    /// The cost in the form a vault takes.
+    pub(crate) fn cost(self) -> KdfCost {
+        KdfCost::Calibrated(Duration::from_millis(self.iter_time.into()))
+    }
+}
+
 /// The password of a slot to be made.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "New password")]
 pub(crate) struct NewPasswordArgs {
+    #[command(flatten)]
+    pub(crate) cost: CostArgs,
     /// Read the new password from the first line of FILE
     #[arg(
         id = "new_password_file",
@@ -285,8 +305,9 @@ fn run(command: &str, kind: Kind) -> Result<Zeroizing<String>, SecretError> {
     };
     let status = child.wait().map_err(SecretError::Command)?;
     // A command that still had something to print dies of the closed pipe, which is no failure.
-    let closed_early = std::os::unix::process::ExitStatusExt::signal(&status)
-        == Some(nix::sys::signal::Signal::SIGPIPE as i32);
+    // The shell passes that on as an exit code, or dies of it itself.
+    let pipe = nix::sys::signal::Signal::SIGPIPE as i32;
+    let closed_early = status.signal() == Some(pipe) || status.code() == Some(128 + pipe);
     if !status.success() && !closed_early {
         return Err(SecretError::CommandFailed(status.to_string()));
     }

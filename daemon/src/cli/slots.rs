@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use keyfold_fs::vault::{Access, KdfCost, LockedVault, SlotId, SlotLabel, UnlockedVault};
+use keyfold_fs::vault::{Access, LockedVault, SlotId, SlotLabel, UnlockedVault};
 
 use crate::cli::args::PasswdCommand;
 use crate::cli::error::CliError;
@@ -47,8 +47,7 @@ pub(crate) fn passwd(command: &PasswdCommand) -> Result<(), CliError> {
 }
 
 fn unlock(path: &Path, args: &UnlockArgs) -> Result<UnlockedVault, CliError> {
-    let locked =
-        LockedVault::open(path, Access::ReadWrite).map_err(|e| inside::hint(path, e))?;
+    let locked = LockedVault::open(path, Access::ReadWrite).map_err(|e| inside::hint(path, e))?;
     let secret = args.obtain()?.to_secret()?;
     Ok(locked.unlock(&secret)?)
 }
@@ -64,7 +63,7 @@ fn list(path: &Path, form: Form) -> Result<(), CliError> {
 fn add(path: &Path, label: &str, args: &UnlockArgs, new: &NewPasswordArgs) -> Result<(), CliError> {
     let label = SlotLabel::new(label)?;
     let mut vault = unlock(path, args)?;
-    let slot = vault.add_password(label, &new.obtain()?, KdfCost::default())?;
+    let slot = vault.add_password(label, &new.obtain()?, new.cost.cost())?;
     output::text(&format!("Added a password in key slot {slot}.\n"))
 }
 
@@ -90,7 +89,7 @@ fn change(
 ) -> Result<(), CliError> {
     let mut vault = unlock(path, args)?;
     let slot = slot.unwrap_or_else(|| vault.opened_with());
-    vault.change_password(slot, &new.obtain()?, KdfCost::default())?;
+    vault.change_password(slot, &new.obtain()?, new.cost.cost())?;
     output::text(&format!(
         "Changed the password in key slot {slot}. Header backups made before still open with the \
          old one.\n"

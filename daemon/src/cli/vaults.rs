@@ -7,8 +7,8 @@ use std::path::Path;
 
 use keyfold_crypto::RecoveryKey;
 use keyfold_fs::vault::{
-    CreateOptions, HeaderBackup, KdfCost, Superblock, UnlockedVault,
-    VaultError, backup_header, read_header, restore_header,
+    CreateOptions, HeaderBackup, Superblock, UnlockedVault, VaultError, backup_header, read_header,
+    restore_header,
 };
 use serde::Serialize;
 
@@ -32,7 +32,7 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
     let password = secret::new_password(&args.source.source())?;
     let options = CreateOptions {
         password,
-        cost: KdfCost::default(),
+        cost: args.cost.cost(),
     };
     let made: Result<_, EngineError> = UnlockedVault::create(&args.vault, &options, Engine::format);
     let (vault, recovery) = made?;

@@ -22,8 +22,9 @@ const LARGE_READ: u32 = 256 << 10;
 ///
 /// Deliberately absent: `WRITEBACK_CACHE` (the kernel would own sizes and times, and hide a full
 /// disk), `SETXATTR_EXT` (fuser misreads it), `POSIX_LOCKS` and `FLOCK_LOCKS` (fuser cannot tell
-/// them apart; the kernel handles both by itself).
-const WANTED: [InitFlags; 12] = [
+/// them apart; the kernel handles both by itself), `ATOMIC_O_TRUNC` (a running program opened with
+/// `O_RDONLY | O_TRUNC` would be emptied before the kernel refuses).
+const WANTED: [InitFlags; 11] = [
     InitFlags::FUSE_PARALLEL_DIROPS,
     InitFlags::FUSE_DO_READDIRPLUS,
     InitFlags::FUSE_READDIRPLUS_AUTO,
@@ -31,7 +32,6 @@ const WANTED: [InitFlags; 12] = [
     InitFlags::FUSE_EXPLICIT_INVAL_DATA,
     InitFlags::FUSE_ASYNC_DIO,
     InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
     InitFlags::FUSE_MAX_PAGES,
     InitFlags::FUSE_DONT_MASK,
     InitFlags::FUSE_HANDLE_KILLPRIV_V2,

@@ -23,7 +23,7 @@ use crate::mount::harden;
 use crate::mount::options::MountOptions;
 use crate::mount::serve::{self, Job, LogTo};
 
-/// Name of the hidden command of the serving process.
+/// The command of the serving process, which is not for people: `serve-mount -- VAULT POINT`.
 pub(crate) const COMMAND: &str = "serve-mount";
 /// Longest message that is taken from the serving process, in bytes.
 const MAX_REPORT: u64 = 1 << 16;

@@ -116,9 +116,8 @@ impl MountPoint {
 /// Detaches mounts at `point` whose server is gone, where they are ours.
 fn clear_dead(point: &Path) -> Result<(), PointError> {
     for _ in 0..MAX_DEAD {
-        match fs::metadata(point) {
-            Err(e) if e.raw_os_error() == Some(libc::ENOTCONN) => {}
-            _ => return Ok(()),
+        if !table::is_dead(point) {
+            return Ok(());
         }
         let dead = |why: String| PointError::DeadMount {
             point: point.to_path_buf(),
@@ -173,6 +172,22 @@ fn lies_in(inner: &Path, outer: &Path) -> io::Result<bool> {
     Ok(false)
 }
 
+fn taken(point: &Path, record: &MountRecord, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let (point, source) = (point.display(), record.source.display());
+    if record.is_keyfold() {
+        return write!(
+            f,
+            "vault {source} is mounted on {point} already. `keyfold unmount` ends that"
+        );
+    }
+    write!(
+        f,
+        "{point} has something mounted on it already ({source}, of type {}). Choose another \
+         directory, or unmount that first",
+        record.fs_type
+    )
+}
+
 impl fmt::Display for PointError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -194,20 +209,7 @@ impl fmt::Display for PointError {
                  hide what is in it while mounted",
                 point.display()
             ),
-            Self::AlreadyMounted { point, record } if record.is_keyfold() => write!(
-                f,
-                "vault {} is mounted on {} already. `keyfold unmount` ends that",
-                record.source.display(),
-                point.display()
-            ),
-            Self::AlreadyMounted { point, record } => write!(
-                f,
-                "{} has something mounted on it already ({}, of type {}). Choose another \
-                 directory, or unmount that first",
-                point.display(),
-                record.source.display(),
-                record.fs_type
-            ),
+            Self::AlreadyMounted { point, record } => taken(point, record, f),
             Self::InsideVault { point, vault } => write!(
                 f,
                 "mount point {} lies inside vault {}. Choose one outside",

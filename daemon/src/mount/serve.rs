@@ -27,8 +27,6 @@ use crate::mount::point::MountPoint;
 const GRACE: Duration = Duration::from_secs(5);
 /// Longest time between two looks at whether the mount is idle.
 const IDLE_LOOK: Duration = Duration::from_secs(10);
-/// Threads that receive requests, unless the options say otherwise.
-const THREADS: usize = 4;
 
 /// What is to be mounted where, and how.
 pub(crate) struct Job {
@@ -109,12 +107,8 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
     tracing::info!("mounted");
-    let ended = attend(
-        &engine,
-        &unmounter,
-        &happenings,
-        idle.map(|time| Idle { time, activity }),
-    );
+    let idle = idle.map(|time| Idle { time, activity });
+    let ended = attend(&engine, &unmounter, &happenings, idle.as_ref());
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
     let closed = close(&engine);
     tracing::info!("unmounted");
@@ -203,7 +197,9 @@ fn fuse_options(options: &MountOptions, about: &About) -> FuseOptions {
             MountAccess::ReadWrite => fuse::Access::ReadWrite,
             MountAccess::ReadOnly => fuse::Access::ReadOnly,
         },
-        threads: options.threads.unwrap_or(THREADS),
+        threads: options
+            .threads
+            .unwrap_or_else(|| FuseOptions::default().threads),
         mount_options: options.flags.iter().copied().map(word).collect(),
     }
 }
@@ -231,11 +227,9 @@ fn attend(
     engine: &Engine,
     unmounter: &Unmounter,
     happenings: &Receiver<Event>,
-    idle: Option<Idle>,
+    idle: Option<&Idle>,
 ) -> io::Result<()> {
-    let look = idle
-        .as_ref()
-        .map_or(Duration::MAX, |idle| IDLE_LOOK.min(idle.time / 4));
+    let look = idle.map_or(Duration::MAX, |idle| IDLE_LOOK.min(idle.time / 4));
     loop {
         // A wait without bound cannot be told as a duration to every clock.
         match happenings.recv_timeout(look.min(Duration::from_hours(1))) {
@@ -243,7 +237,7 @@ fn attend(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
             Ok(Event::Signal) => return end(engine, unmounter, happenings),
             Err(RecvTimeoutError::Timeout) => {
-                if idle.as_ref().is_some_and(Idle::is_due) {
+                if idle.is_some_and(Idle::is_due) {
                     end_if_unused(unmounter);
                 }
             }
@@ -262,6 +256,7 @@ fn end_if_unused(unmounter: &Unmounter) {
 
 /// Commits and detaches, and gives programs that still use the mount a little time.
 fn end(engine: &Engine, unmounter: &Unmounter, happenings: &Receiver<Event>) -> io::Result<()> {
+    let _ = sd_notify::notify(&[NotifyState::Stopping]);
     if let Err(error) = engine.vfs().sync() {
         tracing::error!(%error, "the commit before unmounting failed");
     }

@@ -39,6 +39,12 @@ pub(crate) fn mount_at(point: &Path) -> io::Result<Option<MountRecord>> {
     Ok(mounts()?.into_iter().rev().find(|m| m.point == point))
 }
 
+/// Whether the program that served what is mounted at `point` is gone. Asks in a way that no cache
+/// of the kernel answers.
+pub(crate) fn is_dead(point: &Path) -> bool {
+    nix::sys::statfs::statfs(point).err() == Some(nix::errno::Errno::ENOTCONN)
+}
+
 /// The path under which the kernel's table lists `point`: absolute and free of symbolic links,
 /// found without asking a mount that may be at `point` itself.
 pub(crate) fn locate(point: &Path) -> io::Result<PathBuf> {

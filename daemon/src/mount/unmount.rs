@@ -124,7 +124,7 @@ pub(crate) fn unmount(target: &Path, manner: Manner) -> Result<(), UnmountError>
     };
     // Opened before the mount goes away, so that the number cannot mean another process by then.
     let server = server.and_then(|pid| Some((pid, watch(pid)?)));
-    let how = if manner == Manner::Lazy || server.is_none() && is_dead(point) {
+    let how = if manner == Manner::Lazy || server.is_none() && table::is_dead(point) {
         Detach::Lazily
     } else {
         Detach::WhenIdle
@@ -188,10 +188,6 @@ fn is_refusal(e: &io::Error) -> bool {
 
 fn is_gone(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
-}
-
-fn is_dead(point: &Path) -> bool {
-    fs::metadata(point).is_err_and(|e| is_gone(&e))
 }
 
 /// Process id of what serves `record`: as it says itself, else as the vault's lock says.

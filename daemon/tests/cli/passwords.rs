@@ -19,7 +19,11 @@ fn opens(sandbox: &Sandbox, password: &str) -> bool {
 #[test]
 fn a_password_can_come_from_a_file_a_command_or_standard_input() {
     let sandbox = Sandbox::with_vault();
-    fs::write(sandbox.path("dos"), format!("{PASSWORD}\r\nnot this line\n")).unwrap();
+    fs::write(
+        sandbox.path("dos"),
+        format!("{PASSWORD}\r\nnot this line\n"),
+    )
+    .unwrap();
     for args in [
         &["--password-file", "pw"][..],
         &["--password-file", "dos"],
@@ -75,15 +79,32 @@ fn a_password_that_cannot_be_had_is_told_with_its_source() {
 #[test]
 fn the_recovery_key_opens_the_vault() {
     let sandbox = Sandbox::new();
-    let made = sandbox.run(["init", "v", "--password-file", "pw", "--recovery-file", "rk"]);
+    let made = sandbox.run([
+        "init",
+        "v",
+        "--password-file",
+        "pw",
+        "--recovery-file",
+        "rk",
+    ]);
     let key = fs::read_to_string(sandbox.path("rk")).unwrap();
     assert!(!made.expect(0).out.contains(key.trim()));
-    assert_eq!(sandbox.path("rk").metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(
+        sandbox.path("rk").metadata().unwrap().permissions().mode() & 0o777,
+        0o600
+    );
     let list = |file| sandbox.run(LIST.iter().copied().chain([file, "--recovery-key"]));
     list("rk").expect(0);
     fs::write(sandbox.path("typo"), key.replacen('-', "-0", 1)).unwrap();
     list("typo").refused(16, "typing error");
-    let other = sandbox.run(["init", "w", "--password-file", "pw", "--recovery-file", "rk"]);
+    let other = sandbox.run([
+        "init",
+        "w",
+        "--password-file",
+        "pw",
+        "--recovery-file",
+        "rk",
+    ]);
     other.refused(41, "cannot write the recovery key to rk: file exists");
     assert!(!sandbox.path("w").exists());
 }
@@ -91,10 +112,19 @@ fn the_recovery_key_opens_the_vault() {
 #[test]
 fn init_prints_the_recovery_key_once_and_it_works() {
     let sandbox = Sandbox::new();
-    let out = sandbox.run(["init", "v", "--password-file", "pw"]).expect(0).out;
-    let key = out.lines().find(|line| line.starts_with("    ")).unwrap().trim();
+    let out = sandbox
+        .run(["init", "v", "--password-file", "pw"])
+        .expect(0)
+        .out;
+    let key = out
+        .lines()
+        .find(|line| line.starts_with("    "))
+        .unwrap()
+        .trim();
     fs::write(sandbox.path("rk"), key).unwrap();
-    sandbox.run(["ls", "v", "--recovery-key", "--password-file", "rk"]).expect(0);
+    sandbox
+        .run(["ls", "v", "--recovery-key", "--password-file", "rk"])
+        .expect(0);
 }
 
 #[test]
@@ -102,17 +132,29 @@ fn passwords_are_added_changed_and_removed() {
     let sandbox = Sandbox::with_vault();
     fs::write(sandbox.path("new"), "battery staple").unwrap();
     let pw = ["--password-file", "pw"];
-    let new = ["--new-password-file", "new"];
+    let new = ["--new-password-file", "new", "--iter-time", "1"];
     let passwd = |args: &[&str]| sandbox.run(["passwd"].iter().chain(args));
 
     passwd(&[&["add", "v", "--label", "laptop"], &pw[..], &new[..]].concat()).expect(0);
     assert!(opens(&sandbox, "battery staple") && opens(&sandbox, PASSWORD));
     let listed = passwd(&["list", "v", "--json"]).expect(0).out;
     let slots: serde_json::Value = serde_json::from_str(&listed).unwrap();
-    let labels: Vec<_> = slots.as_array().unwrap().iter().map(|s| s["label"].clone()).collect();
+    let labels: Vec<_> = slots
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["label"].clone())
+        .collect();
     assert_eq!(labels, ["password", "recovery key", "laptop"]);
 
-    let mut change = vec!["change", "v", "--password-stdin", "--new-password-stdin"];
+    let mut change = vec![
+        "change",
+        "v",
+        "--password-stdin",
+        "--new-password-stdin",
+        "--iter-time",
+        "1",
+    ];
     change.insert(0, "passwd");
     let changed = sandbox.run_with_input(&change, &format!("{PASSWORD}\nthird\n"));
     assert!(changed.expect(0).out.contains("slot 1"));

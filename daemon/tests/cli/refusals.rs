@@ -35,8 +35,12 @@ fn a_vault_that_is_missing_is_refused() {
     fs::create_dir(sandbox.path("m")).unwrap();
     every_opener_refuses(&sandbox, 10, "does not exist");
     sandbox.run(["info", "v"]).refused(10, "does not exist");
-    sandbox.run(["passwd", "list", "v"]).refused(10, "does not exist");
-    sandbox.run(["header", "backup", "v", "h"]).refused(10, "does not exist");
+    sandbox
+        .run(["passwd", "list", "v"])
+        .refused(10, "does not exist");
+    sandbox
+        .run(["header", "backup", "v", "h"])
+        .refused(10, "does not exist");
 }
 
 #[test]
@@ -46,7 +50,9 @@ fn what_is_not_a_vault_is_refused() {
     fs::create_dir(sandbox.path("v")).unwrap();
     fs::write(sandbox.path("v/letter"), "x").unwrap();
     every_opener_refuses(&sandbox, 10, "not a Keyfold vault");
-    sandbox.run(["info", "v"]).refused(10, "not a Keyfold vault");
+    sandbox
+        .run(["info", "v"])
+        .refused(10, "not a Keyfold vault");
     fs::remove_dir_all(sandbox.path("v")).unwrap();
     fs::write(sandbox.path("v"), "x").unwrap();
     every_opener_refuses(&sandbox, 10, "not a directory");
@@ -69,19 +75,25 @@ fn a_vault_of_a_newer_format_is_refused() {
         fs::write(sandbox.path(copy), newer).unwrap();
     }
     every_opener_refuses(&sandbox, 14, "use a newer Keyfold");
-    sandbox.run(["info", "v"]).refused(14, "use a newer Keyfold");
+    sandbox
+        .run(["info", "v"])
+        .refused(14, "use a newer Keyfold");
 }
 
 #[test]
 fn a_damaged_header_is_refused_and_can_be_restored() {
     let sandbox = Sandbox::with_vault();
     sandbox.run(["header", "backup", "v", "h"]).expect(0);
-    sandbox.run(["header", "backup", "v", "h"]).refused(41, "was not overwritten");
+    sandbox
+        .run(["header", "backup", "v", "h"])
+        .refused(41, "exists");
     for copy in ["v/superblock.json", "v/superblock.bak"] {
         fs::write(sandbox.path(copy), "{ \"format\": ").unwrap();
     }
     every_opener_refuses(&sandbox, 13, "header restore");
-    sandbox.run(["header", "restore", "v", "pw"]).refused(13, "cannot be restored");
+    sandbox
+        .run(["header", "restore", "v", "pw"])
+        .refused(13, "choose another header backup");
     let restored = sandbox.run(["header", "restore", "v", "h"]).expect(0);
     assert!(restored.out.contains("superblock.replaced-"));
     sandbox.run([&["ls", "v"], &PW[..]].concat()).expect(0);
@@ -120,4 +132,23 @@ fn a_vault_can_be_shown_without_its_password() {
     let info: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(info["format"], 1);
     assert_eq!(info["slots"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_full_disk_leaves_nothing_of_a_new_vault_behind() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("disk")).unwrap();
+    let options = Some("size=64k");
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(
+        Some("none"),
+        &sandbox.path("disk"),
+        Some("tmpfs"),
+        flags,
+        options,
+    )
+    .unwrap();
+    let init = sandbox.run([&["init", "disk/v", "--iter-time", "1"], &PW[..]].concat());
+    init.refused(30, "no space left");
+    assert_eq!(fs::read_dir(sandbox.path("disk")).unwrap().count(), 0);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, umount2};
@@ -34,13 +34,18 @@ impl Sandbox {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("pw"), format!("{PASSWORD}\n")).unwrap();
-        Self { dir, state: tempfile::tempdir().unwrap() }
+        Self {
+            dir,
+            state: tempfile::tempdir().unwrap(),
+        }
     }
 
     /// One with a vault `v` and an empty directory `m`.
     pub(crate) fn with_vault() -> Self {
         let sandbox = Self::new();
-        sandbox.run(["init", "v", "--password-file", "pw"]).expect(0);
+        sandbox
+            .run(["init", "v", "--password-file", "pw", "--iter-time", "1"])
+            .expect(0);
         fs::create_dir(sandbox.path("m")).unwrap();
         sandbox
     }
@@ -48,6 +53,11 @@ impl Sandbox {
     /// A path in it.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         fs::canonicalize(self.dir.path()).unwrap().join(name)
+    }
+
+    /// The directory for the state of the program.
+    pub(crate) fn state(&self) -> &Path {
+        self.state.path()
     }
 
     /// The program, to be run in it.
@@ -64,7 +74,7 @@ impl Sandbox {
 
     /// Runs the program to its end.
     pub(crate) fn run<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Outcome {
-        outcome(self.command(args).output().unwrap())
+        Outcome::from(&self.command(args).output().unwrap())
     }
 
     /// Runs the program with `input` on its standard input.
@@ -80,13 +90,19 @@ impl Sandbox {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        outcome(child.wait_with_output().unwrap())
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(input.as_bytes())
+            .unwrap();
+        Outcome::from(&child.wait_with_output().unwrap())
     }
 
     /// Mounts `v` on `m`.
     pub(crate) fn mount(&self) {
-        self.run(["mount", "v", "m", "--password-file", "pw"]).expect(0);
+        self.run(["mount", "v", "m", "--password-file", "pw"])
+            .expect(0);
     }
 
     /// Unmounts `m`.
@@ -143,11 +159,13 @@ fn mounted_beneath(dir: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-fn outcome(output: std::process::Output) -> Outcome {
-    Outcome {
-        code: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
+impl From<&Output> for Outcome {
+    fn from(output: &Output) -> Self {
+        Self {
+            code: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 }
 

@@ -200,6 +200,15 @@ impl Key {
         Self::int(Table::Trim, map.0)
     }
 
+    /// Whether the second key column is what its table has there.
+    pub(crate) fn has_shape(&self) -> bool {
+        match (self.table.columns().2, &self.b) {
+            (Second::None, Tail::None) | (Second::Bytes(_), Tail::Bytes(_)) => true,
+            (Second::Int(_), Tail::Int(n)) => i64::try_from(*n).is_ok(),
+            _ => false,
+        }
+    }
+
     /// The bytes of the second key column, for tables where it is bytes.
     pub(crate) fn name(&self) -> &[u8] {
         match &self.b {

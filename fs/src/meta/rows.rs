@@ -46,6 +46,19 @@ impl RowMap {
         }
     }
 
+    /// Takes the rows of `table` out, except deletions.
+    pub(crate) fn take(&mut self, table: Table) -> Rows {
+        let taken: Rows = self
+            .table(table)
+            .filter_map(|(key, row)| Some((key.clone(), row.clone()?)))
+            .collect();
+        for (key, row) in &taken {
+            self.bytes -= ROW_OVERHEAD + row.len();
+            self.rows.remove(key);
+        }
+        taken
+    }
+
     /// Takes over the rows of a newer map.
     pub(crate) fn absorb(&mut self, newer: Self) {
         for (key, row) in newer.rows {
@@ -59,10 +72,6 @@ impl RowMap {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&Key, &Option<Box<[u8]>>)> {
         self.rows.iter()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.rows.is_empty()
     }
 
     /// Rows of `table` with first key column `a`.

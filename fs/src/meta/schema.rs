@@ -78,6 +78,22 @@ impl TableSql {
     }
 }
 
+/// Selects every row of a table in key order: both key columns, cookie, value.
+pub(super) fn all(table: Table) -> String {
+    let (name, a, second) = table.columns();
+    let cookie = if table == Table::Dentry {
+        "cookie"
+    } else {
+        "NULL"
+    };
+    match second {
+        Second::None => format!("SELECT {a}, NULL, {cookie}, v FROM {name} ORDER BY {a}"),
+        Second::Int(b) | Second::Bytes(b) => {
+            format!("SELECT {a}, {b}, {cookie}, v FROM {name} ORDER BY {a}, {b}")
+        }
+    }
+}
+
 /// Entries of a directory in cookie order.
 pub(super) const LIST: &str = "SELECT cookie, name, v FROM dentry \
      WHERE parent = ?1 AND cookie > ?2 AND cookie <= ?3 ORDER BY cookie LIMIT ?4";

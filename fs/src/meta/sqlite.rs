@@ -1,4 +1,4 @@
-//! The database file: SQLCipher through `rusqlite`, one writer and a few readers.
+//! The database file: `SQLCipher` through `rusqlite`, one writer and a few readers.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use super::ListedRow;
 use super::key::{Key, Table, Tail};
 use super::rows::Rows;
+use super::scan::{Scanner, SharedScanner};
 use super::schema::{self, LIST, TableSql};
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, StateRow};
@@ -24,6 +25,9 @@ const WRITER_CACHE_KIB: i64 = 24 * 1024;
 const LOG_LIMIT: u64 = 32 << 20;
 /// The write-ahead log is copied into the database in the background beyond this.
 const LOG_PASSIVE: u64 = 4 << 20;
+
+/// How long a commit waits for readers before it leaves the log as it is.
+const LOG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Why the database could not be opened.
 #[derive(Debug)]
@@ -111,7 +115,8 @@ fn connect(
     drop(zeroize::Zeroizing::new(hex));
     connection.execute_batch(&pragma)?;
     connection.execute_batch(
-        "PRAGMA cipher_page_size = 4096; PRAGMA cipher_hmac_algorithm = HMAC_SHA256;",
+        "PRAGMA cipher_page_size = 4096; PRAGMA cipher_hmac_algorithm = HMAC_SHA256; \
+         PRAGMA cipher_log_level = NONE;",
     )?;
     connection.execute_batch(&format!(
         "PRAGMA cache_size = -{cache}; PRAGMA cache_spill = OFF; PRAGMA temp_store = MEMORY; \
@@ -154,7 +159,10 @@ fn check_schema(connection: &Connection) -> Result<(), OpenFailure> {
 }
 
 /// Read connections, so that several threads can look up at once.
-pub(crate) struct Readers(Vec<Mutex<Reader>>);
+pub(crate) struct Readers {
+    pool: Vec<Mutex<Reader>>,
+    scanner: SharedScanner,
+}
 
 pub(super) struct Reader(Connection);
 
@@ -166,15 +174,22 @@ impl Readers {
         mode: Mode,
         count: usize,
     ) -> Result<Self, OpenFailure> {
-        let readers = (0..count)
-            .map(|_| {
-                let connection = connect(path, key, mode, READER_CACHE_KIB)?;
-                check_schema(&connection)?;
-                connection.execute_batch("PRAGMA query_only = ON")?;
-                Ok(Mutex::new(Reader(connection)))
-            })
+        let reader = || {
+            let connection = connect(path, key, mode, READER_CACHE_KIB)?;
+            check_schema(&connection)?;
+            connection.execute_batch("PRAGMA query_only = ON")?;
+            Ok(Reader(connection))
+        };
+        let pool = (0..count)
+            .map(|_| reader().map(Mutex::new))
             .collect::<Result<Vec<_>, OpenFailure>>()?;
-        Ok(Self(readers))
+        let scanner = SharedScanner::new(reader()?);
+        Ok(Self { pool, scanner })
+    }
+
+    /// The connection for what takes long.
+    pub(super) fn scanner(&self) -> MutexGuard<'_, Scanner> {
+        self.scanner.take()
     }
 
     pub(super) fn with<R>(&self, f: impl FnOnce(&Reader) -> FsResult<R>) -> FsResult<R> {
@@ -183,14 +198,66 @@ impl Readers {
 
     /// A free connection, or the first to become free.
     fn any(&self) -> MutexGuard<'_, Reader> {
-        self.0
+        self.pool
             .iter()
             .find_map(Mutex::try_lock)
-            .unwrap_or_else(|| self.0[0].lock())
+            .unwrap_or_else(|| self.pool[0].lock())
     }
 }
 
 impl Reader {
+    pub(super) fn execute(&self, text: &str) -> FsResult<()> {
+        self.0.execute_batch(text).map_err(|e| failed(&e))
+    }
+
+    pub(super) fn state(&self) -> Result<Option<StateRow>, OpenFailure> {
+        read_state(&self.0)
+    }
+
+    /// The lines that a check of the database's own gives, except that all is well.
+    pub(super) fn complaints(&self, pragma: &str) -> FsResult<Vec<String>> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.0.prepare(pragma)?;
+            let lines = statement.query_map([], |row| row.get(0))?;
+            lines
+                .filter(|line| !matches!(line, Ok(line) if line == "ok"))
+                .collect()
+        };
+        read().map_err(|e| failed(&e))
+    }
+
+    pub(super) fn has_schema(&self) -> bool {
+        check_schema(&self.0).is_ok()
+    }
+
+    /// Calls `f` with the columns of each row that `text` selects: two key columns, cookie and
+    /// value. A value that is not bytes is passed as none.
+    pub(super) fn each(
+        &self,
+        text: &str,
+        f: &mut dyn FnMut(u64, Tail, Option<u64>, &[u8]),
+    ) -> FsResult<()> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.0.prepare_cached(text)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let tail = match row.get_ref(1)? {
+                    ValueRef::Integer(n) => Tail::Int(n as u64),
+                    ValueRef::Blob(b) => Tail::Bytes(b.into()),
+                    _ => Tail::None,
+                };
+                let cookie = match row.get_ref(2)? {
+                    ValueRef::Integer(n) => Some(n as u64),
+                    _ => None,
+                };
+                let value = row.get_ref(3)?.as_blob().unwrap_or_default();
+                f(row.get::<_, i64>(0)? as u64, tail, cookie, value);
+            }
+            Ok(())
+        };
+        read().map_err(|e| failed(&e))
+    }
+
     pub(super) fn get<R>(&self, key: &Key, f: impl FnOnce(Option<&[u8]>) -> R) -> FsResult<R> {
         get(&self.0, key, f).map_err(|e| failed(&e))
     }
@@ -327,6 +394,8 @@ impl Writer {
         hash_key: StateHashKey,
     ) -> Result<Self, OpenFailure> {
         let connection = connect(path, key, mode, WRITER_CACHE_KIB)?;
+        // Only emptying the log waits for anybody: for readers, of which a check may take long.
+        connection.busy_timeout(LOG_PATIENCE)?;
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
         Ok(Self {
@@ -334,11 +403,6 @@ impl Writer {
             log: log.into(),
             hash_key,
         })
-    }
-
-    /// The state of the last commit; `None` in a database just made.
-    pub(crate) fn state(&self) -> Result<Option<StateRow>, OpenFailure> {
-        read_state(&self.connection)
     }
 
     /// Writes `rows` and the state that follows from them, in one durable transaction. `state`
@@ -412,26 +476,6 @@ impl Writer {
         self.connection
             .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()))
     }
-
-    /// Checks every page's authentication and the database's structure; lists what is wrong.
-    pub(crate) fn integrity(&self) -> rusqlite::Result<Vec<String>> {
-        integrity(&self.connection)
-    }
-}
-
-fn integrity(connection: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut found = Vec::new();
-    for pragma in ["PRAGMA cipher_integrity_check", "PRAGMA integrity_check"] {
-        let mut statement = connection.prepare(pragma)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let line: String = row.get(0)?;
-            if line != "ok" {
-                found.push(line);
-            }
-        }
-    }
-    Ok(found)
 }
 
 fn read_state(connection: &Connection) -> Result<Option<StateRow>, OpenFailure> {
@@ -447,11 +491,6 @@ impl Readers {
     /// The state of the last commit.
     pub(crate) fn state(&self) -> Result<Option<StateRow>, OpenFailure> {
         read_state(&self.any().0)
-    }
-
-    /// Checks every page's authentication and the database's structure; lists what is wrong.
-    pub(crate) fn integrity(&self) -> FsResult<Vec<String>> {
-        integrity(&self.any().0).map_err(|e| failed(&e))
     }
 }
 

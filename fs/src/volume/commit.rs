@@ -16,7 +16,7 @@ use crate::error::{FsError, FsResult};
 use crate::layout::{
     BlockEntry, BlockIndex, BlockRow, KeyIndex, MapId, Place, SegmentId, SegmentRow, StateRow,
 };
-use crate::meta::{CommitFailure, Key, RowMap, Table, Writer};
+use crate::meta::{CommitFailure, Key, RowMap, Rows, Table, Writer};
 use crate::vfs::Ino;
 
 /// Up to this many dirty blocks an fsync puts into the database, which costs one sync, not two.
@@ -215,14 +215,26 @@ impl Volume {
 
     fn write_cut(&self, c: &mut Committer, cut: &Cut) -> FsResult<Installed> {
         let embedded = self.embed(cut)?;
+        // What was flushed since the cut has its owners recorded since, too: they belong to it.
+        let owners = self.meta.take(Table::RunOwner);
+        self.write_flushed(c, (cut, embedded), &owners)
+            .inspect_err(|_| self.meta.give_back(&owners))
+    }
+
+    fn write_flushed(
+        &self,
+        c: &mut Committer,
+        (cut, embedded): (&Cut, EmbeddedBlocks),
+        owners: &Rows,
+    ) -> FsResult<Installed> {
         let mut install = Install::new(self, c);
-        let result = self.install_cut(&mut install, cut, &embedded);
+        let rows = owners.iter().map(|(k, row)| (k.clone(), Some(row.clone())));
+        install.out.rows.extend(rows);
+        let result = install_cut(&mut install, cut, &embedded);
         let mut installed = match result {
             Ok(()) => install.done(),
             Err(e) => {
-                cut.nodes
-                    .iter()
-                    .for_each(|n| n.content.write().unclaim_cut());
+                cut.nodes.iter().for_each(unclaim);
                 return Err(e);
             }
         };
@@ -234,27 +246,9 @@ impl Volume {
             installed.new_blocks.push(id);
         }
         self.write_rows(c, cut, &mut installed).inspect_err(|_| {
-            cut.nodes
-                .iter()
-                .for_each(|n| n.content.write().unclaim_cut());
+            cut.nodes.iter().for_each(unclaim);
         })?;
         Ok(installed)
-    }
-
-    fn install_cut(
-        &self,
-        install: &mut Install<'_>,
-        cut: &Cut,
-        embedded: &EmbeddedBlocks,
-    ) -> FsResult<()> {
-        for node in &cut.nodes {
-            install.file(node, embedded.entries.get(&node.ino))?;
-        }
-        install.trim(&cut.rows)?;
-        if cut.everything {
-            install.reclaim(&cut.closed)?;
-        }
-        Ok(())
     }
 
     /// Gets the cut's blocks to where they are durable, or will be with its rows.
@@ -288,9 +282,9 @@ impl Volume {
         let mut claimed = Vec::new();
         for node in &cut.nodes {
             let Some(pages) = node.content.write().claim_cut() else {
-                claimed
-                    .iter()
-                    .for_each(|n: &&Arc<Node>| n.content.write().unclaim_cut());
+                for n in claimed {
+                    unclaim(n);
+                }
                 return Ok(None);
             };
             claimed.push(node);
@@ -307,7 +301,7 @@ impl Volume {
                 .map_err(|_| FsError::Disk(libc::EIO))?;
             let ciphertexts = data.chunks_exact(crate::layout::BLOCK_SIZE);
             for (((block, _), sealed), ciphertext) in pages.iter().zip(seals).zip(ciphertexts) {
-                let id = self.counters.new_block();
+                let id = self.block_id(node, *block)?;
                 let entry = BlockEntry {
                     place: Place::Database(id),
                     sealed,
@@ -321,6 +315,16 @@ impl Volume {
             }
         }
         Ok(Some(out))
+    }
+
+    /// Where in the database a block goes: to its own place, if it is there already.
+    fn block_id(&self, node: &Node, block: BlockIndex) -> FsResult<u64> {
+        let content = node.content.read();
+        let truncated = content.cut.as_ref().is_none_or(|c| c.limit <= block);
+        match content.committed(block, &self.leaves(node.ino))?.place {
+            Place::Database(id) if !truncated => Ok(id),
+            _ => Ok(self.counters.new_block()),
+        }
     }
 
     fn sync_segments(&self) -> FsResult<()> {
@@ -375,7 +379,7 @@ impl Volume {
             self.segments.release(embedded);
             self.write_behind.sub_dirty(embedded);
         }
-        self.meta.drop_frozen();
+        self.meta.drop_frozen(installed.rows.iter());
         for node in cut.nodes {
             self.nodes.put_back(node);
         }
@@ -465,6 +469,21 @@ impl Volume {
     pub(super) fn is_settled(&self) -> bool {
         !self.write_behind.anything_changed() && self.meta.active_bytes() == 0
     }
+}
+
+fn install_cut(install: &mut Install<'_>, cut: &Cut, embedded: &EmbeddedBlocks) -> FsResult<()> {
+    for node in &cut.nodes {
+        install.file(node, embedded.entries.get(&node.ino))?;
+    }
+    install.trim(&cut.rows)?;
+    if cut.everything {
+        install.reclaim(&cut.closed)?;
+    }
+    Ok(())
+}
+
+fn unclaim(node: &Arc<Node>) {
+    node.content.write().unclaim_cut();
 }
 
 /// Blocks of a small commit, sealed, to be written among its rows.

@@ -237,17 +237,23 @@ impl Content {
         Ok(Source::of(leaf.get(block.within_leaf())))
     }
 
+    /// The entry of a block as last committed.
+    pub(super) fn committed(
+        &self,
+        block: BlockIndex,
+        leaves: &impl Leaves,
+    ) -> FsResult<BlockEntry> {
+        Ok(leaves
+            .leaf(&self.base, block.leaf())?
+            .get(block.within_leaf()))
+    }
+
     /// Data blocks of the file as it is.
     pub(super) fn blocks(&self) -> u64 {
         let cut = self.cut.as_ref().map_or(0, |c| c.blocks);
         self.base
             .blocks
             .saturating_add_signed(cut + self.head.blocks)
-    }
-
-    /// Pages not yet sealed, in either layer.
-    pub(super) fn has_dirty(&self) -> bool {
-        !self.head.dirty.is_empty() || self.cut.as_ref().is_some_and(|c| !c.dirty.is_empty())
     }
 
     /// Whether a block is data, in memory or sealed.

@@ -265,7 +265,7 @@ impl Volume {
         let count = batch.items.len() as u64;
         match stored {
             Ok(slots) => {
-                self.record(&batch.items, &slots);
+                record(&batch.items, &slots);
                 self.write_behind.sub_dirty(count);
                 batch.items.clear();
                 batch.data.clear();
@@ -323,23 +323,6 @@ impl Volume {
             at += count;
         }
         Ok(slots)
-    }
-
-    fn record(&self, items: &[Item], slots: &[Slot]) {
-        let mut at = 0;
-        for of_node in items.chunk_by(|a, b| Arc::ptr_eq(&a.node, &b.node)) {
-            let node = &of_node[0].node;
-            let mut content = node.content.write();
-            for (item, slot) in of_node.iter().zip(&slots[at..]) {
-                let entry = BlockEntry {
-                    place: Place::Segment(*slot),
-                    sealed: item.sealed,
-                    key: item.key,
-                };
-                content.sealed(item.block, &item.page, entry);
-            }
-            at += of_node.len();
-        }
     }
 
     /// The batch stays dirty as it was; pages that no longer matter are dropped.
@@ -432,6 +415,23 @@ fn gather(node: &Arc<Node>, which: Which, batch: &mut Batch) -> usize {
         });
     }
     batch.items.len() - before
+}
+
+fn record(items: &[Item], slots: &[Slot]) {
+    let mut at = 0;
+    for of_node in items.chunk_by(|a, b| Arc::ptr_eq(&a.node, &b.node)) {
+        let node = &of_node[0].node;
+        let mut content = node.content.write();
+        for (item, slot) in of_node.iter().zip(&slots[at..]) {
+            let entry = BlockEntry {
+                place: Place::Segment(*slot),
+                sealed: item.sealed,
+                key: item.key,
+            };
+            content.sealed(item.block, &item.page, entry);
+        }
+        at += of_node.len();
+    }
 }
 
 fn slots_of(run: &Run) -> impl Iterator<Item = Slot> {

@@ -10,7 +10,7 @@ use rustc_hash::FxHashMap;
 use super::content::{Content, Leaves};
 use crate::data::LeafCache;
 use crate::error::{FsError, FsResult};
-use crate::layout::{ContentRow, FileKeyRow, KeyIndex, Leaf, LeafIndex, MapId};
+use crate::layout::{ContentRow, FileBody, FileKeyRow, KeyIndex, Leaf, LeafIndex, MapId};
 use crate::meta::{Key, Meta, Table};
 use crate::vfs::{Handle, Ino, OpenMode};
 
@@ -18,6 +18,8 @@ use crate::vfs::{Handle, Ino, OpenMode};
 pub(super) struct Node {
     pub(super) ino: Ino,
     pub(super) file_id: FileId,
+    /// The key that new blocks are sealed with.
+    key: KeyIndex,
     pub(super) content: RwLock<Content>,
     ciphers: RwLock<Vec<(KeyIndex, Arc<BlockCipher>)>>,
     /// The mode has setuid or setgid bits, or there is a `security.capability`.
@@ -34,10 +36,11 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(ino: Ino, file_id: FileId, base: ContentRow) -> Self {
+    pub(super) fn new(ino: Ino, file: FileBody, base: ContentRow) -> Self {
         Self {
             ino,
-            file_id,
+            file_id: file.id,
+            key: KeyIndex(file.keys.saturating_sub(1)),
             content: RwLock::new(Content::new(base)),
             ciphers: RwLock::default(),
             privileged: AtomicBool::new(false),
@@ -64,7 +67,7 @@ impl Node {
 
     /// The key that new blocks are sealed with.
     pub(super) fn current_key(&self) -> KeyIndex {
-        KeyIndex(0)
+        self.key
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -238,10 +241,14 @@ impl Nodes {
     /// Drops the node if it is clean and nobody else has it: under the shard lock nobody can
     /// take it up, so a second node of the same inode can never come to be.
     pub(super) fn put_back(&self, node: Arc<Node>) {
-        let mut shard = self.0[node.ino.0 as usize % SHARDS].lock();
+        let ino = node.ino;
+        let mut shard = self.0[ino.0 as usize % SHARDS].lock();
         let only_here = Arc::strong_count(&node) == 2;
-        if only_here && node.content.read().is_clean() {
-            shard.remove(&node.ino.0);
+        let unused = only_here && node.content.read().is_clean();
+        // Given up under the lock: of two that put back at once, the second sees that it is last.
+        drop(node);
+        if unused {
+            shard.remove(&ino.0);
         }
     }
 

@@ -7,7 +7,8 @@ use keyfold_fs::clock::TestClock;
 use keyfold_fs::error::FsResult;
 use keyfold_fs::model::ModelFs;
 use keyfold_fs::vfs::{
-    Attr, Cookie, Entry, FileKind, FileRange, Handle, Ino, Name, Place, Timestamp, Vfs,
+    Attr, Cookie, Entry, FileKind, FileRange, Handle, Ino, Name, OpenMode, Place, SetAttr,
+    Timestamp, Vfs,
 };
 
 use crate::errno;
@@ -28,13 +29,8 @@ pub(crate) struct Both<T> {
 /// What a handle pair was opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Opened {
-    File {
-        /// Every write is durable before it returns.
-        sync: bool,
-    },
-    Directory {
-        from: Both<Cookie>,
-    },
+    File { mode: OpenMode },
+    Directory { from: Both<Cookie> },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -45,6 +41,19 @@ pub(crate) struct OpenPair {
 }
 
 impl OpenPair {
+    pub(crate) fn is_readable(&self) -> bool {
+        matches!(self.opened, Opened::File { mode } if mode.read)
+    }
+
+    pub(crate) fn is_writable(&self) -> bool {
+        matches!(self.opened, Opened::File { mode } if mode.write)
+    }
+
+    /// Linux copies ranges to no file that is open for appending.
+    pub(crate) fn takes_copies(&self) -> bool {
+        matches!(self.opened, Opened::File { mode } if mode.write && !mode.append)
+    }
+
     pub(crate) fn at(&self, offset: u64) -> Both<FileRange> {
         let Both { model, subject } = self.ino;
         Both {
@@ -96,6 +105,20 @@ impl<'a> Pair<'a> {
             nanos: 0,
         }));
         let model = ModelFs::new(Arc::<TestClock>::clone(&clock));
+        let root = subject
+            .vfs()
+            .getattr(Ino::ROOT)
+            .map_err(|e| format!("no root: {e:?}"))?;
+        let (perm, uid, gid) = (Some(root.perm), Some(root.uid), Some(root.gid));
+        let set = SetAttr {
+            perm,
+            uid,
+            gid,
+            ..SetAttr::default()
+        };
+        model
+            .setattr(Ino::ROOT, None, &set)
+            .map_err(|e| format!("{e:?}"))?;
         let mut pair = Self {
             history: History::starting_at(model.snapshot()),
             promises: subject.promises(),
@@ -226,6 +249,13 @@ impl<'a> Pair<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Asks for no particular change of times by the operation just done.
+    pub(crate) fn forget_seen(&mut self, ino: Both<Ino>) {
+        if let Some(known) = self.nodes.get_mut(&ino.model) {
+            known.seen = None;
+        }
     }
 
     fn compare_changes(&self, before: Both<Attr>, now: Both<Attr>) -> Result<(), Why> {

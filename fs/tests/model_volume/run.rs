@@ -107,7 +107,7 @@ impl Pair<'_> {
 
     /// What the operation made durable.
     fn after(&mut self, op: &Op) {
-        let sync = |open: &OpenPair| open.opened == Opened::File { sync: true };
+        let sync = |open: &OpenPair| matches!(open.opened, Opened::File { mode } if mode.sync);
         let synced = match op {
             Op::Fsync(pick) => self.open_file(*pick),
             Op::Write { span, .. } => self.open_file(span.handle).filter(sync),

@@ -4,8 +4,9 @@ use std::fs;
 use std::sync::Arc;
 
 use keyfold_crypto::{Password, Rounds};
-use keyfold_fs::vault::VaultError;
-use keyfold_fs::vault::{Access, CreateOptions, KdfCost, LockedVault, Secret, UnlockedVault};
+use keyfold_fs::vault::{
+    Access, CreateOptions, KdfCost, LockedVault, Secret, UnlockedVault, VaultError,
+};
 use keyfold_fs::vfs::Vfs;
 use keyfold_fs::volume::{Volume, VolumeOptions};
 use tempfile::TempDir;
@@ -45,7 +46,7 @@ impl Template {
 }
 
 #[derive(Debug)]
-struct Failed(String);
+struct Failed(#[expect(dead_code, reason = "shown by expect")] String);
 
 impl From<VaultError> for Failed {
     fn from(e: VaultError) -> Self {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyfold_fs::model::ModelFs;
-use nix::fcntl::{FallocateFlags, RenameFlags, fallocate, renameat2};
+use nix::fcntl::{FallocateFlags, OFlag, RenameFlags, fallocate, open, renameat2};
 use nix::sys::stat::{Mode, SFlag, mknod};
 use nix::unistd::{Whence, lseek};
 
@@ -309,6 +309,30 @@ impl Drop for Mapping {
         // SAFETY: the range is this mapping, which nothing borrows any more.
         unsafe { nix::sys::mman::munmap(self.start, self.len) }.unwrap();
     }
+}
+
+#[test]
+fn a_running_program_is_not_emptied() {
+    let stage = Stage::new();
+    let program = stage.path("sleep");
+    fs::copy("/bin/sleep", &program).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let whole = fs::metadata(&program).unwrap().len();
+    let mut running = std::process::Command::new(&program)
+        .arg("60")
+        .spawn()
+        .unwrap();
+    let truncate = |flags| {
+        let mode = Mode::empty();
+        open(&program, flags | OFlag::O_TRUNC, mode).map_err(std::io::Error::from)
+    };
+    let outcomes =
+        [OFlag::O_RDONLY, OFlag::O_WRONLY, OFlag::O_RDWR].map(|flags| errno(truncate(flags)));
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(outcomes, [libc::ETXTBSY; 3]);
+    assert_eq!(fs::metadata(&program).unwrap().len(), whole);
+    stage.end();
 }
 
 #[test]

@@ -35,9 +35,9 @@ impl Volume {
                     self.zero(node, size..size, end)?;
                 }
             }
-            // Beyond the end there is nothing to punch.
-            Allocate::PunchHole => self.punch_within(node, at.offset, end, size)?,
-            Allocate::ZeroKeepSize => self.punch_within(node, at.offset, end, size)?,
+            Allocate::PunchHole | Allocate::ZeroKeepSize => {
+                self.punch_within(node, at.offset, end, size)?;
+            }
             Allocate::Zero => {
                 self.check_may_grow()?;
                 self.zero(node, at.offset..end.min(size).max(at.offset), end)?;

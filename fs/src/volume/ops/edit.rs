@@ -13,6 +13,8 @@ use crate::volume::Volume;
 use crate::volume::content::{BlockKind, Content, Page, Source};
 use crate::volume::node::{Node, NodeLeaves};
 
+use super::file::{Found, Way};
+
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
 /// A change of pages: what the volume's accounts have to follow.
@@ -69,7 +71,9 @@ impl Volume {
         apply: impl FnOnce(&mut Content, &Edges, &NodeLeaves<'_>) -> FsResult<Outcome<T>>,
     ) -> FsResult<Option<T>> {
         let node = edit.node;
-        let preloaded = self.preload(node, edit.edges)?;
+        let Some(preloaded) = self.preload(node, edit.edges)? else {
+            return Ok(None);
+        };
         self.wait_for_room()?;
         self.segments.reserve(edit.pages)?;
         let outcome = {
@@ -104,14 +108,18 @@ impl Volume {
         }
     }
 
-    fn preload(&self, node: &Arc<Node>, blocks: &[BlockIndex]) -> FsResult<Vec<Preloaded>> {
+    /// `None` when a block was put elsewhere meanwhile.
+    fn preload(&self, node: &Arc<Node>, blocks: &[BlockIndex]) -> FsResult<Option<Vec<Preloaded>>> {
         let mut out = Vec::new();
         for block in blocks {
             let _reading = self.readers.read();
             let source = node.content.read().source(*block, &self.leaves(node.ino))?;
             if let Source::Sealed(entry) = source {
                 let mut data = vec![0; BLOCK_SIZE];
-                self.read_sealed(node, &[(*block, entry)], &mut data)?;
+                if self.read_sealed(node, &[(*block, entry)], &mut data, Way::Bulk)? == Found::Moved
+                {
+                    return Ok(None);
+                }
                 out.push(Preloaded {
                     block: *block,
                     entry,
@@ -119,7 +127,7 @@ impl Volume {
                 });
             }
         }
-        Ok(out)
+        Ok(Some(out))
     }
 
     /// Sets the size of a file.

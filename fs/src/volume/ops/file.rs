@@ -49,30 +49,54 @@ impl Volume {
         if !file.mode.read && !file.mode.write {
             return Err(FsError::BadHandle);
         }
-        let node = &file.node;
+        self.read_node(&file.node, (at.offset, buf), Way::Bulk)
+    }
+
+    /// Reads like [`crate::vfs::Vfs::read`], decrypting by an implementation of the cipher that
+    /// shares nothing with the one that sealed.
+    ///
+    /// # Errors
+    /// Those of [`crate::vfs::Vfs::read`].
+    pub fn read_reference(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize> {
+        let file = self.handles.file(at.handle)?;
+        self.read_node(&file.node, (at.offset, buf), Way::Reference)
+    }
+
+    fn read_node(&self, node: &Node, (offset, buf): (u64, &mut [u8]), way: Way) -> FsResult<usize> {
+        loop {
+            if let Some(count) = self.read_once(node, (offset, buf), way)? {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// Reads; `None` when a block was put elsewhere meanwhile.
+    fn read_once(
+        &self,
+        node: &Node,
+        (offset, buf): (u64, &mut [u8]),
+        way: Way,
+    ) -> FsResult<Option<usize>> {
         let _reading = self.readers.read();
         let mut sealed = Vec::new();
         let count = {
             let content = node.content.read();
-            let left = content.head.size.saturating_sub(at.offset);
+            let left = content.head.size.saturating_sub(offset);
             let count = left.min(buf.len() as u64) as usize;
             if count > 0 {
                 let leaves = self.leaves(node.ino);
-                resolve(
-                    &content,
-                    &leaves,
-                    (at.offset, &mut buf[..count]),
-                    &mut sealed,
-                )?;
+                resolve(&content, &leaves, (offset, &mut buf[..count]), &mut sealed)?;
             }
             count
         };
-        self.read_ahead(node, (at.offset, count), &sealed);
+        self.read_ahead(node, (offset, count), &sealed);
         for run in sealed.chunk_by(follows) {
-            self.read_run(node, run, (at.offset, buf))?;
+            if self.read_run(node, run, (offset, buf), way)? == Found::Moved {
+                return Ok(None);
+            }
         }
         // Blocks end beyond the file; the padding is no part of it.
-        Ok(count)
+        Ok(Some(count))
     }
 
     fn read_ahead(&self, node: &Node, (offset, count): (u64, usize), sealed: &[Located]) {
@@ -103,60 +127,91 @@ impl Volume {
         node: &Node,
         run: &[Located],
         (offset, buf): (u64, &mut [u8]),
-    ) -> FsResult<()> {
+        way: Way,
+    ) -> FsResult<Found> {
         let start = run[0].0.offset();
         let length = run.len() * BLOCK_SIZE;
         if start >= offset && (start - offset) as usize + length <= buf.len() {
             let from = (start - offset) as usize;
-            return self.read_sealed(node, run, &mut buf[from..from + length]);
+            return self.read_sealed(node, run, &mut buf[from..from + length], way);
         }
         let mut data = vec![0; length];
-        self.read_sealed(node, run, &mut data)?;
+        if self.read_sealed(node, run, &mut data, way)? == Found::Moved {
+            return Ok(Found::Moved);
+        }
         let skip = offset.saturating_sub(start) as usize;
         let into = start.saturating_sub(offset) as usize;
         let count = (length - skip).min(buf.len() - into);
         buf[into..into + count].copy_from_slice(&data[skip..skip + count]);
-        Ok(())
+        Ok(Found::Here)
     }
 
-    /// Reads, verifies and decrypts neighbouring blocks. The caller holds `readers`.
+    /// Reads, verifies and decrypts neighbouring blocks. The caller holds `readers`, which keeps
+    /// slots of segments; a block in the database may be replaced by a commit all the same.
     pub(super) fn read_sealed(
         &self,
         node: &Node,
         run: &[Located],
         data: &mut [u8],
-    ) -> FsResult<()> {
+        way: Way,
+    ) -> FsResult<Found> {
+        let Err(error) = self.open_sealed(node, run, data, way) else {
+            return Ok(Found::Here);
+        };
+        let leaves = self.leaves(node.ino);
+        for (block, entry) in run {
+            let now = node.content.read().source(*block, &leaves)?;
+            if !matches!(now, Source::Sealed(e) if e == *entry) {
+                return Ok(Found::Moved);
+            }
+        }
+        if matches!(error, FsError::Tampered(_)) {
+            self.note_tampered(node.ino);
+        }
+        Err(error)
+    }
+
+    fn open_sealed(&self, node: &Node, run: &[Located], data: &mut [u8], way: Way) -> FsResult<()> {
+        let tampered = FsError::Tampered(node.ino);
         match run[0].1.place {
-            Place::Segment(slot) => self.segments.read(slot, data).map_err(|e| {
-                if e.kind() == std::io::ErrorKind::UnexpectedEof {
-                    self.note_tampered(node.ino)
-                } else {
-                    e.into()
-                }
-            })?,
+            Place::Segment(slot) => {
+                self.segments.read(slot, data).map_err(|e| match e.kind() {
+                    std::io::ErrorKind::UnexpectedEof => tampered,
+                    _ => e.into(),
+                })?;
+            }
             Place::Database(id) => {
                 let row = self
                     .meta
                     .get(&Key::block(id), BlockRow::decode)?
-                    .ok_or(FsError::Inconsistent(node.ino))?;
+                    .ok_or(tampered)?;
                 data.copy_from_slice(&row.ciphertext);
             }
             Place::Hole | Place::Remote(_) => return Err(FsError::Inconsistent(node.ino)),
         }
         let cipher = node.cipher(&self.meta, run[0].1.key)?;
-        let items: Vec<_> = run
-            .iter()
-            .map(|(block, entry)| (block.0, entry.sealed))
-            .collect();
-        cipher
-            .open_run(&node.file_id, &items, data)
-            .map_err(|_| self.note_tampered(node.ino))
+        match way {
+            Way::Bulk => {
+                let items: Vec<_> = run.iter().map(|(b, entry)| (b.0, entry.sealed)).collect();
+                cipher
+                    .open_run(&node.file_id, &items, data)
+                    .map_err(|_| tampered)
+            }
+            Way::Reference => {
+                let (blocks, _) = data.as_chunks_mut::<BLOCK_SIZE>();
+                for ((block, entry), data) in run.iter().zip(blocks) {
+                    cipher
+                        .open_block_reference(&node.file_id, block.0, &entry.sealed, data)
+                        .map_err(|_| tampered)?;
+                }
+                Ok(())
+            }
+        }
     }
 
-    fn note_tampered(&self, ino: Ino) -> FsError {
+    fn note_tampered(&self, ino: Ino) {
         tracing::error!(ino = ino.0, "stored data does not verify");
         self.tampered.fetch_add(1, Ordering::Relaxed);
-        FsError::Tampered(ino)
     }
 
     pub(in crate::volume) fn do_write(&self, at: FileRange, data: &[u8]) -> FsResult<usize> {
@@ -292,6 +347,24 @@ impl Volume {
             _ => Err(FsError::WrongKind(ino)),
         }
     }
+}
+
+/// Which implementation of the cipher decrypts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// The fast one, which seals too.
+    Bulk,
+    /// An independent one.
+    Reference,
+}
+
+/// Whether a block was where its entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Found {
+    /// It was.
+    Here,
+    /// Its entry has changed since.
+    Moved,
 }
 
 /// A sealed block of a file.

@@ -3,7 +3,9 @@
 use keyfold_crypto::{FileId, FileKey};
 
 use crate::error::{FsError, FsResult};
-use crate::layout::{ContentRow, DentryRow, DirBody, FileKeyRow, InodeBody, InodeRow, MapId};
+use crate::layout::{
+    ContentRow, DentryRow, DirBody, FileBody, FileKeyRow, InodeBody, InodeRow, MapId,
+};
 use crate::meta::{Key, Txn};
 use crate::vfs::{
     Caller, Entry, FileKind, Handle, Ino, LINK_MAX, NewNode, OpenMode, Place, TARGET_MAX, Timestamp,
@@ -137,7 +139,7 @@ impl Volume {
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
         let now = self.now();
-        let mut parent = self.live_dir(&txn, at.parent)?;
+        let mut parent = live_dir(&txn, at.parent)?;
         if txn.dentry(at.parent, at.name.bytes())?.is_some() {
             return Err(FsError::Exists);
         }
@@ -156,9 +158,9 @@ impl Volume {
         txn.put_dentry(at.parent, at.name.bytes(), dentry);
         txn.put_inode(ino, &row);
         self.references.add(ino);
-        if let Some(file_id) = row.file_id() {
+        if let Some(file) = row.file() {
             self.nodes
-                .insert(std::sync::Arc::new(new_node(ino, file_id, &row)));
+                .insert(std::sync::Arc::new(new_node(ino, file, &row)));
         }
         txn.apply();
         self.counters
@@ -184,7 +186,10 @@ impl Volume {
                 keyfold_crypto::fill_random(&mut id).map_err(|_| FsError::Disk(libc::EIO))?;
                 let key = FileKey::generate().map_err(|_| FsError::Disk(libc::EIO))?;
                 txn.put(Key::file_key(ino, 0), FileKeyRow::encode(&key));
-                InodeBody::File(FileId(id))
+                InodeBody::File(FileBody {
+                    id: FileId(id),
+                    keys: 1,
+                })
             }
             FileKind::Directory => InodeBody::Directory(DirBody {
                 parent: parent_ino,
@@ -223,7 +228,7 @@ impl Volume {
             let _namespace = self.namespace.lock();
             let mut txn = self.meta.txn();
             let now = self.now();
-            let mut parent = self.live_dir(&txn, at.parent)?;
+            let mut parent = live_dir(&txn, at.parent)?;
             let mut row = txn.inode(ino)?;
             if row.kind == FileKind::Directory {
                 return Err(FsError::NotPermitted);
@@ -304,22 +309,12 @@ impl Volume {
         Ok(())
     }
 
-    /// A directory that can take new entries: one that has not been removed.
-    pub(super) fn live_dir(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
-        let row = dir(txn, ino)?;
-        if row.nlink == 0 {
-            Err(FsError::NotFound)
-        } else {
-            Ok(row)
-        }
-    }
-
     pub(in crate::volume) fn now(&self) -> Timestamp {
         self.options.clock.now()
     }
 }
 
-fn new_node(ino: Ino, file_id: FileId, row: &InodeRow) -> Node {
+fn new_node(ino: Ino, file: FileBody, row: &InodeRow) -> Node {
     let base = ContentRow {
         size: 0,
         mtime: row.mtime,
@@ -327,7 +322,7 @@ fn new_node(ino: Ino, file_id: FileId, row: &InodeRow) -> Node {
         map: MapId::NONE,
         blocks: 0,
     };
-    let node = Node::new(ino, file_id, base);
+    let node = Node::new(ino, file, base);
     let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
     node.privileged
         .store(privileged, std::sync::atomic::Ordering::Relaxed);
@@ -341,6 +336,16 @@ pub(super) fn dir(txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
         Ok(row)
     } else {
         Err(FsError::NotADirectory(ino))
+    }
+}
+
+/// A directory that can take new entries: one that has not been removed.
+pub(super) fn live_dir(txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
+    let row = dir(txn, ino)?;
+    if row.nlink == 0 {
+        Err(FsError::NotFound)
+    } else {
+        Ok(row)
     }
 }
 

@@ -61,8 +61,8 @@ impl Volume {
             }
         }
         if row.kind == FileKind::Regular {
-            for (key, _) in txn.range(Table::FileKey, ino.0)? {
-                txn.delete(key);
+            for index in 0..row.file().map_or(0, |f| f.keys) {
+                txn.delete(Key::file_key(ino, index));
             }
             for map in self.discard_content(ino)? {
                 txn.put(Key::trim(map), Box::default());

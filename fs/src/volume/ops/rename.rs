@@ -1,6 +1,6 @@
 //! Moving names.
 
-use super::names::{dir, enter, leave};
+use super::names::{dir, enter, leave, live_dir};
 use super::purge::Gone;
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, InodeRow};
@@ -22,8 +22,8 @@ impl Volume {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
-        self.live_dir(&txn, from.parent)?;
-        self.live_dir(&txn, to.parent)?;
+        live_dir(&txn, from.parent)?;
+        live_dir(&txn, to.parent)?;
         let source = txn
             .dentry(from.parent, from.name.bytes())?
             .ok_or(FsError::NotFound)?;
@@ -114,7 +114,7 @@ impl Volume {
             p.nlink = p.nlink + comes - goes;
         };
         change_dir(txn, from.parent, |p| {
-            swap(p, is_dir(target), is_dir(source))
+            swap(p, is_dir(target), is_dir(source));
         })?;
         change_dir(txn, to.parent, |p| swap(p, is_dir(source), is_dir(target)))?;
         let here = DentryRow {

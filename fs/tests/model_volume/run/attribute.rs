@@ -105,6 +105,9 @@ impl Pair<'_> {
                 name, len, mode, ..
             } => {
                 let (name, value) = self.attribute(*name, *len);
+                // Linux asks for nothing else where lists are concerned.
+                let acl = name.starts_with(b"system.");
+                let mode = if acl { &XattrMode::Set } else { mode };
                 self.setxattr(ino, (name, &value), *mode)
             }
             Op::GetXattr { name, .. } => {
@@ -148,8 +151,8 @@ impl Pair<'_> {
         self.agree(model, vfs.subject.setxattr(ino.subject, name, value, mode))?;
         // Setting what is set already may count as a change or not.
         let same = before == state(vfs.model);
-        if let (true, Some(known)) = (same, self.nodes.get_mut(&ino.model)) {
-            known.seen = None;
+        if same {
+            self.forget_seen(ino);
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use keyfold_fs::vfs::{Handle, Ino, OpenMode, Seek, SetAttr};
 use super::{Checked, pattern};
 use crate::ops::{Op, Opening, Pick};
 use crate::pair::{Both, OpenPair, Opened, Pair};
+use crate::tree::bytes;
 
 /// Largest offset for subjects without exact limits.
 const NEAR: u64 = 1 << 40;
@@ -75,21 +76,26 @@ impl Pair<'_> {
         self.handles.push(OpenPair {
             ino,
             handle,
-            opened: Opened::File { sync: mode.sync },
+            opened: Opened::File { mode },
         });
     }
 
     fn handle_of(&self, op: &Op) -> Option<OpenPair> {
         match op {
-            Op::Read(span)
-            | Op::Write { span, .. }
-            | Op::Fallocate { span, .. }
-            | Op::Copy { from: span, .. } => self.open_file(span.handle),
+            // Linux itself refuses what a file is not open for.
+            Op::Read(span) | Op::Copy { from: span, .. } => {
+                self.open_file(span.handle).filter(OpenPair::is_readable)
+            }
+            Op::Write { span, .. } | Op::Fallocate { span, .. } => {
+                self.open_file(span.handle).filter(OpenPair::is_writable)
+            }
             Op::Flush(handle)
             | Op::Release(handle)
             | Op::Fsync(handle)
-            | Op::Seek { handle, .. }
-            | Op::TruncateOpen { handle, .. } => self.open_file(*handle),
+            | Op::Seek { handle, .. } => self.open_file(*handle),
+            Op::TruncateOpen { handle, .. } => {
+                self.open_file(*handle).filter(OpenPair::is_writable)
+            }
             _ => None,
         }
     }
@@ -144,9 +150,14 @@ impl Pair<'_> {
             }
             Op::Fallocate { span, mode } => {
                 let at = open.at(self.reach(span.offset));
+                let before = bytes(vfs.model, ino.model)?;
                 let model = vfs.model.fallocate(at.model, span.len, *mode);
-                self.agree(model, vfs.subject.fallocate(at.subject, span.len, *mode))
-                    .map(drop)
+                self.agree(model, vfs.subject.fallocate(at.subject, span.len, *mode))?;
+                // Where nothing changes it may count as a change or not.
+                if before == bytes(vfs.model, ino.model)? {
+                    self.forget_seen(ino);
+                }
+                Ok(())
             }
             Op::Seek { offset, what, .. } => self.seek(open, self.reach(*offset), *what),
             Op::Copy {
@@ -154,7 +165,7 @@ impl Pair<'_> {
                 to,
                 to_offset,
             } => {
-                let Some(to) = self.open_file(*to) else {
+                let Some(to) = self.open_file(*to).filter(OpenPair::takes_copies) else {
                     return Ok(());
                 };
                 let (to_at, from_at) = (to.at(self.reach(*to_offset)), open.at(from.offset));
