@@ -171,7 +171,7 @@ impl<'a> Rows<'a> {
         self.namespace(&mut tree, findings);
         let mut maps = Maps::default();
         let mut segments = Segments::new(self.volume);
-        self.contents((&mut maps, &mut segments, &tree), findings)?;
+        self.contents((&mut maps, &mut segments, &mut tree), findings)?;
         for table in RESERVED {
             self.each(table, findings, &mut |_, _| {});
         }
@@ -242,7 +242,7 @@ impl<'a> Rows<'a> {
 
     fn contents(
         &mut self,
-        (maps, segments, tree): (&mut Maps, &mut Segments<'_>, &Tree),
+        (maps, segments, tree): (&mut Maps, &mut Segments<'_>, &mut Tree),
         findings: &mut Findings,
     ) -> FsResult<()> {
         self.each(Table::Content, findings, &mut |row, f| {

@@ -37,6 +37,7 @@ mod content;
 mod flush;
 mod inspect;
 mod install;
+mod memory;
 mod node;
 mod open;
 mod ops;
@@ -275,7 +276,9 @@ impl Volume {
             return Ok(());
         }
         self.commit(&Scope::Everything)?;
-        self.clean(&mut self.committer.lock())
+        self.clean(&mut self.committer.lock())?;
+        self.write_behind.returned.give_back();
+        Ok(())
     }
 
     /// Wakes the timer before its time.

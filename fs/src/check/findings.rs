@@ -57,7 +57,7 @@ impl Findings {
 
     /// Names what was found.
     pub(super) fn finish(self, scanner: &Scanner) -> (Vec<Finding>, u64) {
-        let names = Names::find(scanner, self.inodes()).unwrap_or_default();
+        let names = Names::find(scanner, &self.inodes()).unwrap_or_default();
         let mut paths = Paths {
             scanner,
             names,
@@ -84,7 +84,7 @@ struct Names(BTreeMap<Ino, (Ino, Box<[u8]>)>);
 
 impl Names {
     /// One pass over all directory entries, as they cannot be looked up by child.
-    fn find(scanner: &Scanner, wanted: BTreeSet<Ino>) -> FsResult<Self> {
+    fn find(scanner: &Scanner, wanted: &BTreeSet<Ino>) -> FsResult<Self> {
         let mut names = Self::default();
         if wanted.is_empty() {
             return Ok(names);

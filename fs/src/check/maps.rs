@@ -130,11 +130,12 @@ impl Maps {
     }
 
     /// Takes a row of the table of file keys.
-    pub(super) fn key(&mut self, row: &ScannedRow<'_>, tree: &Tree, findings: &mut Findings) {
+    pub(super) fn key(&mut self, row: &ScannedRow<'_>, tree: &mut Tree, findings: &mut Findings) {
         let ino = Ino(row.key.a);
         let index = u32::try_from(row.key.number());
         match (FileKeyRow::decode(row.value), index, tree.kind(ino)) {
             (Ok(_), Ok(index), Some(FileKind::Regular)) => {
+                tree.key(ino, index);
                 self.keys.push((ino, KeyIndex(index)));
             }
             (Err(_), ..) | (_, Err(_), _) => {
@@ -151,18 +152,17 @@ impl Maps {
     /// Takes a row of the table of blocks in the database.
     pub(super) fn stored(&mut self, row: &ScannedRow<'_>, findings: &mut Findings) {
         let id = row.key.a;
-        match BlockRow::decode(row.value) {
-            Ok(block) => self.stored.push(Stored {
-                id,
-                ino: block.ino,
-                block: block.block,
-                named: false,
-            }),
-            Err(_) => {
-                let what = format!("the row of block {id} in the database cannot be read");
-                findings.add(Kind::BadRow, Subject::Volume, what);
-            }
-        }
+        let Ok(block) = BlockRow::decode(row.value) else {
+            let what = format!("the row of block {id} in the database cannot be read");
+            findings.add(Kind::BadRow, Subject::Volume, what);
+            return;
+        };
+        self.stored.push(Stored {
+            id,
+            ino: block.ino,
+            block: block.block,
+            named: false,
+        });
     }
 
     /// All but leaves were taken: looks at whose each map is.

@@ -281,16 +281,15 @@ impl<'a, 'v> Owners<'a, 'v> {
         };
         let key = map.leaf_key(block.leaf());
         let entry = |leaf: &Option<Leaf>| leaf.as_ref().map(|l| l.get(block.within_leaf()));
-        let entry = match self.leaves.get(&key) {
-            Some(leaf) => entry(leaf),
-            None => {
-                let leaf = self.scanner.get(&Key::leaf(map, block.leaf()), |row| {
-                    row.and_then(|r| Leaf::decode(r).ok())
-                })?;
-                let found = entry(&leaf);
-                self.leaves.insert(key, leaf);
-                found
-            }
+        let entry = if let Some(leaf) = self.leaves.get(&key) {
+            entry(leaf)
+        } else {
+            let leaf = self.scanner.get(&Key::leaf(map, block.leaf()), |row| {
+                row.and_then(|r| Leaf::decode(r).ok())
+            })?;
+            let found = entry(&leaf);
+            self.leaves.insert(key, leaf);
+            found
         };
         Ok(match entry.map(|e| e.place) {
             Some(Place::Segment(s)) => Some((s.segment.0, s.index)),

@@ -22,6 +22,10 @@ struct Node {
     xattr_bytes: u32,
     /// Those there are.
     xattr_found: u32,
+    /// Keys it claims.
+    keys: u32,
+    /// Those there are.
+    keys_found: u32,
 }
 
 /// What is kept of a directory.
@@ -112,18 +116,19 @@ impl Tree {
             names: 0,
             xattr_bytes: inode.xattr_bytes,
             xattr_found: 0,
+            keys: inode.file().map_or(0, |f| f.keys),
+            keys_found: 0,
         });
     }
 
     /// Takes a row of the orphan table.
     pub(super) fn orphan(&mut self, row: &ScannedRow<'_>, findings: &mut Findings) {
         let ino = Ino(row.key.a);
-        match self.node(ino) {
-            Some(at) => self.nodes[at].orphan = true,
-            None => {
-                let what = format!("inode {ino} is listed as without a name and does not exist");
-                findings.add(Kind::Orphan, Subject::Inode(ino), what);
-            }
+        if let Some(at) = self.node(ino) {
+            self.nodes[at].orphan = true;
+        } else {
+            let what = format!("inode {ino} is listed as without a name and does not exist");
+            findings.add(Kind::Orphan, Subject::Inode(ino), what);
         }
     }
 
@@ -188,15 +193,20 @@ impl Tree {
     pub(super) fn xattr(&mut self, row: &ScannedRow<'_>, findings: &mut Findings) {
         let ino = Ino(row.key.a);
         let bytes = (row.key.name().len() + row.value.len()) as u32;
-        match self.node(ino) {
-            Some(at) => {
-                let node = &mut self.nodes[at];
-                node.xattr_found = node.xattr_found.saturating_add(bytes);
-            }
-            None => {
-                let what = format!("there is an attribute of inode {ino}, which does not exist");
-                findings.add(Kind::XattrBytes, Subject::Inode(ino), what);
-            }
+        if let Some(at) = self.node(ino) {
+            let node = &mut self.nodes[at];
+            node.xattr_found = node.xattr_found.saturating_add(bytes);
+        } else {
+            let what = format!("there is an attribute of inode {ino}, which does not exist");
+            findings.add(Kind::XattrBytes, Subject::Inode(ino), what);
+        }
+    }
+
+    /// Takes note of a file's key.
+    pub(super) fn key(&mut self, ino: Ino, index: u32) {
+        if let Some(at) = self.node(ino) {
+            let node = &mut self.nodes[at];
+            node.keys_found += u32::from(index < node.keys);
         }
     }
 
@@ -291,6 +301,11 @@ fn judge_node(node: &Node, links: u32, findings: &mut Findings) {
         let says = node.nlink;
         let what = format!("inode {ino} counts {says} links and has {links}");
         add(Kind::LinkCount, what);
+    }
+    if node.keys != node.keys_found {
+        let (says, found) = (node.keys, node.keys_found);
+        let what = format!("file {ino} counts {says} keys and has {found} of them");
+        add(Kind::KeyMissing, what);
     }
     if node.xattr_bytes != node.xattr_found {
         let (says, found) = (node.xattr_bytes, node.xattr_found);

@@ -2,7 +2,7 @@
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::key::{Key, Table, Tail};
+use super::key::{Key, Table};
 use super::rows::Rows;
 use super::schema;
 use super::sqlite::{OpenFailure, Reader};
@@ -68,14 +68,7 @@ impl Scanner {
 
     /// Calls `f` with each row of a table, in key order.
     pub(crate) fn each(&self, table: Table, f: &mut dyn FnMut(&ScannedRow<'_>)) -> FsResult<()> {
-        self.0
-            .each(&schema::all(table), &mut |a, b: Tail, cookie, value| {
-                f(&ScannedRow {
-                    key: Key { table, a, b },
-                    cookie,
-                    value,
-                });
-            })
+        self.0.each((table, &schema::all(table)), f)
     }
 
     /// Calls `f` with the row's bytes.

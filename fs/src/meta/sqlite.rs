@@ -1,5 +1,6 @@
 //! The database file: `SQLCipher` through `rusqlite`, one writer and a few readers.
 
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
@@ -12,7 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 use super::ListedRow;
 use super::key::{Key, Table, Tail};
 use super::rows::Rows;
-use super::scan::{Scanner, SharedScanner};
+use super::scan::{ScannedRow, Scanner, SharedScanner};
 use super::schema::{self, LIST, TableSql};
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, StateRow};
@@ -38,8 +39,19 @@ pub(crate) enum OpenFailure {
     Damaged(&'static str),
     /// The disk is full.
     NoSpace,
+    /// The operating system refused.
+    Refused(std::io::Error),
     /// It could not be read or written.
     Failed(rusqlite::Error),
+}
+
+impl From<std::io::Error> for OpenFailure {
+    fn from(e: std::io::Error) -> Self {
+        match e.raw_os_error() {
+            Some(libc::ENOSPC | libc::EDQUOT) => Self::NoSpace,
+            _ => Self::Refused(e),
+        }
+    }
 }
 
 impl From<rusqlite::Error> for OpenFailure {
@@ -230,28 +242,33 @@ impl Reader {
         check_schema(&self.0).is_ok()
     }
 
-    /// Calls `f` with the columns of each row that `text` selects: two key columns, cookie and
-    /// value. A value that is not bytes is passed as none.
+    /// Calls `f` with each row that `text` selects: two key columns, cookie and value. A value
+    /// that is not bytes is passed as none.
     pub(super) fn each(
         &self,
-        text: &str,
-        f: &mut dyn FnMut(u64, Tail, Option<u64>, &[u8]),
+        (table, text): (Table, &str),
+        f: &mut dyn FnMut(&ScannedRow<'_>),
     ) -> FsResult<()> {
         let mut read = || -> rusqlite::Result<()> {
             let mut statement = self.0.prepare_cached(text)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let tail = match row.get_ref(1)? {
+                let b = match row.get_ref(1)? {
                     ValueRef::Integer(n) => Tail::Int(n as u64),
                     ValueRef::Blob(b) => Tail::Bytes(b.into()),
                     _ => Tail::None,
                 };
+                let a = row.get::<_, i64>(0)? as u64;
                 let cookie = match row.get_ref(2)? {
                     ValueRef::Integer(n) => Some(n as u64),
                     _ => None,
                 };
                 let value = row.get_ref(3)?.as_blob().unwrap_or_default();
-                f(row.get::<_, i64>(0)? as u64, tail, cookie, value);
+                f(&ScannedRow {
+                    key: Key { table, a, b },
+                    cookie,
+                    value,
+                });
             }
             Ok(())
         };
@@ -358,6 +375,12 @@ impl Writer {
         key: &DatabaseKey,
         hash_key: StateHashKey,
     ) -> Result<Self, OpenFailure> {
+        // The database takes the mode of an existing file; its log takes that of the database.
+        std::fs::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)?;
         let writer = Self::connect(path, key, Mode::Create, hash_key)?;
         writer
             .connection

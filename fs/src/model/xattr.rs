@@ -146,6 +146,9 @@ fn set_default(inode: &mut Inode, acl: Option<Acl>) -> FsResult<Changed> {
 }
 
 fn set_plain(inode: &mut Inode, name: &[u8], value: &[u8], mode: XattrMode) -> FsResult<Changed> {
+    if value.len() > VALUE_MAX {
+        return Err(FsError::AttributeTooLarge);
+    }
     let old = inode.xattrs.get(name);
     match (mode, old) {
         (XattrMode::Create, Some(_)) => return Err(FsError::Exists),
@@ -157,7 +160,7 @@ fn set_plain(inode: &mut Inode, name: &[u8], value: &[u8], mode: XattrMode) -> F
         .iter()
         .filter(|(key, _)| key.as_slice() != name);
     let taken: usize = others.map(|(key, value)| key.len() + value.len()).sum();
-    if value.len() > VALUE_MAX || taken + name.len() + value.len() > TOTAL_MAX {
+    if taken + name.len() + value.len() > TOTAL_MAX {
         return Err(FsError::AttributeTooLarge);
     }
     inode.xattrs.insert(name.to_vec(), value.to_vec());

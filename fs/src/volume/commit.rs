@@ -135,6 +135,9 @@ impl Volume {
         if c.writer.is_none() {
             return Ok(());
         }
+        if self.nothing_to_commit(c, request) {
+            return Ok(());
+        }
         if request.everything {
             self.move_database_blocks(c)?;
         }
@@ -156,6 +159,25 @@ impl Volume {
                 Err(e)
             }
         }
+    }
+
+    /// What is asked for is durable already.
+    fn nothing_to_commit(&self, c: &Committer, request: &Requests) -> bool {
+        if self.meta.active_bytes() > 0 || !self.renamed.lock().is_empty() {
+            return false;
+        }
+        let clean = |n: &Arc<Node>| n.content.read().is_clean();
+        if request.everything {
+            return !self.write_behind.anything_changed()
+                && !self.space.is_full()
+                && c.database_blocks.is_empty()
+                && c.trims.is_empty()
+                && c.reclaim.is_done();
+        }
+        request
+            .files
+            .iter()
+            .all(|ino| self.nodes.get(*ino).is_none_or(|n| clean(&n)))
     }
 
     /// Seals most of what the commit needs while operations go on.
@@ -183,14 +205,16 @@ impl Volume {
 
     /// Takes the moment: no operation is halfway while it is taken.
     fn cut(&self, c: &mut Committer, request: &Requests) -> Cut {
-        let _moment = self.gate.write();
+        let moment = self.gate.write();
         let renamed = std::mem::take(&mut *self.renamed.lock());
-        let mut nodes = if request.everything {
+        let nodes = if request.everything {
             self.write_behind.take_changed()
         } else {
             self.named(request.files.union(&renamed))
         };
-        nodes.retain(|n| !n.is_dead() && n.content.write().begin_cut(|| self.counters.new_map()));
+        let begins =
+            |n: &Arc<Node>| !n.is_dead() && n.content.write().begin_cut(|| self.counters.new_map());
+        let (nodes, unchanged): (Vec<_>, Vec<_>) = nodes.into_iter().partition(begins);
         let rows = self.meta.freeze();
         for id in c.next_segment..self.segments.next_id() {
             c.segments
@@ -204,6 +228,10 @@ impl Volume {
             .filter(|s| !filling.contains(s))
             .copied()
             .collect();
+        drop(moment);
+        for node in unchanged {
+            self.nodes.put_back(node);
+        }
         Cut {
             nodes,
             rows,

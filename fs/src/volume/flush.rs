@@ -12,6 +12,7 @@ use keyfold_crypto::{Sealed, Tag, Tweak};
 use parking_lot::{Condvar, Mutex};
 
 use super::content::Page;
+use super::memory::Returned;
 use super::node::Node;
 use super::{Failure, Volume};
 use crate::data::Run;
@@ -38,6 +39,7 @@ pub(super) struct WriteBehind {
     progressed: Condvar,
     /// Files with changes that no commit has begun to take.
     changed: Mutex<Vec<Arc<Node>>>,
+    pub(super) returned: Returned,
 }
 
 #[derive(Default)]
@@ -65,6 +67,7 @@ impl WriteBehind {
             progress: Mutex::new(0),
             progressed: Condvar::new(),
             changed: Mutex::default(),
+            returned: Returned::default(),
         }
     }
 
@@ -78,6 +81,7 @@ impl WriteBehind {
 
     /// Pages are no longer dirty: writers may go on.
     pub(super) fn sub_dirty(&self, pages: u64) {
+        self.returned.add(pages);
         self.dirty.fetch_sub(pages, Ordering::Relaxed);
         self.note_progress();
     }

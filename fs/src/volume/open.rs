@@ -120,6 +120,7 @@ fn open_failure(path: &Path, failure: OpenFailure) -> VolumeError {
         OpenFailure::Missing => VolumeError::DatabaseMissing(path),
         OpenFailure::Damaged(why) => VolumeError::DatabaseDamaged { path, why },
         OpenFailure::NoSpace => VolumeError::NoSpace(path),
+        OpenFailure::Refused(e) => VolumeError::Io(e),
         OpenFailure::Failed(e) => VolumeError::DatabaseFailed {
             path,
             why: e.to_string(),
@@ -376,6 +377,7 @@ impl Volume {
     fn recover(&self) -> Result<(), VolumeError> {
         self.space.restore_reserve();
         self.delete_unknown_segments()?;
+        self.shorten_segments()?;
         let freed = self
             .meta
             .stored(Table::Freed, 0..=i64::MAX as u64, usize::MAX >> 1)
@@ -419,6 +421,21 @@ impl Volume {
                 && !c.segments.contains_key(&SegmentId(id))
             {
                 self.segments.delete(SegmentId(id))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what was allocated ahead and not used before a crash.
+    fn shorten_segments(&self) -> Result<(), VolumeError> {
+        for (id, row) in &self.committer.lock().segments {
+            let path = segment_path(self.path(), *id);
+            let committed = u64::from(row.committed) * BLOCK_SIZE as u64;
+            if std::fs::metadata(&path).is_ok_and(|m| m.len() > committed) {
+                std::fs::OpenOptions::new()
+                    .write(true)
+                    .open(&path)?
+                    .set_len(committed)?;
             }
         }
         Ok(())

@@ -47,6 +47,13 @@ pub(super) struct Reclaim {
     cleaned: BTreeMap<SegmentId, u32>,
 }
 
+impl Reclaim {
+    /// Nothing waits to be given back.
+    pub(super) fn is_done(&self) -> bool {
+        self.stale.is_empty()
+    }
+}
+
 impl Install<'_> {
     /// Finds what the commit gives back.
     pub(super) fn reclaim(&mut self, closed: &BTreeSet<SegmentId>) -> FsResult<()> {

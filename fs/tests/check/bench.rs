@@ -40,6 +40,8 @@ impl From<VaultError> for Failed {
 pub(crate) struct Bench {
     dir: TempDir,
     secret: Secret,
+    /// Between commits nobody asked for.
+    interval: Duration,
     volume: Option<Arc<Volume>>,
 }
 
@@ -55,7 +57,13 @@ pub(crate) fn pattern(len: usize, seed: u64) -> Vec<u8> {
 }
 
 impl Bench {
+    /// A volume in which only commits that are asked for happen, so that a test decides.
     pub(crate) fn new() -> Self {
+        Self::committing_every(Duration::from_hours(1))
+    }
+
+    /// A volume that commits and cleans by itself.
+    pub(crate) fn committing_every(interval: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let options = CreateOptions {
             password: Password::new("correct horse".to_owned()),
@@ -68,6 +76,7 @@ impl Bench {
         let mut bench = Self {
             dir,
             secret: Secret::Recovery(recovery),
+            interval,
             volume: None,
         };
         bench.open(Access::ReadWrite);
@@ -90,10 +99,9 @@ impl Bench {
         self.volume = Some(self.try_open(access).unwrap());
     }
 
-    /// Only commits that are asked for happen, so that a test decides what is committed.
     pub(crate) fn try_open(&self, access: Access) -> Result<Arc<Volume>, VolumeError> {
         let options = VolumeOptions {
-            commit_interval: Duration::from_secs(3600),
+            commit_interval: self.interval,
             ..VolumeOptions::default()
         };
         Volume::open(self.unlock(access), options)

@@ -2,6 +2,8 @@
 //!
 //! `KEYFOLD_CHECK_SEED` repeats a run, `KEYFOLD_CHECK_OPS` lengthens it.
 
+use std::time::Duration;
+
 use keyfold_fs::check::ReadData;
 use keyfold_fs::vfs::{
     Allocate, FileKind, FileRange, Handle, Ino, NewNode, RenameMode, SetAttr, Vfs, XattrMode,
@@ -9,7 +11,7 @@ use keyfold_fs::vfs::{
 
 use crate::bench::{Bench, CALLER, RW, assert_intact, at, pattern};
 
-/// SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+/// `SplitMix64` (Steele, Lea and Flood, OOPSLA 2014).
 struct Dice(u64);
 
 impl Dice {
@@ -31,9 +33,9 @@ struct Run {
 }
 
 impl Run {
-    fn new(seed: u64) -> Self {
+    fn new(seed: u64, bench: Bench) -> Self {
         Self {
-            bench: Bench::new(),
+            bench,
             dice: Dice(seed),
             dirs: vec![Ino::ROOT],
             open: Vec::new(),
@@ -165,7 +167,7 @@ impl Run {
             _ => self.dir(),
         };
         let v = self.bench.v();
-        if value.len() % 3 == 0 {
+        if value.len().is_multiple_of(3) {
             let _ = v.removexattr(ino, name.as_bytes());
         } else {
             let _ = v.setxattr(ino, name.as_bytes(), &value, XattrMode::Set);
@@ -244,6 +246,16 @@ fn number(name: &str) -> Option<u64> {
 
 #[test]
 fn a_busy_volume_is_intact_after_remounts_and_crashes() {
+    use_randomly(Bench::new());
+}
+
+/// With enough operations segments fill and are cleaned.
+#[test]
+fn a_busy_volume_that_commits_by_itself_is_intact() {
+    use_randomly(Bench::committing_every(Duration::from_millis(10)));
+}
+
+fn use_randomly(bench: Bench) {
     let seed = number("KEYFOLD_CHECK_SEED").unwrap_or_else(|| {
         std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
@@ -251,7 +263,7 @@ fn a_busy_volume_is_intact_after_remounts_and_crashes() {
     });
     let ops = number("KEYFOLD_CHECK_OPS").unwrap_or(1500);
     println!("KEYFOLD_CHECK_SEED={seed}");
-    let mut run = Run::new(seed);
+    let mut run = Run::new(seed, bench);
     for n in 1..=ops {
         run.step();
         let when = |what: &str| format!("seed {seed}, operation {n}, {what}");

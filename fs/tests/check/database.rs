@@ -87,7 +87,7 @@ fn an_older_row_put_back_is_found() {
 fn a_wrong_number_of_links_is_found_and_named() {
     let (mut bench, letter) = Bench::with_letter();
     let report = check_after(&mut bench, |db| {
-        change_inode(db, letter, |row| row.nlink = 2)
+        change_inode(db, letter, |row| row.nlink = 2);
     });
     assert_found(&report, Kind::LinkCount);
     let found = report.findings.iter().find(|f| f.kind == Kind::LinkCount);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use keyfold_fs::check::ReadData;
 use keyfold_fs::vfs::{FileRange, Ino, SetAttr, Vfs};
@@ -14,7 +15,7 @@ fn churn(volume: &dyn Vfs, stop: &AtomicBool, rounds: &AtomicU64, seed: u64) {
         let round = rounds.fetch_add(1, Ordering::Relaxed);
         let name = format!("churn {seed} {}", round % 7);
         let place = at(Ino::ROOT, &name);
-        if round % 3 == 0 {
+        if round.is_multiple_of(3) {
             let _ = volume.unlink(place);
         }
         let opened = volume.create(&CALLER, place, 0o600, RW).or_else(|_| {
@@ -34,7 +35,7 @@ fn churn(volume: &dyn Vfs, stop: &AtomicBool, rounds: &AtomicU64, seed: u64) {
             };
             volume.write(range, &pattern(100_000, round)).unwrap();
         }
-        if round % 5 == 0 {
+        if round.is_multiple_of(5) {
             let size = Some(round % 11 * 10_000);
             let set = SetAttr {
                 size,
@@ -42,7 +43,7 @@ fn churn(volume: &dyn Vfs, stop: &AtomicBool, rounds: &AtomicU64, seed: u64) {
             };
             volume.setattr(ino, Some(handle), &set).unwrap();
         }
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             volume.fsync(ino, handle).unwrap();
         } else {
             volume.sync().unwrap();
@@ -54,7 +55,7 @@ fn churn(volume: &dyn Vfs, stop: &AtomicBool, rounds: &AtomicU64, seed: u64) {
 
 #[test]
 fn a_volume_in_use_is_intact() {
-    let mut bench = Bench::new();
+    let mut bench = Bench::committing_every(Duration::from_millis(20));
     for n in 0..20 {
         bench.file(Ino::ROOT, &format!("still {n}"), &pattern(300_000, n));
     }

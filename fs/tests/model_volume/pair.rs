@@ -49,6 +49,11 @@ impl OpenPair {
         matches!(self.opened, Opened::File { mode } if mode.write)
     }
 
+    /// Every write is durable before it returns.
+    pub(crate) fn is_synchronous(&self) -> bool {
+        matches!(self.opened, Opened::File { mode } if mode.sync)
+    }
+
     /// Linux copies ranges to no file that is open for appending.
     pub(crate) fn takes_copies(&self) -> bool {
         matches!(self.opened, Opened::File { mode } if mode.write && !mode.append)
@@ -91,8 +96,11 @@ pub(crate) struct Pair<'a> {
     pub(crate) nodes: BTreeMap<Ino, Known>,
     pub(crate) handles: Vec<OpenPair>,
     pub(crate) history: History,
-    /// Files whose holes are unspecified because a range was copied into them.
-    pub(crate) copied: HashSet<Ino>,
+    /// The file that the operation under way made durable.
+    pub(crate) confirmed: Option<Ino>,
+    /// Files whose holes are unspecified: a range was copied into them, or all that was used of
+    /// their last block was zeroed.
+    pub(crate) loose: HashSet<Ino>,
     /// Inode numbers of the subject by those of the model, and the reverse, ever seen.
     pub(crate) partner: HashMap<Ino, Ino>,
     pub(crate) owner: HashMap<Ino, Ino>,
@@ -121,13 +129,14 @@ impl<'a> Pair<'a> {
             .map_err(|e| format!("{e:?}"))?;
         let mut pair = Self {
             history: History::starting_at(model.snapshot()),
+            confirmed: None,
             promises: subject.promises(),
             model,
             clock,
             subject,
             nodes: BTreeMap::new(),
             handles: Vec::new(),
-            copied: HashSet::new(),
+            loose: HashSet::new(),
             partner: HashMap::new(),
             owner: HashMap::new(),
         };
@@ -189,7 +198,7 @@ impl<'a> Pair<'a> {
         let sized = matches!(model.kind, FileKind::Regular | FileKind::Symlink);
         let laid_out = self.promises.layout
             && model.kind == FileKind::Regular
-            && !self.copied.contains(&model.ino);
+            && !self.loose.contains(&model.ino);
         // Reading a link sets its access time on most filesystems.
         let kept = self.promises.fixed_atime || model.kind != FileKind::Symlink;
         let alike = Attr {
@@ -392,7 +401,7 @@ impl<'a> Pair<'a> {
         if let Some(why) = model.difference(&subject) {
             return Err(shown(why));
         }
-        let laid_out = self.promises.layout && !self.copied.contains(&ino);
+        let laid_out = self.promises.layout && !self.loose.contains(&ino);
         if laid_out && model.extents != subject.extents {
             return Err(shown(format!(
                 "data {:?}, not {:?}",

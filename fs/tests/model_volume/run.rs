@@ -70,7 +70,9 @@ impl Pair<'_> {
         self.attributes(op)?;
         self.listings(op)?;
         self.history.push(self.model.snapshot());
-        self.after(op);
+        if let Some(ino) = self.confirmed.take() {
+            self.history.synced(ino);
+        }
         self.check_known()
     }
 
@@ -103,19 +105,6 @@ impl Pair<'_> {
             to: at,
             mode: RenameMode::Replace,
         })
-    }
-
-    /// What the operation made durable.
-    fn after(&mut self, op: &Op) {
-        let sync = |open: &OpenPair| matches!(open.opened, Opened::File { mode } if mode.sync);
-        let synced = match op {
-            Op::Fsync(pick) => self.open_file(*pick),
-            Op::Write { span, .. } => self.open_file(span.handle).filter(sync),
-            _ => None,
-        };
-        if let Some(open) = synced {
-            self.history.synced(open.ino.model);
-        }
     }
 
     fn whole(&mut self, op: &Op) -> Result<(), Why> {

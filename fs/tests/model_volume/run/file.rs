@@ -8,6 +8,7 @@ use crate::ops::{Op, Opening, Pick};
 use crate::pair::{Both, OpenPair, Opened, Pair};
 use crate::tree::bytes;
 
+const BLOCK: u64 = 4096;
 /// Largest offset for subjects without exact limits.
 const NEAR: u64 = 1 << 40;
 
@@ -130,7 +131,11 @@ impl Pair<'_> {
                 let offset = self.reach(span.offset);
                 let (at, data) = (open.at(offset), pattern(*fill, offset, span.len));
                 let model = vfs.model.write(at.model, &data);
-                self.count(model, vfs.subject.write(at.subject, &data))
+                self.count(model, vfs.subject.write(at.subject, &data))?;
+                if open.is_synchronous() && model.is_ok_and(|len| len > 0) {
+                    self.confirmed = Some(ino.model);
+                }
+                Ok(())
             }
             Op::Flush(_) => {
                 let model = vfs.model.flush(ino.model, handle.model);
@@ -139,8 +144,9 @@ impl Pair<'_> {
             }
             Op::Fsync(_) => {
                 let model = vfs.model.fsync(ino.model, handle.model);
-                self.agree(model, vfs.subject.fsync(ino.subject, handle.subject))
-                    .map(drop)
+                self.agree(model, vfs.subject.fsync(ino.subject, handle.subject))?;
+                self.confirmed = Some(ino.model);
+                Ok(())
             }
             Op::Release(_) => {
                 vfs.model.release(ino.model, handle.model);
@@ -153,8 +159,13 @@ impl Pair<'_> {
                 let before = bytes(vfs.model, ino.model)?;
                 let model = vfs.model.fallocate(at.model, span.len, *mode);
                 self.agree(model, vfs.subject.fallocate(at.subject, span.len, *mode))?;
+                let unchanged = before == bytes(vfs.model, ino.model)?;
+                let end = at.model.offset + span.len;
+                if end >= before.size && !before.size.is_multiple_of(BLOCK) {
+                    self.loose.insert(ino.model);
+                }
                 // Where nothing changes it may count as a change or not.
-                if before == bytes(vfs.model, ino.model)? {
+                if unchanged {
                     self.forget_seen(ino);
                 }
                 Ok(())
@@ -173,7 +184,7 @@ impl Pair<'_> {
                 let subject = vfs
                     .subject
                     .copy_range(from_at.subject, to_at.subject, from.len);
-                self.copied.insert(to.ino.model);
+                self.loose.insert(to.ino.model);
                 self.count(model, subject)
             }
             Op::TruncateOpen { size, .. } => {
@@ -205,7 +216,7 @@ impl Pair<'_> {
     }
 
     fn seek(&self, open: OpenPair, offset: u64, what: Seek) -> Checked {
-        if !self.promises.layout || self.copied.contains(&open.ino.model) {
+        if !self.promises.layout || self.loose.contains(&open.ino.model) {
             return Ok(());
         }
         let (vfs, at) = (self.vfs(), open.at(offset));
