@@ -272,11 +272,14 @@ impl Volume {
     }
 
     fn commit_and_clean(&self) -> FsResult<()> {
-        if self.is_settled() && !self.space.is_full() {
+        let before = self.committer.lock().state.commit;
+        self.commit(&Scope::Everything)?;
+        let mut committer = self.committer.lock();
+        if committer.state.commit == before {
             return Ok(());
         }
-        self.commit(&Scope::Everything)?;
-        self.clean(&mut self.committer.lock())?;
+        self.clean(&mut committer)?;
+        drop(committer);
         self.write_behind.returned.give_back();
         Ok(())
     }

@@ -74,7 +74,7 @@ fn copied(to: &Path) -> PathBuf {
     vault
 }
 
-fn at<'a>(parent: Ino, name: &'a str) -> Place<'a> {
+fn at(parent: Ino, name: &str) -> Place<'_> {
     Place {
         parent,
         name: Name::new(name.as_bytes()).unwrap(),

@@ -378,6 +378,11 @@ impl Volume {
         self.space.restore_reserve();
         self.delete_unknown_segments()?;
         self.shorten_segments()?;
+        let mut c = self.committer.lock();
+        if c.segments.values().any(|s| s.live() == 0) {
+            c.reclaim.note_left_over();
+        }
+        drop(c);
         let freed = self
             .meta
             .stored(Table::Freed, 0..=i64::MAX as u64, usize::MAX >> 1)

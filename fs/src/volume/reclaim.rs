@@ -28,6 +28,8 @@ const CLEAN_BLOCKS: usize = 8192;
 pub(super) struct Reclaimed {
     /// Segments with slots that died.
     pub(super) freed: BTreeSet<SegmentId>,
+    /// Dead segments were looked for.
+    swept: bool,
     /// Segments whose dead runs were looked at.
     examined: BTreeSet<SegmentId>,
     /// Segments without a live slot.
@@ -43,20 +45,28 @@ pub(super) struct Reclaim {
     stale: BTreeSet<SegmentId>,
     /// Slots punched since the volume was opened: they are not punched again.
     punched: BTreeMap<SegmentId, Vec<bool>>,
+    /// There may be segments without a live slot from before the volume was opened.
+    left_over: bool,
     /// Live slots of segments when they were last cleaned.
     cleaned: BTreeMap<SegmentId, u32>,
 }
 
 impl Reclaim {
+    /// Tells the first commit to look for dead segments.
+    pub(super) fn note_left_over(&mut self) {
+        self.left_over = true;
+    }
+
     /// Nothing waits to be given back.
     pub(super) fn is_done(&self) -> bool {
-        self.stale.is_empty()
+        self.stale.is_empty() && !self.left_over
     }
 }
 
 impl Install<'_> {
     /// Finds what the commit gives back.
     pub(super) fn reclaim(&mut self, closed: &BTreeSet<SegmentId>) -> FsResult<()> {
+        self.out.reclaimed.swept = true;
         let dead: Vec<SegmentId> = closed
             .iter()
             .filter(|id| self.current(**id).is_none_or(|r| r.live() == 0))
@@ -130,6 +140,7 @@ impl Volume {
     /// Gives back what a durable commit no longer names.
     pub(super) fn give_back(&self, c: &mut Committer, reclaimed: &Reclaimed) {
         c.reclaim.stale.extend(&reclaimed.freed);
+        c.reclaim.left_over &= !reclaimed.swept;
         for id in reclaimed.examined.iter().chain(&reclaimed.deleted) {
             c.reclaim.stale.remove(id);
         }
