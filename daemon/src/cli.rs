@@ -26,16 +26,16 @@ use clap::FromArgMatches;
 use self::args::{Command, CommandLine};
 use self::error::CliError;
 use self::exit::Exit;
-use crate::mount::{background, helper};
+use crate::mount::{background, external};
 
 /// Runs the program.
 pub(crate) fn main() -> ExitCode {
     let mut words: Vec<OsString> = env::args_os().collect();
     if words
         .first()
-        .is_some_and(|program| helper::is_helper(program))
+        .is_some_and(|program| external::is_helper(program))
     {
-        match helper::translate(words.drain(1..)) {
+        match external::translate(words.drain(1..)) {
             Some(line) => words = line,
             None => return ExitCode::SUCCESS,
         }

@@ -196,7 +196,27 @@ impl Volume {
     /// Those of `check_writable`, and [`FsError::NoSpace`] while the disk is full.
     fn check_may_grow(&self) -> FsResult<()> {
         self.check_writable()?;
+        if self.space.is_full() {
+            self.make_room()?;
+        }
         self.space.check()
+    }
+
+    /// Gives back what is dead, on a disk that is full. Waits, and is called holding no lock.
+    fn make_room(&self) -> FsResult<()> {
+        self.segments.retire()?;
+        self.commit(&Scope::Everything)
+    }
+
+    /// Promises slots, after making room where that helps.
+    fn reserve(&self, slots: u64) -> FsResult<()> {
+        match self.segments.reserve(slots) {
+            Err(FsError::NoSpace) => {
+                self.make_room()?;
+                self.segments.reserve(slots)
+            }
+            other => other,
+        }
     }
 
     fn failure(&self) -> Option<Failure> {
@@ -272,6 +292,9 @@ impl Volume {
     }
 
     fn commit_and_clean(&self) -> FsResult<()> {
+        if self.space.is_full() {
+            self.segments.retire()?;
+        }
         let before = self.committer.lock().state.commit;
         self.commit(&Scope::Everything)?;
         let mut committer = self.committer.lock();

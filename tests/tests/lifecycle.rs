@@ -110,7 +110,7 @@ fn a_dead_mount_is_taken_over_by_the_next_one() {
     File::open(mount.join("file")).unwrap().sync_all().unwrap();
     mount.kill9();
     assert!(
-        fs::metadata(vault.mount_point()).is_err(),
+        mounted(vault.mount_point()) && !alive(vault.mount_point()),
         "the mount is dead"
     );
     mount_in_background(&vault, &[]).expect_success("mount over a dead mount");

@@ -43,8 +43,8 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn add(&mut self, kind: FindingKind, subject: Subject, detail: String) {
-        tracing::error!(%kind, "check found damage");
         if self.list.len() < FINDINGS_LIMIT {
+            tracing::error!(%kind, "check found damage");
             self.list.push(Draft {
                 kind,
                 subject,

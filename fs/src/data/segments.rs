@@ -168,6 +168,22 @@ impl Segments {
         })
     }
 
+    /// Gives back what is allocated ahead beyond what is promised, and stops appending to the
+    /// segments it was in, so that what is dead in them can be given back too.
+    pub(crate) fn retire(&self) -> io::Result<()> {
+        let mut a = self.allocation.lock();
+        while let Some(f) = a.filling.front() {
+            let unused = u64::from(f.capacity - f.next);
+            if a.free - unused < a.reserved {
+                break;
+            }
+            f.file.set_len(u64::from(f.next) * BLOCK_SIZE as u64)?;
+            a.free -= unused;
+            a.filling.pop_front();
+        }
+        Ok(())
+    }
+
     /// Hands out `slots` reserved slots, in as few runs as the segments allow.
     pub(crate) fn take(&self, slots: u32) -> FsResult<Vec<Run>> {
         let mut a = self.allocation.lock();

@@ -1,5 +1,6 @@
 //! The database file: `SQLCipher` through `rusqlite`, one writer and a few readers.
 
+use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -23,9 +24,12 @@ use crate::vfs::Ino;
 const READER_CACHE_KIB: i64 = 12 * 1024;
 const WRITER_CACHE_KIB: i64 = 24 * 1024;
 /// The write-ahead log is brought back to its start beyond this.
-const LOG_LIMIT: u64 = 32 << 20;
+const LOG_LIMIT: u64 = 8 << 20;
 /// The write-ahead log is copied into the database in the background beyond this.
 const LOG_PASSIVE: u64 = 4 << 20;
+/// Bytes of the log that are written ahead with zeros, which are no frames: syncing a commit
+/// within them need not wait for the journal of the filesystem beneath to store a new size.
+const LOG_AHEAD: usize = 8 << 20;
 
 /// How long a commit waits for readers before it leaves the log as it is.
 const LOG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
@@ -407,6 +411,7 @@ impl Writer {
         let writer = Self::connect(path, key, Mode::ReadWrite, hash_key)?;
         check_schema(&writer.connection)?;
         writer.checkpoint("TRUNCATE")?;
+        writer.extend_log();
         Ok(writer)
     }
 
@@ -459,6 +464,17 @@ impl Writer {
         transaction.commit()?;
         *state = next;
         Ok(())
+    }
+
+    /// Writes the empty log ahead. A disk without room for it only makes commits slower.
+    fn extend_log(&self) {
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .open(&self.log)
+            .and_then(|mut log| log.write_all(&vec![0; LOG_AHEAD]));
+        if written.is_err() {
+            let _ = self.checkpoint("TRUNCATE");
+        }
     }
 
     /// Keeps the write-ahead log bounded; called between commits.

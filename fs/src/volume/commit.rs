@@ -172,7 +172,7 @@ impl Volume {
                 && !self.space.is_full()
                 && c.database_blocks.is_empty()
                 && c.trims.is_empty()
-                && c.reclaim.is_done();
+                && c.reclaim.is_done(&self.segments.filling());
         }
         request
             .files

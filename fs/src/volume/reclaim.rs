@@ -57,9 +57,9 @@ impl Reclaim {
         self.left_over = true;
     }
 
-    /// Nothing waits to be given back.
-    pub(super) fn is_done(&self) -> bool {
-        self.stale.is_empty() && !self.left_over
+    /// Nothing can be given back now: what died lies in segments that are still appended to.
+    pub(super) fn is_done(&self, filling: &[SegmentId]) -> bool {
+        !self.left_over && self.stale.iter().all(|id| filling.contains(id))
     }
 }
 

@@ -75,7 +75,7 @@ impl Volume {
             return Ok(None);
         };
         self.wait_for_room()?;
-        self.segments.reserve(edit.pages)?;
+        self.reserve(edit.pages)?;
         let outcome = {
             let _gate = self.gate.read();
             let mut content = node.content.write();
@@ -156,7 +156,7 @@ impl Volume {
                         changed.added = content.put_page(block, page, BlockKind::Data);
                     }
                 } else if size > content.head.size {
-                    self.check_may_grow()?;
+                    self.space.check()?;
                 }
                 let now = self.now();
                 let head = &mut content.head;
