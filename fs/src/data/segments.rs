@@ -150,6 +150,8 @@ impl Segments {
                     if capacity > LEAST_SLOTS && u64::from(capacity) / 2 >= wanted =>
                 {
                     capacity /= 2;
+                    // What a failed call did allocate is given back.
+                    file.set_len(0)?;
                 }
                 Err(e) => {
                     drop(std::fs::remove_file(&path));

@@ -18,7 +18,9 @@ pub(crate) fn of(error: FsError) -> i32 {
         FsError::NotPermitted => libc::EPERM,
         FsError::AccessDenied => libc::EACCES,
         FsError::ReadOnly => libc::EROFS,
-        FsError::NoSpace | FsError::AttributeTooLarge => libc::ENOSPC,
+        FsError::NoSpace | FsError::AttributeTooLarge | FsError::WriteLost(LostWrite::NoSpace) => {
+            libc::ENOSPC
+        }
         FsError::FileTooLarge => libc::EFBIG,
         FsError::TooManyLinks(_) => libc::EMLINK,
         FsError::NoAttribute => libc::ENODATA,
@@ -26,7 +28,6 @@ pub(crate) fn of(error: FsError) -> i32 {
         FsError::NotSupported => libc::EOPNOTSUPP,
         FsError::CrossTree => libc::EXDEV,
         FsError::Busy => libc::EBUSY,
-        FsError::WriteLost(LostWrite::NoSpace) => libc::ENOSPC,
         _ => libc::EIO,
     }
 }

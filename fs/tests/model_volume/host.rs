@@ -58,7 +58,7 @@ impl HostFs {
 
     fn found(&self, at: Place<'_>) -> FsResult<Entry> {
         let dir = self.object(at.parent)?;
-        self.objects().entry_at(&*dir, at.name.bytes())
+        self.objects().entry_at(&dir, at.name.bytes())
     }
 
     fn make(
@@ -73,16 +73,15 @@ impl HostFs {
     }
 
     fn truncate(&self, ino: Ino, handle: Option<Handle>, size: u64) -> FsResult<()> {
-        let (fd, mode) = match handle {
-            Some(handle) => self.file(handle)?,
+        let (fd, mode) = if let Some(handle) = handle {
+            self.file(handle)?
+        } else {
             // Only ftruncate(2) marks a change where the size stays.
-            None => {
-                let mode = OpenMode {
-                    write: true,
-                    ..OpenMode::default()
-                };
-                (Arc::new(self.open_fd(ino, mode)?), mode)
-            }
+            let mode = OpenMode {
+                write: true,
+                ..OpenMode::default()
+            };
+            (Arc::new(self.open_fd(ino, mode)?), mode)
         };
         if !mode.write {
             return Err(FsError::BadHandle);
@@ -384,11 +383,11 @@ impl Vfs for HostFs {
             XattrMode::Replace => libc::XATTR_REPLACE,
         };
         let path = path(&*self.object(ino)?);
-        xattr::set(&path, &*cstring(name)?, value, flags).map_err(failed)
+        xattr::set(&path, &cstring(name)?, value, flags).map_err(failed)
     }
 
     fn getxattr(&self, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
-        xattr::get(&path(&*self.object(ino)?), &*cstring(name)?).map_err(failed)
+        xattr::get(&path(&*self.object(ino)?), &cstring(name)?).map_err(failed)
     }
 
     fn listxattr(&self, ino: Ino) -> FsResult<Vec<u8>> {
@@ -396,7 +395,7 @@ impl Vfs for HostFs {
     }
 
     fn removexattr(&self, ino: Ino, name: &[u8]) -> FsResult<()> {
-        xattr::remove(&path(&*self.object(ino)?), &*cstring(name)?).map_err(failed)
+        xattr::remove(&path(&*self.object(ino)?), &cstring(name)?).map_err(failed)
     }
 
     fn sync(&self) -> FsResult<()> {

@@ -3,6 +3,7 @@
 //!
 //! `KEYFOLD_MODEL_CASES` and `KEYFOLD_MODEL_OPS` lengthen a run; `KEYFOLD_MODEL_SEED` repeats one.
 
+mod compare;
 mod crash;
 mod errno;
 mod faulty;
@@ -74,7 +75,7 @@ fn every_fault_is_noticed() {
 /// Nothing is committed unless something asks for it, so that crashes lose much.
 #[test]
 fn volume_agrees_with_the_model() {
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let template = Template::new(VolumeOptions {
         commit_interval: hour,
         ..VolumeOptions::default()

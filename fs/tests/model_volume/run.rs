@@ -10,7 +10,7 @@ use keyfold_fs::vfs::{Caller, Entry, FileKind, Ino, Name, NewNode, Place, Rename
 use self::file::mode;
 use crate::history::History;
 use crate::ops::{At, EXISTING, Op, Opening, Pick, Span};
-use crate::pair::{Both, OpenPair, Opened, Pair};
+use crate::pair::{Both, OpenPair, Opened, Pair, agree};
 use crate::tree::{Why, list};
 
 /// The outcome of one comparison.
@@ -111,10 +111,10 @@ impl Pair<'_> {
         let vfs = self.vfs();
         match op {
             Op::Statfs => {
-                self.agree(vfs.model.statfs().map(drop), vfs.subject.statfs().map(drop))?;
+                agree(vfs.model.statfs().map(drop), vfs.subject.statfs().map(drop))?;
             }
             Op::Sync => {
-                self.agree(vfs.model.sync(), vfs.subject.sync())?;
+                agree(vfs.model.sync(), vfs.subject.sync())?;
                 self.settled();
             }
             Op::Remount => self.remount()?,
@@ -198,7 +198,7 @@ impl Pair<'_> {
     }
 
     fn entry(&mut self, results: (FsResult<Entry>, FsResult<Entry>)) -> Checked {
-        match self.agree(results.0, results.1)? {
+        match agree(results.0, results.1)? {
             Some(entry) => self.received(entry),
             None => Ok(()),
         }
@@ -261,7 +261,7 @@ impl Pair<'_> {
     fn remove(&mut self, at: At, f: impl Fn(&dyn Vfs, Place<'_>) -> FsResult<()>) -> Checked {
         let bytes = self.name(at);
         let (model, subject) = self.each(self.dir(at.dir), valid(&bytes)?, f);
-        self.agree(model, subject).map(drop)
+        agree(model, subject).map(drop)
     }
 
     /// Gives back every entry of an inode that nothing holds open, as the kernel does.
@@ -323,7 +323,7 @@ impl Pair<'_> {
         let subject = vfs
             .subject
             .rename(place(from.subject, old), place(to.subject, new), mode);
-        let done = self.agree(model, subject)?.is_some();
+        let done = agree(model, subject)?.is_some();
         let regular = |entry: Option<Entry>| {
             entry
                 .map(|e| e.attr)
@@ -344,7 +344,7 @@ impl Pair<'_> {
         let mode = mode(opening);
         let create = |vfs: &dyn Vfs, at: Place<'_>| vfs.create(caller(who), at, perm, mode);
         let (model, subject) = self.each(self.dir(at.dir), valid(&bytes)?, create);
-        let Some(Both { model, subject }) = self.agree(model, subject)? else {
+        let Some(Both { model, subject }) = agree(model, subject)? else {
             return Ok(());
         };
         self.received(Both {

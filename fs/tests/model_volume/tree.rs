@@ -108,6 +108,16 @@ impl Tree {
                 "/{shown} begins with {dots:?}, not with . ({dir}), .. ({parent})"
             ));
         }
+        let subdirectories = entries[2..]
+            .iter()
+            .filter(|e| e.kind == FileKind::Directory)
+            .count();
+        let links = self.nodes[&dir].attr.nlink as usize;
+        if links != 2 + subdirectories {
+            return Err(format!(
+                "/{shown} has nlink {links} and {subdirectories} subdirectories"
+            ));
+        }
         for entry in &entries[2..] {
             let mut path = path.to_vec();
             path.push(b'/');
@@ -133,26 +143,13 @@ impl Tree {
         Ok(())
     }
 
-    /// Every inode has as many links as it has names, a directory 2 plus its subdirectories.
+    /// Every inode but directories has as many links as it has names.
     fn check_links(&self) -> Result<(), Why> {
         for (ino, node) in &self.nodes {
-            let paths: Vec<_> = self.names.iter().filter(|(_, i)| *i == ino).collect();
-            let links = if node.attr.kind == FileKind::Directory {
-                let (path, _) = paths[0];
-                let depth = path.iter().filter(|b| **b == b'/').count();
-                let is_child = |(other, ino): &(&Vec<u8>, &Ino)| {
-                    other.starts_with(path)
-                        && other.iter().filter(|b| **b == b'/').count() == depth + 1
-                        && (path.is_empty() || other.get(path.len()) == Some(&b'/'))
-                        && self.nodes[ino].attr.kind == FileKind::Directory
-                };
-                2 + self.names.iter().filter(is_child).count()
-            } else {
-                paths.len()
-            };
-            if node.attr.nlink as usize != links {
+            let names = self.names.values().filter(|i| *i == ino).count();
+            if node.attr.kind != FileKind::Directory && node.attr.nlink as usize != names {
                 return Err(format!(
-                    "inode {ino} has nlink {}, not {links}",
+                    "inode {ino} has nlink {}, not {names}",
                     node.attr.nlink
                 ));
             }

@@ -21,7 +21,7 @@ pub(super) enum Opened {
 }
 
 pub(super) struct Objects {
-    objects: BTreeMap<Ino, Arc<OwnedFd>>,
+    held: BTreeMap<Ino, Arc<OwnedFd>>,
     /// By the machine's inode numbers, which stay taken while the object is held.
     numbers: HashMap<u64, Ino>,
     handles: BTreeMap<Handle, Opened>,
@@ -60,7 +60,7 @@ pub(super) fn attr(ino: Ino, fd: &impl AsFd) -> FsResult<Attr> {
 impl Objects {
     pub(super) fn starting_at(root: OwnedFd) -> Self {
         let mut objects = Self {
-            objects: BTreeMap::new(),
+            held: BTreeMap::new(),
             numbers: HashMap::new(),
             handles: BTreeMap::new(),
             last_handle: 0,
@@ -71,14 +71,14 @@ impl Objects {
 
     fn hold(&mut self, fd: OwnedFd) -> FsResult<Ino> {
         let number = nix::sys::stat::fstat(&fd).map_err(failed)?.st_ino;
-        let next = Ino(Ino::ROOT.0 + self.objects.len() as u64);
+        let next = Ino(Ino::ROOT.0 + self.held.len() as u64);
         let ino = *self.numbers.entry(number).or_insert(next);
-        self.objects.entry(ino).or_insert(Arc::new(fd));
+        self.held.entry(ino).or_insert(Arc::new(fd));
         Ok(ino)
     }
 
     pub(super) fn get(&self, ino: Ino) -> FsResult<Arc<OwnedFd>> {
-        self.objects.get(&ino).cloned().ok_or(FsError::Stale(ino))
+        self.held.get(&ino).cloned().ok_or(FsError::Stale(ino))
     }
 
     pub(super) fn entry_at(&mut self, dir: &OwnedFd, name: &[u8]) -> FsResult<Entry> {

@@ -2,9 +2,10 @@
 
 use keyfold_fs::vfs::{FileKind, Ino, SetAttr, SetTime, Timestamp, Vfs, XattrMode};
 
+use super::file::count;
 use super::{Checked, pattern};
 use crate::ops::{AclKind, AclShape, Op, Pick};
-use crate::pair::{Both, Pair};
+use crate::pair::{Both, Pair, agree};
 
 const TIMES: [SetTime; 5] = [
     SetTime::Now,
@@ -113,7 +114,7 @@ impl Pair<'_> {
             Op::GetXattr { name, .. } => {
                 let (name, _) = self.attribute(*name, 0);
                 let model = vfs.model.getxattr(ino.model, name);
-                self.count(model, vfs.subject.getxattr(ino.subject, name))
+                count(model, vfs.subject.getxattr(ino.subject, name))
             }
             Op::ListXattr(_) => {
                 let sorted = |list: Vec<u8>| {
@@ -122,13 +123,12 @@ impl Pair<'_> {
                     names
                 };
                 let model = vfs.model.listxattr(ino.model).map(sorted);
-                self.count(model, vfs.subject.listxattr(ino.subject).map(sorted))
+                count(model, vfs.subject.listxattr(ino.subject).map(sorted))
             }
             Op::RemoveXattr { name, .. } => {
                 let (name, _) = self.attribute(*name, 0);
                 let model = vfs.model.removexattr(ino.model, name);
-                self.agree(model, vfs.subject.removexattr(ino.subject, name))
-                    .map(drop)
+                agree(model, vfs.subject.removexattr(ino.subject, name)).map(drop)
             }
             Op::SetAcl {
                 kind, shape, perm, ..
@@ -148,7 +148,7 @@ impl Pair<'_> {
         };
         let before = state(vfs.model);
         let model = vfs.model.setxattr(ino.model, name, value, mode);
-        self.agree(model, vfs.subject.setxattr(ino.subject, name, value, mode))?;
+        agree(model, vfs.subject.setxattr(ino.subject, name, value, mode))?;
         // Setting what is set already may count as a change or not.
         let same = before == state(vfs.model);
         if same {

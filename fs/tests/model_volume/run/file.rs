@@ -5,7 +5,7 @@ use keyfold_fs::vfs::{Handle, Ino, OpenMode, Seek, SetAttr};
 
 use super::{Checked, pattern};
 use crate::ops::{Op, Opening, Pick};
-use crate::pair::{Both, OpenPair, Opened, Pair};
+use crate::pair::{Both, OpenPair, Opened, Pair, agree};
 use crate::tree::bytes;
 
 const BLOCK: u64 = 4096;
@@ -110,7 +110,7 @@ impl Pair<'_> {
             vfs.model.open(ino.model, mode),
             vfs.subject.open(ino.subject, mode),
         );
-        if let Some(handle) = self.agree(results.0, results.1)? {
+        if let Some(handle) = agree(results.0, results.1)? {
             self.opened(ino, handle, mode);
         }
         Ok(())
@@ -124,14 +124,14 @@ impl Pair<'_> {
                 let mut buffers = [vec![0xAA; span.len as usize], vec![0xAA; span.len as usize]];
                 let [m, s] = &mut buffers;
                 let results = (vfs.model.read(at.model, m), vfs.subject.read(at.subject, s));
-                let done = self.agree(results.0, results.1)?;
+                let done = agree(results.0, results.1)?;
                 same_read(done, &buffers)
             }
             Op::Write { span, fill } => {
                 let offset = self.reach(span.offset);
                 let (at, data) = (open.at(offset), pattern(*fill, offset, span.len));
                 let model = vfs.model.write(at.model, &data);
-                self.count(model, vfs.subject.write(at.subject, &data))?;
+                count(model, vfs.subject.write(at.subject, &data))?;
                 if open.is_synchronous() && model.is_ok_and(|len| len > 0) {
                     self.confirmed = Some(ino.model);
                 }
@@ -139,12 +139,11 @@ impl Pair<'_> {
             }
             Op::Flush(_) => {
                 let model = vfs.model.flush(ino.model, handle.model);
-                self.agree(model, vfs.subject.flush(ino.subject, handle.subject))
-                    .map(drop)
+                agree(model, vfs.subject.flush(ino.subject, handle.subject)).map(drop)
             }
             Op::Fsync(_) => {
                 let model = vfs.model.fsync(ino.model, handle.model);
-                self.agree(model, vfs.subject.fsync(ino.subject, handle.subject))?;
+                agree(model, vfs.subject.fsync(ino.subject, handle.subject))?;
                 self.confirmed = Some(ino.model);
                 Ok(())
             }
@@ -158,7 +157,7 @@ impl Pair<'_> {
                 let at = open.at(self.reach(span.offset));
                 let before = bytes(vfs.model, ino.model)?;
                 let model = vfs.model.fallocate(at.model, span.len, *mode);
-                self.agree(model, vfs.subject.fallocate(at.subject, span.len, *mode))?;
+                agree(model, vfs.subject.fallocate(at.subject, span.len, *mode))?;
                 let unchanged = before == bytes(vfs.model, ino.model)?;
                 let end = at.model.offset + span.len;
                 if end >= before.size && !before.size.is_multiple_of(BLOCK) {
@@ -185,7 +184,7 @@ impl Pair<'_> {
                     .subject
                     .copy_range(from_at.subject, to_at.subject, from.len);
                 self.loose.insert(to.ino.model);
-                self.count(model, subject)
+                count(model, subject)
             }
             Op::TruncateOpen { size, .. } => {
                 let size = Some(self.reach(*size));
@@ -202,25 +201,12 @@ impl Pair<'_> {
         }
     }
 
-    /// Both results are the same.
-    pub(super) fn count<T>(&self, model: Result<T, FsError>, subject: Result<T, FsError>) -> Checked
-    where
-        T: PartialEq + std::fmt::Debug,
-    {
-        match self.agree(model, subject)? {
-            Some(Both { model, subject }) if model != subject => {
-                Err(format!("expected {model:?}, got {subject:?}"))
-            }
-            _ => Ok(()),
-        }
-    }
-
     fn seek(&self, open: OpenPair, offset: u64, what: Seek) -> Checked {
         if !self.promises.layout || self.loose.contains(&open.ino.model) {
             return Ok(());
         }
         let (vfs, at) = (self.vfs(), open.at(offset));
-        self.count(
+        count(
             vfs.model.seek(at.model, what),
             vfs.subject.seek(at.subject, what),
         )
@@ -237,7 +223,7 @@ impl Pair<'_> {
         let subject = vfs
             .subject
             .setattr(ino.subject, handle.map(|h| h.subject), set);
-        match self.agree(model, subject)? {
+        match agree(model, subject)? {
             Some(Both { model, subject }) => self.compare_attr(Both {
                 model: &model,
                 subject: &subject,
@@ -258,6 +244,19 @@ fn same_read(done: Option<Both<usize>>, buffers: &[Vec<u8>; 2]) -> Checked {
                 .unwrap_or_default();
             let [m, s] = [0, 1].map(|side: usize| buffers[side][at]);
             Err(format!("byte {at} of {len} read is {s} instead of {m}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Both results are the same.
+pub(super) fn count<T>(model: Result<T, FsError>, subject: Result<T, FsError>) -> Checked
+where
+    T: PartialEq + std::fmt::Debug,
+{
+    match agree(model, subject)? {
+        Some(Both { model, subject }) if model != subject => {
+            Err(format!("expected {model:?}, got {subject:?}"))
         }
         _ => Ok(()),
     }

@@ -5,7 +5,7 @@ use keyfold_fs::vfs::{Attr, Cookie, DirEntry, Entry, Handle, Listing, Vfs};
 
 use super::Checked;
 use crate::ops::{Op, Pick};
-use crate::pair::{Both, OpenPair, Opened, Pair};
+use crate::pair::{Both, OpenPair, Opened, Pair, agree};
 use crate::tree::Listed;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl Pair<'_> {
             Op::Opendir(pick) => {
                 let dir = self.dir(*pick);
                 let model = vfs.model.opendir(dir.model);
-                let handles = self.agree(model, vfs.subject.opendir(dir.subject))?;
+                let handles = agree(model, vfs.subject.opendir(dir.subject))?;
                 let from = Both {
                     model: Cookie::START,
                     subject: Cookie::START,
@@ -110,7 +110,7 @@ impl Pair<'_> {
         }
         let model = page(vfs.model, (handle.model, from.model), count, style);
         let subject = page(vfs.subject, (handle.subject, from.subject), count, style);
-        let Some(pages) = self.agree(model, subject)? else {
+        let Some(pages) = agree(model, subject)? else {
             return Ok(());
         };
         let Both { model, subject } = pages;
