@@ -1,7 +1,9 @@
 //! Ciphertext on disk: segments, written once and append-only.
 
+mod journal;
 mod leaf_cache;
 mod segments;
 
+pub(crate) use journal::{Appended, Journal, JournalKey, journal_path};
 pub(crate) use leaf_cache::LeafCache;
 pub(crate) use segments::{Run, Segments, segment_path};

@@ -18,6 +18,7 @@ use crate::layout::BadLayout;
 use crate::vfs::Ino;
 
 mod key;
+mod record;
 mod row_cache;
 mod rows;
 mod scan;
@@ -25,8 +26,9 @@ mod schema;
 mod sqlite;
 
 pub(crate) use key::{Key, Table};
+pub(crate) use record::Record;
 use row_cache::RowCache;
-pub(crate) use rows::{RowMap, Rows, Txn};
+pub(crate) use rows::{RowChange, RowMap, Rows, Txn};
 pub(crate) use scan::{ScannedRow, Scanner};
 pub(crate) use sqlite::{CommitFailure, Mode, OpenFailure, Readers, Writer};
 
@@ -200,6 +202,11 @@ impl Meta {
     /// Bytes of memory the active rows take.
     pub(crate) fn active_bytes(&self) -> usize {
         self.maps.read().active.bytes()
+    }
+
+    /// The rows put since the journal last had them; `None` when they are too many for it.
+    pub(crate) fn take_unjournaled(&self) -> Option<Vec<RowChange>> {
+        self.maps.write().active.take_unjournaled()
     }
 
     /// Makes the active rows the frozen ones. Called by the holder of the commit lock, when no

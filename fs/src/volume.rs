@@ -37,6 +37,7 @@ mod content;
 mod flush;
 mod inspect;
 mod install;
+mod journal;
 mod memory;
 mod node;
 mod open;

@@ -87,6 +87,11 @@ impl MasterKey {
         }
     }
 
+    /// Key that seals the records of the vault's journal.
+    pub fn journal_key(&self) -> SealKey {
+        SealKey(*schedule::journal(self))
+    }
+
     /// Key that seals the account's secrets on this machine.
     pub fn account_key(&self) -> SealKey {
         SealKey(*schedule::account(self))

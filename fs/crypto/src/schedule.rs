@@ -14,6 +14,7 @@ const META_DB: &str = "keyfold/1/meta-db";
 const SUPERBLOCK_MAC: &str = "keyfold/1/superblock-mac";
 const STATE_HASH: &str = "keyfold/1/state-hash";
 const ACCOUNT: &str = "keyfold/1/account";
+const JOURNAL: &str = "keyfold/1/journal";
 
 // Children of what a key slot is opened with, by HKDF with the slot's salt.
 const PASSWORD_PARAMS: &str = "keyfold/1/password/params";
@@ -45,6 +46,10 @@ pub(crate) fn state_hash(master: &MasterKey) -> Secret<64> {
 
 pub(crate) fn account(master: &MasterKey) -> Secret<32> {
     expand(master.expose(), ACCOUNT)
+}
+
+pub(crate) fn journal(master: &MasterKey) -> Secret<32> {
+    expand(master.expose(), JOURNAL)
 }
 
 /// What a key slot is opened with decides its labels, so a recovery key can never stand for a

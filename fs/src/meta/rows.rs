@@ -11,6 +11,9 @@ use crate::vfs::Ino;
 /// Rows by key; what is read from a store.
 pub(crate) type Rows = BTreeMap<Key, Box<[u8]>>;
 
+/// A row put, or with `None` deleted.
+pub(crate) type RowChange = (Key, Option<Box<[u8]>>);
+
 /// Row images by key; `None` deletes.
 #[derive(Default, Clone)]
 pub(crate) struct RowMap {
@@ -18,7 +21,21 @@ pub(crate) struct RowMap {
     /// Where the map's own directory entries stand in listings.
     cookies: BTreeMap<(u64, u64), Box<[u8]>>,
     bytes: usize,
+    /// Keys put since the journal last had them; `None` when they became too many.
+    unjournaled: Unjournaled,
 }
+
+#[derive(Clone)]
+struct Unjournaled(Option<Vec<Key>>);
+
+impl Default for Unjournaled {
+    fn default() -> Self {
+        Self(Some(Vec::new()))
+    }
+}
+
+/// Rows that one record of the journal may hold.
+const JOURNAL_ROWS: usize = 512;
 
 /// What a row costs beside its bytes: tree node, key, allocation headers.
 const ROW_OVERHEAD: usize = 112;
@@ -29,6 +46,7 @@ impl RowMap {
     }
 
     pub(crate) fn put(&mut self, key: Key, row: Option<Box<[u8]>>) {
+        self.note_unjournaled(&key);
         if key.table == Table::Dentry {
             if let Some(Some(old)) = self.rows.get(&key)
                 && let Ok(old) = DentryRow::decode(old)
@@ -57,6 +75,30 @@ impl RowMap {
             self.rows.remove(key);
         }
         taken
+    }
+
+    /// Owners of slots belong to commits: what the journal holds lies in no slot.
+    fn note_unjournaled(&mut self, key: &Key) {
+        if key.table == Table::RunOwner {
+            return;
+        }
+        match &mut self.unjournaled.0 {
+            Some(keys) if keys.len() < JOURNAL_ROWS => keys.push(key.clone()),
+            _ => self.unjournaled.0 = None,
+        }
+    }
+
+    /// The rows put since the last call; `None` when they are too many for a record.
+    pub(crate) fn take_unjournaled(&mut self) -> Option<Vec<RowChange>> {
+        let mut keys = std::mem::take(self.unjournaled.0.as_mut()?);
+        keys.sort_unstable();
+        keys.dedup();
+        let rows = &self.rows;
+        Some(
+            keys.into_iter()
+                .filter_map(|k| rows.get(&k).cloned().map(|row| (k, row)))
+                .collect(),
+        )
     }
 
     /// Takes over the rows of a newer map.

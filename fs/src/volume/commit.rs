@@ -12,15 +12,16 @@ use super::flush::Moving;
 use super::install::{Install, Installed};
 use super::node::Node;
 use super::{Failure, Volume};
+use crate::data::Journal;
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    BlockEntry, BlockIndex, BlockRow, KeyIndex, MapId, Place, SegmentId, SegmentRow, StateRow,
+    BlockEntry, BlockIndex, BlockRow, MapId, Place, SegmentId, SegmentRow, StateRow,
 };
 use crate::meta::{CommitFailure, Key, RowMap, Rows, Table, Writer};
 use crate::vfs::Ino;
 
-/// Up to this many dirty blocks an fsync puts into the database, which costs one sync, not two.
-const DATABASE_BLOCKS: usize = 32;
+/// Fewer dirty blocks than this are not worth a sync of their own ahead of the cut.
+const AHEAD_BLOCKS: usize = 32;
 
 /// What a commit has to make durable.
 #[derive(Debug, Clone)]
@@ -36,8 +37,8 @@ pub(super) enum Scope {
 /// Commits asked for and not yet begun.
 #[derive(Default)]
 pub(super) struct Requests {
-    everything: bool,
-    files: BTreeSet<Ino>,
+    pub(super) everything: bool,
+    pub(super) files: BTreeSet<Ino>,
     ticket: u64,
 }
 
@@ -73,6 +74,11 @@ pub(super) struct Committer {
     pub(super) trims: BTreeSet<MapId>,
     /// What was freed and not yet given back to the disk.
     pub(super) reclaim: super::reclaim::Reclaim,
+    /// Takes what small fsyncs make durable between commits.
+    pub(super) journal: Option<Journal>,
+    /// Files of which the journal holds more than the database: the next commit, which makes
+    /// the journal void, takes them along.
+    pub(super) journaled: BTreeSet<Ino>,
     done: u64,
 }
 
@@ -86,6 +92,8 @@ impl Committer {
             database_blocks: BTreeSet::new(),
             trims: BTreeSet::new(),
             reclaim: super::reclaim::Reclaim::default(),
+            journal: None,
+            journaled: BTreeSet::new(),
             done: 0,
         }
     }
@@ -101,9 +109,6 @@ struct Cut {
     /// committed before, or superseded.
     closed: BTreeSet<SegmentId>,
 }
-
-/// Entries of blocks that this commit itself puts into the database, by inode.
-pub(super) type Embedded = BTreeMap<Ino, BTreeMap<BlockIndex, BlockEntry>>;
 
 impl Volume {
     /// Makes `scope` durable. Callers that wait at the same time share one commit.
@@ -135,13 +140,13 @@ impl Volume {
         if c.writer.is_none() {
             return Ok(());
         }
-        if self.nothing_to_commit(c, request) {
+        if self.nothing_to_commit(c, request) || self.journal(c, request)? {
             return Ok(());
         }
         if request.everything {
             self.move_database_blocks(c)?;
         }
-        self.flush_ahead(request)?;
+        self.flush_ahead(c, request)?;
         if let Some(w) = &c.writer {
             w.bound_log().map_err(|_| self.fail(Failure::Database))?;
         }
@@ -181,17 +186,23 @@ impl Volume {
     }
 
     /// Seals most of what the commit needs while operations go on.
-    fn flush_ahead(&self, request: &Requests) -> FsResult<()> {
+    fn flush_ahead(&self, c: &Committer, request: &Requests) -> FsResult<()> {
         let nodes = if request.everything {
             self.write_behind.changed()
         } else {
-            self.named(request.files.iter().chain(&*self.renamed.lock()))
+            self.named(
+                request
+                    .files
+                    .iter()
+                    .chain(&*self.renamed.lock())
+                    .chain(&c.journaled),
+            )
         };
         let dirty: usize = nodes
             .iter()
             .map(|n| n.content.read().head.dirty.len())
             .sum();
-        if dirty > DATABASE_BLOCKS {
+        if dirty > AHEAD_BLOCKS {
             self.write_behind.enqueue(nodes.iter().cloned());
             self.flush(&nodes, super::flush::Which::All)?;
             self.sync_segments()?;
@@ -199,7 +210,7 @@ impl Volume {
         Ok(())
     }
 
-    fn named<'a>(&self, inos: impl Iterator<Item = &'a Ino>) -> Vec<Arc<Node>> {
+    pub(super) fn named<'a>(&self, inos: impl Iterator<Item = &'a Ino>) -> Vec<Arc<Node>> {
         inos.filter_map(|ino| self.nodes.get(*ino)).collect()
     }
 
@@ -210,7 +221,7 @@ impl Volume {
         let nodes = if request.everything {
             self.write_behind.take_changed()
         } else {
-            self.named(request.files.union(&renamed))
+            self.named(request.files.union(&renamed).chain(&c.journaled))
         };
         let begins =
             |n: &Arc<Node>| !n.is_dead() && n.content.write().begin_cut(|| self.counters.new_map());
@@ -242,117 +253,30 @@ impl Volume {
     }
 
     fn write_cut(&self, c: &mut Committer, cut: &Cut) -> FsResult<Installed> {
-        let embedded = self.embed(cut)?;
+        self.flush_cut(&cut.nodes)?;
+        if cut.everything || cut.nodes.iter().any(names_segment) {
+            self.sync_segments()?;
+        }
         // What was flushed since the cut has its owners recorded since, too: they belong to it.
         let owners = self.meta.take(Table::RunOwner);
-        self.write_flushed(c, (cut, embedded), &owners)
+        self.write_flushed(c, cut, &owners)
             .inspect_err(|_| self.meta.give_back(&owners))
     }
 
-    fn write_flushed(
-        &self,
-        c: &mut Committer,
-        (cut, embedded): (&Cut, EmbeddedBlocks),
-        owners: &Rows,
-    ) -> FsResult<Installed> {
+    fn write_flushed(&self, c: &mut Committer, cut: &Cut, owners: &Rows) -> FsResult<Installed> {
         let mut install = Install::new(self, c);
         let rows = owners.iter().map(|(k, row)| (k.clone(), Some(row.clone())));
         install.out.rows.extend(rows);
-        let result = install_cut(&mut install, cut, &embedded);
-        let mut installed = match result {
-            Ok(()) => install.done(),
-            Err(e) => {
-                cut.nodes.iter().for_each(unclaim);
-                return Err(e);
-            }
-        };
-        for (id, (ino, block, ciphertext)) in embedded.rows {
-            installed.rows.insert(
-                Key::block(id),
-                Some(BlockRow::encode(ino, block, &ciphertext)),
-            );
-            installed.new_blocks.push(id);
+        for node in &cut.nodes {
+            install.file(node)?;
         }
-        self.write_rows(c, cut, &mut installed).inspect_err(|_| {
-            cut.nodes.iter().for_each(unclaim);
-        })?;
+        install.trim(&cut.rows)?;
+        if cut.everything {
+            install.reclaim(&cut.closed)?;
+        }
+        let mut installed = install.done();
+        self.write_rows(c, cut, &mut installed)?;
         Ok(installed)
-    }
-
-    /// Gets the cut's blocks to where they are durable, or will be with its rows.
-    fn embed(&self, cut: &Cut) -> FsResult<EmbeddedBlocks> {
-        let mut blocks = 0;
-        let mut needs_sync = cut.everything;
-        for node in &cut.nodes {
-            let content = node.content.read();
-            if let Some(layer) = &content.cut {
-                blocks += layer.dirty.len();
-                needs_sync |= layer
-                    .deltas
-                    .values()
-                    .any(|d| d.places().any(|p| matches!(p, Place::Segment(_))));
-            }
-        }
-        let small = blocks <= DATABASE_BLOCKS && (!needs_sync || self.segments.is_synced());
-        if small
-            && !cut.everything
-            && let Some(embedded) = self.seal_into_rows(cut)?
-        {
-            return Ok(embedded);
-        }
-        self.flush_cut(&cut.nodes)?;
-        self.sync_segments()?;
-        Ok(EmbeddedBlocks::default())
-    }
-
-    fn seal_into_rows(&self, cut: &Cut) -> FsResult<Option<EmbeddedBlocks>> {
-        let mut out = EmbeddedBlocks::default();
-        let mut claimed = Vec::new();
-        for node in &cut.nodes {
-            let Some(pages) = node.content.write().claim_cut() else {
-                for n in claimed {
-                    unclaim(n);
-                }
-                return Ok(None);
-            };
-            claimed.push(node);
-            if pages.is_empty() {
-                continue;
-            }
-            let key: KeyIndex = node.current_key();
-            let cipher = node.cipher(&self.meta, key)?;
-            let indexes: Vec<u64> = pages.iter().map(|(b, _)| b.0).collect();
-            let mut data: Vec<u8> = pages.iter().flat_map(|(_, p)| p.iter().copied()).collect();
-            let mut seals = vec![BlockEntry::HOLE.sealed; pages.len()];
-            cipher
-                .seal_run(&node.file_id, &indexes, &mut data, &mut seals)
-                .map_err(|_| FsError::Disk(libc::EIO))?;
-            let ciphertexts = data.chunks_exact(crate::layout::BLOCK_SIZE);
-            for (((block, _), sealed), ciphertext) in pages.iter().zip(seals).zip(ciphertexts) {
-                let id = self.block_id(node, *block)?;
-                let entry = BlockEntry {
-                    place: Place::Database(id),
-                    sealed,
-                    key,
-                };
-                out.entries
-                    .entry(node.ino)
-                    .or_default()
-                    .insert(*block, entry);
-                out.rows.insert(id, (node.ino, *block, ciphertext.into()));
-            }
-        }
-        Ok(Some(out))
-    }
-
-    /// Where in the database a block goes: to its own place, if it is there already.
-    fn block_id(&self, node: &Node, block: BlockIndex) -> FsResult<u64> {
-        let content = node.content.read();
-        let truncated = content.cut.as_ref().is_none_or(|c| c.limit <= block);
-        match content.committed(block, &self.leaves(node.ino))?.place {
-            Place::Database(id) if !truncated => Ok(id),
-            _ => Ok(self.counters.new_block()),
-        }
     }
 
     fn sync_segments(&self) -> FsResult<()> {
@@ -401,20 +325,19 @@ impl Volume {
             for (leaf, new) in file.leaves {
                 self.leaf_cache.replace(file.row.map, leaf, new);
             }
-            let embedded = content.cut.as_ref().map_or(0, |l| l.dirty.len() as u64);
             content.end_cut(file.row);
-            drop(content);
-            self.segments.release(embedded);
-            self.write_behind.sub_dirty(embedded);
         }
         self.meta.drop_frozen(installed.rows.iter());
         for node in cut.nodes {
             self.nodes.put_back(node);
         }
         c.segments.extend(installed.segments);
-        c.database_blocks.extend(installed.new_blocks);
         for id in installed.dropped_blocks {
             c.database_blocks.remove(&id);
+        }
+        c.journaled.clear();
+        if let Some(journal) = &mut c.journal {
+            journal.restart(c.state.commit);
         }
         c.trims = installed.trims;
         self.give_back(c, &installed.reclaimed);
@@ -441,7 +364,7 @@ impl Volume {
         self.renamed.lock().extend(cut.renamed);
     }
 
-    /// Blocks that an fsync put into the database go to a segment.
+    /// Blocks that came into the database with the journal go to a segment.
     fn move_database_blocks(&self, c: &Committer) -> FsResult<()> {
         let ids: Vec<u64> = c.database_blocks.iter().copied().collect();
         for part in ids.chunks(256) {
@@ -499,24 +422,13 @@ impl Volume {
     }
 }
 
-fn install_cut(install: &mut Install<'_>, cut: &Cut, embedded: &EmbeddedBlocks) -> FsResult<()> {
-    for node in &cut.nodes {
-        install.file(node, embedded.entries.get(&node.ino))?;
-    }
-    install.trim(&cut.rows)?;
-    if cut.everything {
-        install.reclaim(&cut.closed)?;
-    }
-    Ok(())
-}
-
-fn unclaim(node: &Arc<Node>) {
-    node.content.write().unclaim_cut();
-}
-
-/// Blocks of a small commit, sealed, to be written among its rows.
-#[derive(Default)]
-struct EmbeddedBlocks {
-    entries: Embedded,
-    rows: BTreeMap<u64, (Ino, BlockIndex, Box<[u8]>)>,
+/// Whether the cut of a file names slots, which have to be synced before it is committed.
+fn names_segment(node: &Arc<Node>) -> bool {
+    let content = node.content.read();
+    let mut places = content
+        .cut
+        .iter()
+        .flat_map(|c| c.deltas.values())
+        .flat_map(super::content::LeafDelta::places);
+    places.any(|p| matches!(p, Place::Segment(_)))
 }

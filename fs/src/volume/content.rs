@@ -7,7 +7,7 @@
 //! is dropped and the *base* stands for it; when it fails, the cut is merged back under the
 //! head. So the cut is the file as at one moment, whatever happens meanwhile.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::FsResult;
@@ -197,6 +197,20 @@ pub(super) trait Leaves {
     fn next_leaf(&self, base: &ContentRow, from: LeafIndex) -> FsResult<Option<LeafIndex>>;
 }
 
+/// What the journal holds of a file since its last commit.
+struct Journaled {
+    row: ContentRow,
+    entries: BTreeMap<BlockIndex, BlockEntry>,
+    /// Dirty blocks that changed since.
+    fresh: BTreeSet<BlockIndex>,
+}
+
+/// A file's changes on their way into the journal.
+pub(super) struct Captured {
+    pub(super) row: ContentRow,
+    pub(super) pages: Vec<(BlockIndex, Page)>,
+}
+
 /// The content half of a regular file.
 pub(super) struct Content {
     /// As committed.
@@ -205,6 +219,10 @@ pub(super) struct Content {
     pub(super) cut: Option<Arc<Layer>>,
     /// As it is.
     pub(super) head: Layer,
+    /// What the journal holds of the head; the head keeps it, too, until it is committed.
+    journal: Option<Journaled>,
+    /// The map that journal records name while nothing is committed; none if it is not needed.
+    pub(super) journal_map: MapId,
 }
 
 impl Content {
@@ -214,6 +232,8 @@ impl Content {
             base,
             cut: None,
             head,
+            journal: None,
+            journal_map: MapId::NONE,
         }
     }
 
@@ -269,6 +289,7 @@ impl Content {
             self.head.blocks += 1;
         }
         self.head.changed = true;
+        self.note_fresh(block);
         let old = self.head.dirty.insert(
             block,
             Dirty {
@@ -277,6 +298,90 @@ impl Content {
             },
         );
         old.map_or(1, |old| u64::from(old.in_flight))
+    }
+
+    fn note_fresh(&mut self, block: BlockIndex) {
+        if let Some(journal) = &mut self.journal {
+            journal.fresh.insert(block);
+        }
+    }
+
+    /// What has changed since the journal last had the file, if that is little and nothing but
+    /// written blocks.
+    pub(super) fn capture(
+        &mut self,
+        most: usize,
+        new_map: impl FnOnce() -> MapId,
+    ) -> Option<Captured> {
+        let head = &self.head;
+        if self.cut.is_some() || head.limit != UNLIMITED || !head.deltas.is_empty() {
+            return None;
+        }
+        let blocks: Vec<BlockIndex> = match &self.journal {
+            Some(j) => j.fresh.iter().copied().collect(),
+            None if head.dirty.len() > most => return None,
+            None => head.dirty.keys().copied().collect(),
+        };
+        if blocks.len() > most {
+            return None;
+        }
+        if self.base.map == MapId::NONE && self.journal_map == MapId::NONE && !blocks.is_empty() {
+            self.journal_map = new_map();
+        }
+        let pages = blocks
+            .iter()
+            .filter_map(|b| head.dirty.get(b).map(|d| (*b, Arc::clone(&d.page))))
+            .collect();
+        let map = if self.base.map == MapId::NONE {
+            self.journal_map
+        } else {
+            self.base.map
+        };
+        let row = ContentRow {
+            size: head.size,
+            mtime: head.mtime,
+            ctime: head.ctime,
+            map,
+            blocks: self.blocks(),
+        };
+        Some(Captured { row, pages })
+    }
+
+    /// Whether the journal has all of it.
+    pub(super) fn is_journaled(&self, captured: &Captured) -> bool {
+        captured.pages.is_empty() && self.journal.as_ref().is_some_and(|j| j.row == captured.row)
+    }
+
+    /// Entries of a leaf that the journal holds.
+    pub(super) fn journaled(&self, leaf: LeafIndex) -> Vec<(BlockIndex, BlockEntry)> {
+        let range = leaf.block(0)..=leaf.block(LEAF_BLOCKS as u8 - 1);
+        let entries = self.journal.as_ref().map(|j| j.entries.range(range));
+        entries
+            .into_iter()
+            .flatten()
+            .map(|(b, e)| (*b, *e))
+            .collect()
+    }
+
+    /// The journal has the captured pages, under these entries.
+    pub(super) fn note_journaled(
+        &mut self,
+        captured: &Captured,
+        entries: impl IntoIterator<Item = (BlockIndex, BlockEntry)>,
+    ) {
+        let dirty = &self.head.dirty;
+        let journal = self.journal.get_or_insert_with(|| Journaled {
+            row: captured.row,
+            entries: BTreeMap::new(),
+            fresh: dirty.keys().copied().collect(),
+        });
+        journal.row = captured.row;
+        journal.entries.extend(entries);
+        for (block, page) in &captured.pages {
+            if dirty.get(block).is_some_and(|d| Arc::ptr_eq(&d.page, page)) {
+                journal.fresh.remove(block);
+            }
+        }
     }
 
     /// Makes all blocks from `limit` on holes. Returns how many dirty pages that nobody was
@@ -458,41 +563,20 @@ impl Content {
         let adds = !cut.dirty.is_empty() || !cut.deltas.is_empty();
         cut.map = match (emptied || self.base.map == MapId::NONE, adds) {
             (false, _) => self.base.map,
+            (true, true) if self.journal_map != MapId::NONE => self.journal_map,
             (true, true) => new_map(),
             (true, false) => MapId::NONE,
         };
         self.cut = Some(Arc::new(cut));
+        self.journal = None;
         true
-    }
-
-    /// Pages of the running commit that are to go into the database: they stay in the cut, and
-    /// nobody else takes them. `None` when somebody is sealing one of them already.
-    pub(super) fn claim_cut(&mut self) -> Option<Vec<(BlockIndex, Page)>> {
-        let cut = Arc::make_mut(self.cut.as_mut()?);
-        if cut.dirty.values().any(|d| d.in_flight) {
-            return None;
-        }
-        let claim = cut.dirty.iter_mut().map(|(block, dirty)| {
-            dirty.in_flight = true;
-            (*block, Arc::clone(&dirty.page))
-        });
-        Some(claim.collect())
-    }
-
-    /// Gives back what [`Content::claim_cut`] claimed.
-    pub(super) fn unclaim_cut(&mut self) {
-        if let Some(cut) = &mut self.cut {
-            Arc::make_mut(cut)
-                .dirty
-                .values_mut()
-                .for_each(|d| d.in_flight = false);
-        }
     }
 
     /// The cut is durable and is now `base`.
     pub(super) fn end_cut(&mut self, base: ContentRow) {
         self.base = base;
         self.cut = None;
+        self.journal_map = MapId::NONE;
     }
 
     /// The cut could not be committed: what is in it is as if never cut. Returns how many dirty

@@ -1,18 +1,16 @@
 //! Turning the cut of a commit into rows: map leaves, content, live slots.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Volume;
 use super::commit::Committer;
-use super::content::{Layer, LeafDelta, UNLIMITED};
+use super::content::{Layer, UNLIMITED};
 use super::node::Node;
 use super::reclaim::Reclaimed;
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    BlockEntry, BlockIndex, ContentRow, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place, SegmentId,
-    SegmentRow,
+    BlockIndex, ContentRow, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place, SegmentId, SegmentRow,
 };
 use crate::meta::{Key, RowMap, Table};
 use crate::vfs::Ino;
@@ -26,7 +24,6 @@ pub(super) struct Installed {
     pub(super) rows: BTreeMap<Key, Option<Box<[u8]>>>,
     pub(super) files: Vec<InstalledFile>,
     pub(super) segments: BTreeMap<SegmentId, SegmentRow>,
-    pub(super) new_blocks: Vec<u64>,
     pub(super) dropped_blocks: Vec<u64>,
     pub(super) trims: BTreeSet<MapId>,
     /// Change of the number of data blocks of the volume.
@@ -117,13 +114,8 @@ impl<'a> Install<'a> {
         grown
     }
 
-    /// Writes the content half of a file; `embedded` are its blocks that this commit puts into
-    /// the database.
-    pub(super) fn file(
-        &mut self,
-        node: &Arc<Node>,
-        embedded: Option<&BTreeMap<BlockIndex, BlockEntry>>,
-    ) -> FsResult<()> {
+    /// Writes the content half of a file.
+    pub(super) fn file(&mut self, node: &Arc<Node>) -> FsResult<()> {
         let (base, cut) = {
             let content = node.content.read();
             let Some(cut) = content.cut.clone() else {
@@ -143,8 +135,7 @@ impl<'a> Install<'a> {
         }
         let beneath = if swapped { MapId::NONE } else { base.map };
         let mut leaves = Vec::new();
-        let deltas = with_embedded(&cut, embedded);
-        for (leaf, delta) in &*deltas {
+        for (leaf, delta) in &cut.deltas {
             let leaf = *leaf;
             let old = self
                 .volume
@@ -159,7 +150,7 @@ impl<'a> Install<'a> {
             leaves.push((leaf, Arc::new(new)));
         }
         if !swapped && cut.limit != UNLIMITED {
-            let truncated = self.cut_off(node.ino, (&base, &cut), &deltas)?;
+            let truncated = self.cut_off(node.ino, &base, &cut)?;
             for (leaf, old, new) in truncated {
                 let change = self.account(&old, &new);
                 grown += change;
@@ -195,8 +186,8 @@ impl<'a> Install<'a> {
     fn cut_off(
         &mut self,
         ino: Ino,
-        (base, cut): (&ContentRow, &Layer),
-        deltas: &Deltas,
+        base: &ContentRow,
+        cut: &Layer,
     ) -> FsResult<Vec<(LeafIndex, Leaf, Leaf)>> {
         let mut out = Vec::new();
         let mut from = base.map.leaf_key(cut.limit.leaf());
@@ -208,7 +199,7 @@ impl<'a> Install<'a> {
             };
             for (key, bytes) in &found {
                 let leaf = MapId::leaf_of_key(key.a);
-                if !deltas.contains_key(&leaf) {
+                if !cut.deltas.contains_key(&leaf) {
                     let old = Leaf::decode(bytes).map_err(|_| FsError::Inconsistent(ino))?;
                     let new = truncated(&old, leaf, cut.limit);
                     out.push((leaf, old, new));
@@ -253,24 +244,6 @@ impl<'a> Install<'a> {
         }
         Ok(false)
     }
-}
-
-type Deltas = BTreeMap<LeafIndex, LeafDelta>;
-
-/// The cut's deltas with the embedded entries in them.
-fn with_embedded<'a>(
-    cut: &'a Layer,
-    embedded: Option<&BTreeMap<BlockIndex, BlockEntry>>,
-) -> Cow<'a, Deltas> {
-    let mut deltas = Cow::Borrowed(&cut.deltas);
-    for (block, entry) in embedded.into_iter().flatten() {
-        deltas
-            .to_mut()
-            .entry(block.leaf())
-            .or_default()
-            .put(block.within_leaf(), *entry);
-    }
-    deltas
 }
 
 /// The leaf without its entries from `limit` on.

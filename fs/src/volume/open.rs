@@ -9,11 +9,12 @@ use std::sync::Arc;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::commit::{Committer, Scope};
+use super::journal::{journal_key, replay};
 use super::{
     Counters, Handles, Nodes, References, Requests, Space, Volume, VolumeOptions, WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::data::{LeafCache, Segments, segment_path};
+use crate::data::{Journal, LeafCache, Segments, journal_path, segment_path};
 use crate::error::FsError;
 use crate::layout::{
     BLOCK_SIZE, DirBody, InodeBody, InodeRow, MapId, SegmentId, SegmentRow, Slot, StateRow,
@@ -128,8 +129,8 @@ fn open_failure(path: &Path, failure: OpenFailure) -> VolumeError {
     }
 }
 
-/// The database as a volume reads it: in place, or a private copy for a medium that cannot be
-/// written and has a log to recover.
+/// The database as a volume reads it: in place, or a private copy where there is something to
+/// recover and the vault is not to be changed.
 struct Database {
     path: PathBuf,
     mode: Mode,
@@ -158,7 +159,8 @@ impl Database {
             });
         }
         let log = log_of(&path);
-        if std::fs::metadata(&log).map_or(0, |m| m.len()) == 0 {
+        let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
+        if length(&log) == 0 && length(&journal_path(vault.dir().path())) == 0 {
             return Ok(Self {
                 path,
                 mode: Mode::Immutable,
@@ -168,7 +170,9 @@ impl Database {
         let copy = private_directory()?;
         let copied = copy.0.join("meta.db");
         std::fs::copy(&path, &copied)?;
-        std::fs::copy(&log, log_of(&copied))?;
+        if length(&log) > 0 {
+            std::fs::copy(&log, log_of(&copied))?;
+        }
         Ok(Self {
             path: copied,
             mode: Mode::ReadWrite,
@@ -256,21 +260,28 @@ impl Volume {
         let shown = vault.dir().meta_db();
         let master = vault.master();
         let key = master.meta_db_key();
-        let writer = (database.mode == Mode::ReadWrite)
+        let mut writer = (database.mode == Mode::ReadWrite)
             .then(|| Writer::open(&database.path, &key, master.state_hash_key()))
             .transpose()
             .map_err(|e| open_failure(&shown, e))?;
         let readers = Readers::open(&database.path, &key, database.mode, READERS)
             .map_err(|e| open_failure(&shown, e))?;
-        let state = readers
+        let mut state = readers
             .state()
             .map_err(|e| open_failure(&shown, e))?
             .ok_or_else(|| VolumeError::DatabaseDamaged {
                 path: shown.clone(),
                 why: "it has no state",
             })?;
+        let meta = Meta::new(readers);
+        if let Some(writer) = &mut writer {
+            let records = Journal::read(vault.dir().path(), &journal_key(&vault), state.commit)?;
+            if !records.is_empty() {
+                state = replay(&records, &meta, (writer, state))?;
+            }
+        }
         let writer = writer.filter(|_| vault.access() == Access::ReadWrite);
-        let volume = Self::assemble(vault, options, (readers, writer), state);
+        let volume = Self::assemble(vault, options, (meta, writer), state);
         if let Some(copy) = database.copy {
             // Opened files stay readable; nothing of the copy outlives the process.
             drop(copy);
@@ -288,12 +299,12 @@ impl Volume {
     fn assemble(
         vault: UnlockedVault,
         options: VolumeOptions,
-        (readers, writer): (Readers, Option<Writer>),
+        (meta, writer): (Meta, Option<Writer>),
         state: StateRow,
     ) -> Self {
         let path = vault.dir().path().to_owned();
         Self {
-            meta: Meta::new(readers),
+            meta,
             segments: Segments::new(&path, state.next_segment),
             leaf_cache: LeafCache::new(),
             nodes: Nodes::default(),
@@ -375,6 +386,7 @@ impl Volume {
 
     /// Finishes what the last use left undone. All of it may be done again after a crash.
     fn recover(&self) -> Result<(), VolumeError> {
+        self.open_journal();
         self.space.restore_reserve();
         self.delete_unknown_segments()?;
         self.shorten_segments()?;
@@ -483,6 +495,7 @@ impl Volume {
             && result.is_ok()
         {
             // Both only tidy up: everything is durable already.
+            let _ = c.journal.take().map(Journal::close);
             let _ = writer.checkpoint_all();
             let _ = self.segments.close();
         }

@@ -88,7 +88,7 @@ impl Volume {
         node.dead.store(true, Ordering::Release);
         let gone = content.discard_head();
         let cut = content.cut.as_deref().map(|c: &Layer| c.map);
-        let maps = [Some(content.base.map), cut];
+        let maps = [Some(content.base.map), cut, Some(content.journal_map)];
         drop(content);
         self.nodes.remove(ino);
         self.segments.release(gone);

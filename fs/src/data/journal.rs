@@ -1,0 +1,167 @@
+//! The journal: what small fsyncs made durable since the last commit of the database.
+//!
+//! A record is one write and one sync into space written ahead, where a commit of the database
+//! is several pages. Records belong to the database commit they follow, by its number: the next
+//! commit makes all of them void at once, and the journal begins anew at its start. Opening
+//! applies the records that follow the last commit, in order, up to the first that does not
+//! verify: that one was being written when the system stopped, and nobody was told it was safe.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use keyfold_crypto::{Context, SealKey};
+
+use crate::error::{FsError, FsResult};
+
+/// Bytes of the journal, written ahead.
+const CAPACITY: u64 = 8 << 20;
+/// `sealed length(4) zero(4) commit(8)` before each record.
+const HEADER: usize = 16;
+/// Records begin at multiples of this.
+const ALIGN: u64 = 512;
+
+/// The path of the journal within the vault directory.
+pub(crate) fn journal_path(vault: &Path) -> PathBuf {
+    vault.join("journal")
+}
+
+/// Which vault's journal it is, and the key of its records.
+pub(crate) struct JournalKey {
+    pub(crate) key: SealKey,
+    pub(crate) vault: [u8; 16],
+}
+
+impl JournalKey {
+    fn context(&self, commit: u64, number: u64) -> Context {
+        Context::new("keyfold/1/journal")
+            .bytes(&self.vault)
+            .u64(commit)
+            .u64(number)
+    }
+}
+
+/// A journal being written.
+pub(crate) struct Journal {
+    file: File,
+    key: JournalKey,
+    commit: u64,
+    number: u64,
+    position: u64,
+}
+
+/// Whether a record found room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Appended {
+    /// It is durable.
+    Durable,
+    /// The journal is full: a commit of the database has to come first.
+    NoRoom,
+}
+
+impl Journal {
+    /// Makes or empties the journal and writes it ahead, for records after `commit`.
+    pub(crate) fn open(vault: &Path, key: JournalKey, commit: u64) -> io::Result<Self> {
+        let path = journal_path(vault);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        let ahead = file
+            .write_all_at(&vec![0; CAPACITY as usize], 0)
+            .and_then(|()| {
+                file.sync_all()?;
+                File::open(vault)?.sync_all()
+            });
+        if let Err(e) = ahead {
+            drop(std::fs::remove_file(&path));
+            return Err(e);
+        }
+        Ok(Self {
+            file,
+            key,
+            commit,
+            number: 0,
+            position: 0,
+        })
+    }
+
+    /// The records after `commit`, as far as they verify.
+    pub(crate) fn read(vault: &Path, key: &JournalKey, commit: u64) -> io::Result<Vec<Vec<u8>>> {
+        let mut bytes = Vec::new();
+        match File::open(journal_path(vault)) {
+            Ok(file) => file.take(CAPACITY).read_to_end(&mut bytes)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e),
+        };
+        let mut records = Vec::new();
+        let mut rest: &[u8] = &bytes;
+        while let Some((header, sealed)) = split_record(rest) {
+            let context = key.context(commit, records.len() as u64);
+            let opened = keyfold_crypto::open(&key.key, &context, sealed);
+            let Ok(record) = opened.map(|o| o.to_vec()) else {
+                break;
+            };
+            if header.commit != commit {
+                break;
+            }
+            records.push(record);
+            let used = (HEADER + sealed.len()).next_multiple_of(ALIGN as usize);
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        Ok(records)
+    }
+
+    /// Writes a record and waits until it is durable.
+    pub(crate) fn append(&mut self, record: &[u8]) -> FsResult<Appended> {
+        let context = self.key.context(self.commit, self.number);
+        let sealed = keyfold_crypto::seal(&self.key.key, &context, record)
+            .map_err(|_| FsError::Disk(libc::EIO))?;
+        let length = ((HEADER + sealed.len()) as u64).next_multiple_of(ALIGN);
+        if self.position + length > CAPACITY {
+            return Ok(Appended::NoRoom);
+        }
+        let mut bytes = Vec::with_capacity(length as usize);
+        bytes.extend_from_slice(&(sealed.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&self.commit.to_le_bytes());
+        bytes.extend_from_slice(&sealed);
+        bytes.resize(length as usize, 0);
+        self.file.write_all_at(&bytes, self.position)?;
+        self.file.sync_data()?;
+        self.position += length;
+        self.number += 1;
+        Ok(Appended::Durable)
+    }
+
+    /// Begins anew after a commit of the database, which made all records void.
+    pub(crate) fn restart(&mut self, commit: u64) {
+        (self.commit, self.number, self.position) = (commit, 0, 0);
+    }
+
+    /// Leaves nothing behind: the last commit holds everything.
+    pub(crate) fn close(self) -> io::Result<()> {
+        self.file.set_len(0)
+    }
+}
+
+struct Header {
+    commit: u64,
+}
+
+fn split_record(bytes: &[u8]) -> Option<(Header, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    let (_, rest) = rest.split_first_chunk::<4>()?;
+    let (commit, rest) = rest.split_first_chunk::<8>()?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let sealed = rest.get(..length).filter(|s| !s.is_empty())?;
+    Some((
+        Header {
+            commit: u64::from_le_bytes(*commit),
+        },
+        sealed,
+    ))
+}
