@@ -26,7 +26,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::clock::{Clock, SystemClock};
 use crate::data::{LeafCache, Segments};
 use crate::error::{FsError, FsResult};
-use crate::layout::{ContentRow, InodeRow, MapId, StateRow};
+use crate::layout::{ContentRow, FileKeyRow, InodeRow, MapId, StateRow};
 use crate::meta::{Key, Meta};
 use crate::vault::{Access, UnlockedVault};
 use crate::vfs::{FileKind, Ino};
@@ -257,8 +257,15 @@ impl Volume {
                     _ => FsError::WrongKind(ino),
                 });
             };
+            let last = Key::file_key(ino, file.keys.saturating_sub(1));
+            let key = self.meta.get(&last, FileKeyRow::decode)?;
+            let key = key.ok_or(FsError::Inconsistent(ino))?;
             let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
-            let node = Node::new(ino, file, content.unwrap_or_else(|| empty_content(&row)));
+            let node = Node::new(
+                ino,
+                (file, key),
+                content.unwrap_or_else(|| empty_content(&row)),
+            );
             let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
             node.privileged.store(privileged, Ordering::Relaxed);
             Ok(node)

@@ -468,12 +468,11 @@ impl Writer {
 
     /// Writes the empty log ahead. A disk without room for it only makes commits slower.
     fn extend_log(&self) {
-        let written = std::fs::OpenOptions::new()
-            .write(true)
-            .open(&self.log)
-            .and_then(|mut log| log.write_all(&vec![0; LOG_AHEAD]));
-        if written.is_err() {
-            let _ = self.checkpoint("TRUNCATE");
+        let Ok(mut log) = std::fs::OpenOptions::new().write(true).open(&self.log) else {
+            return;
+        };
+        if log.write_all(&vec![0; LOG_AHEAD]).is_err() {
+            let _ = log.set_len(0);
         }
     }
 

@@ -190,13 +190,7 @@ impl Volume {
         let nodes = if request.everything {
             self.write_behind.changed()
         } else {
-            self.named(
-                request
-                    .files
-                    .iter()
-                    .chain(&*self.renamed.lock())
-                    .chain(&c.journaled),
-            )
+            self.named(&(&(&request.files | &*self.renamed.lock()) | &c.journaled))
         };
         let dirty: usize = nodes
             .iter()
@@ -210,8 +204,8 @@ impl Volume {
         Ok(())
     }
 
-    pub(super) fn named<'a>(&self, inos: impl Iterator<Item = &'a Ino>) -> Vec<Arc<Node>> {
-        inos.filter_map(|ino| self.nodes.get(*ino)).collect()
+    pub(super) fn named(&self, inos: &BTreeSet<Ino>) -> Vec<Arc<Node>> {
+        inos.iter().filter_map(|ino| self.nodes.get(*ino)).collect()
     }
 
     /// Takes the moment: no operation is halfway while it is taken.
@@ -221,7 +215,7 @@ impl Volume {
         let nodes = if request.everything {
             self.write_behind.take_changed()
         } else {
-            self.named(request.files.union(&renamed).chain(&c.journaled))
+            self.named(&(&(&request.files | &renamed) | &c.journaled))
         };
         let begins =
             |n: &Arc<Node>| !n.is_dead() && n.content.write().begin_cut(|| self.counters.new_map());

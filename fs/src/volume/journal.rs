@@ -79,7 +79,7 @@ impl Volume {
         let _moment = self.gate.write();
         let renamed = self.renamed.lock().clone();
         let mut files = Vec::new();
-        for node in self.named(request.files.union(&renamed)) {
+        for node in self.named(&(&request.files | &renamed)) {
             let mut content = node.content.write();
             if node.is_dead() || !content.head.changed {
                 continue;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use keyfold_crypto::{BlockCipher, FileId};
+use keyfold_crypto::{BlockCipher, FileId, FileKey};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
@@ -18,8 +18,9 @@ use crate::vfs::{Handle, Ino, OpenMode};
 pub(super) struct Node {
     pub(super) ino: Ino,
     pub(super) file_id: FileId,
-    /// The key that new blocks are sealed with.
-    key: KeyIndex,
+    /// The key that new blocks are sealed with. Kept, so that what is on its way to the disk can
+    /// be sealed also when the rows of the file are deleted meanwhile.
+    current: (KeyIndex, FileKey),
     pub(super) content: RwLock<Content>,
     ciphers: RwLock<Vec<(KeyIndex, Arc<BlockCipher>)>>,
     /// The mode has setuid or setgid bits, or there is a `security.capability`.
@@ -36,11 +37,11 @@ pub(super) struct Node {
 }
 
 impl Node {
-    pub(super) fn new(ino: Ino, file: FileBody, base: ContentRow) -> Self {
+    pub(super) fn new(ino: Ino, (file, key): (FileBody, FileKey), base: ContentRow) -> Self {
         Self {
             ino,
             file_id: file.id,
-            key: KeyIndex(file.keys.saturating_sub(1)),
+            current: (KeyIndex(file.keys.saturating_sub(1)), key),
             content: RwLock::new(Content::new(base)),
             ciphers: RwLock::default(),
             privileged: AtomicBool::new(false),
@@ -57,17 +58,21 @@ impl Node {
         if let Some((_, c)) = self.ciphers.read().iter().find(|(i, _)| *i == index) {
             return Ok(Arc::clone(c));
         }
-        let key = meta
-            .get(&Key::file_key(self.ino, index.0), FileKeyRow::decode)?
-            .ok_or(FsError::Inconsistent(self.ino))?;
-        let cipher = Arc::new(key.cipher());
+        let cipher = if index == self.current.0 {
+            self.current.1.cipher()
+        } else {
+            meta.get(&Key::file_key(self.ino, index.0), FileKeyRow::decode)?
+                .ok_or(FsError::Inconsistent(self.ino))?
+                .cipher()
+        };
+        let cipher = Arc::new(cipher);
         self.ciphers.write().push((index, Arc::clone(&cipher)));
         Ok(cipher)
     }
 
     /// The key that new blocks are sealed with.
     pub(super) fn current_key(&self) -> KeyIndex {
-        self.key
+        self.current.0
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -88,7 +93,7 @@ impl Leaves for NodeLeaves<'_> {
     }
 
     fn next_leaf(&self, base: &ContentRow, from: LeafIndex) -> FsResult<Option<LeafIndex>> {
-        if base.map == MapId::NONE || base.size == 0 {
+        if base.map == MapId::NONE || base.size == 0 || u64::from(from.0) > MapId::LAST_LEAF {
             return Ok(None);
         }
         let keys = base.map.leaf_key(from)..=*base.map.leaf_keys().end();

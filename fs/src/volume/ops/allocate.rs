@@ -156,6 +156,13 @@ impl Volume {
                 there.offset..end.min(size).max(there.offset),
                 end,
             )?;
+            if target
+                .node
+                .privileged
+                .load(std::sync::atomic::Ordering::Relaxed)
+            {
+                self.drop_privileges(target.node.ino)?;
+            }
             return Ok(hole);
         }
         buf.resize(COPY_STEP.min(len - done) as usize, 0);

@@ -203,7 +203,7 @@ fn valid(t: Timestamp) -> FsResult<Timestamp> {
 /// As the kernel does for write, truncate and chown: setuid goes, setgid goes where the group
 /// may execute (else it means mandatory locking), capabilities go.
 fn clear_privileges(txn: &mut Txn<'_>, (ino, row): (Ino, &mut InodeRow)) -> FsResult<()> {
-    if row.kind != FileKind::Regular {
+    if row.kind == FileKind::Directory {
         return Ok(());
     }
     row.perm &= !0o4000;

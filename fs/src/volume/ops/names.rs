@@ -158,9 +158,11 @@ impl Volume {
         txn.put_dentry(at.parent, at.name.bytes(), dentry);
         txn.put_inode(ino, &row);
         self.references.add(ino);
-        if let Some(file) = row.file() {
+        if let Some(file) = row.file()
+            && let Some(key) = txn.get(&Key::file_key(ino, 0), FileKeyRow::decode)?
+        {
             self.nodes
-                .insert(std::sync::Arc::new(new_node(ino, file, &row)));
+                .insert(std::sync::Arc::new(new_node(ino, (file, key), &row)));
         }
         txn.apply();
         self.counters
@@ -230,6 +232,9 @@ impl Volume {
             let now = self.now();
             let mut parent = live_dir(&txn, at.parent)?;
             let mut row = txn.inode(ino)?;
+            if txn.dentry(at.parent, at.name.bytes())?.is_some() {
+                return Err(FsError::Exists);
+            }
             if row.kind == FileKind::Directory {
                 return Err(FsError::NotPermitted);
             }
@@ -238,9 +243,6 @@ impl Volume {
             }
             if row.nlink >= LINK_MAX {
                 return Err(FsError::TooManyLinks(ino));
-            }
-            if txn.dentry(at.parent, at.name.bytes())?.is_some() {
-                return Err(FsError::Exists);
             }
             row.nlink += 1;
             row.ctime = now;
@@ -314,7 +316,7 @@ impl Volume {
     }
 }
 
-fn new_node(ino: Ino, file: FileBody, row: &InodeRow) -> Node {
+fn new_node(ino: Ino, file: (FileBody, FileKey), row: &InodeRow) -> Node {
     let base = ContentRow {
         size: 0,
         mtime: row.mtime,

@@ -47,6 +47,12 @@ impl Volume {
                 self.exchange(&mut txn, (from, source), (to, target))?;
                 Gone::Not
             }
+            (_, Some(target))
+                if target.kind == FileKind::Directory
+                    && check_not_within(&txn, from.parent, target.child).is_err() =>
+            {
+                return Err(FsError::NotEmpty(target.child));
+            }
             _ => self.replace(&mut txn, (from, source), (to, target))?,
         };
         txn.apply();

@@ -16,6 +16,15 @@ const VALUE_MAX: usize = 64 << 10;
 /// Most bytes of all attributes of an inode, names included.
 const TOTAL_MAX: usize = 1 << 20;
 
+/// Whether an attribute was changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// It was.
+    Made,
+    /// There was nothing to change.
+    Nothing,
+}
+
 impl Volume {
     pub(in crate::volume) fn do_setxattr(
         &self,
@@ -38,7 +47,7 @@ impl Volume {
             match name {
                 acl::ACCESS => set_access_acl(txn, (ino, row), value),
                 acl::DEFAULT => set_default_acl(txn, (ino, row), value),
-                _ => put(txn, (ino, row), name, value),
+                _ => put(txn, (ino, row), name, value).map(|()| Change::Made),
             }
         })
     }
@@ -47,24 +56,29 @@ impl Volume {
         check_name(name)?;
         self.check_writable()?;
         self.change_xattrs(ino, |txn, row| {
-            if !remove(txn, (ino, row), name)? {
+            if remove(txn, (ino, row), name)? == Change::Nothing {
+                if name == acl::ACCESS || name == acl::DEFAULT {
+                    return Ok(Change::Nothing);
+                }
                 return Err(FsError::NoAttribute);
             }
-            Ok(())
+            Ok(Change::Made)
         })
     }
 
     fn change_xattrs(
         &self,
         ino: Ino,
-        change: impl FnOnce(&mut Txn<'_>, &mut InodeRow) -> FsResult<()>,
+        change: impl FnOnce(&mut Txn<'_>, &mut InodeRow) -> FsResult<Change>,
     ) -> FsResult<()> {
         self.wait_for_rows()?;
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
         let mut row = txn.inode(ino)?;
-        change(&mut txn, &mut row)?;
+        if change(&mut txn, &mut row)? == Change::Nothing {
+            return Ok(());
+        }
         row.ctime = self.now();
         txn.put_inode(ino, &row);
         txn.apply();
@@ -129,14 +143,14 @@ fn put(
     Ok(())
 }
 
-fn remove(txn: &mut Txn<'_>, (ino, row): (Ino, &mut InodeRow), name: &[u8]) -> FsResult<bool> {
+fn remove(txn: &mut Txn<'_>, (ino, row): (Ino, &mut InodeRow), name: &[u8]) -> FsResult<Change> {
     let key = Key::xattr(ino, name);
     let Some(len) = txn.get(&key, |v| Ok(v.len()))? else {
-        return Ok(false);
+        return Ok(Change::Nothing);
     };
     row.xattr_bytes -= (name.len() + len) as u32;
     txn.delete(key);
-    Ok(true)
+    Ok(Change::Made)
 }
 
 /// An access ACL that says no more than permission bits becomes permission bits.
@@ -144,32 +158,36 @@ fn set_access_acl(
     txn: &mut Txn<'_>,
     (ino, row): (Ino, &mut InodeRow),
     value: &[u8],
-) -> FsResult<()> {
+) -> FsResult<Change> {
     if row.kind == FileKind::Symlink {
         return Err(FsError::NotSupported);
     }
     let Some(list) = Acl::parse(value)? else {
-        remove(txn, (ino, row), acl::ACCESS)?;
-        return Ok(());
+        return remove(txn, (ino, row), acl::ACCESS);
     };
     row.perm = (row.perm & 0o7000) | list.perm();
     if list.is_minimal() {
         remove(txn, (ino, row), acl::ACCESS)?;
-        return Ok(());
+        return Ok(Change::Made);
     }
-    put(txn, (ino, row), acl::ACCESS, &list.encode())
+    put(txn, (ino, row), acl::ACCESS, &list.encode()).map(|()| Change::Made)
 }
 
 fn set_default_acl(
     txn: &mut Txn<'_>,
     (ino, row): (Ino, &mut InodeRow),
     value: &[u8],
-) -> FsResult<()> {
+) -> FsResult<Change> {
     if row.kind != FileKind::Directory {
-        return Err(FsError::AccessDenied);
+        let empty = value.len() <= 4;
+        return if empty {
+            Ok(Change::Nothing)
+        } else {
+            Err(FsError::AccessDenied)
+        };
     }
     match Acl::parse(value)? {
-        Some(list) => put(txn, (ino, row), acl::DEFAULT, &list.encode()),
-        None => remove(txn, (ino, row), acl::DEFAULT).map(drop),
+        Some(list) => put(txn, (ino, row), acl::DEFAULT, &list.encode()).map(|()| Change::Made),
+        None => remove(txn, (ino, row), acl::DEFAULT),
     }
 }
