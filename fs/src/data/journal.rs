@@ -35,7 +35,7 @@ pub(crate) struct JournalKey {
 
 impl JournalKey {
     fn context(&self, commit: u64, number: u64) -> Context {
-        Context::new("keyfold/1/journal")
+        Context::new("keyfold/1/journal-record")
             .bytes(&self.vault)
             .u64(commit)
             .u64(number)
