@@ -20,9 +20,9 @@ use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, StateRow};
 use crate::vfs::Ino;
 
-/// Pages of 4 KiB that each reader and the writer may keep.
-const READER_CACHE_KIB: i64 = 12 * 1024;
-const WRITER_CACHE_KIB: i64 = 24 * 1024;
+/// KiB of pages that each reader, and the writer, may keep.
+const READER_CACHE_KIB: i64 = 6 * 1024;
+const WRITER_CACHE_KIB: i64 = 16 * 1024;
 /// The write-ahead log is brought back to its start beyond this.
 const LOG_LIMIT: u64 = 8 << 20;
 /// The write-ahead log is copied into the database in the background beyond this.

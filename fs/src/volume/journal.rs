@@ -5,6 +5,7 @@
 //! that are synced the content, with their blocks as they would lie in the database.
 
 use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 
 use super::commit::{Committer, Requests};
@@ -14,7 +15,8 @@ use super::{Failure, Volume, VolumeError};
 use crate::data::{Appended, Journal, JournalKey};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, Leaf, LeafIndex, Place, StateRow,
+    BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, Leaf, LeafIndex, Place, SegmentId, SegmentRow,
+    StateRow,
 };
 use crate::meta::{Key, Meta, Record, RowChange, RowMap, Table, Writer};
 use crate::vfs::Ino;
@@ -157,12 +159,19 @@ impl Volume {
     }
 }
 
+/// What replaying the journal did.
+pub(super) struct Replayed {
+    pub(super) state: StateRow,
+    /// Segments with slots that died.
+    pub(super) freed: BTreeSet<SegmentId>,
+}
+
 /// Applies the records that follow the last commit, as a commit of their own.
 pub(super) fn replay(
     records: &[Vec<u8>],
     meta: &Meta,
     (writer, mut state): (&mut Writer, StateRow),
-) -> Result<StateRow, VolumeError> {
+) -> Result<Replayed, VolumeError> {
     let mut map = RowMap::default();
     for bytes in records {
         let record =
@@ -174,24 +183,66 @@ pub(super) fn replay(
             map.put(key, row);
         }
     }
-    let grown = grown_blocks(&map, meta).map_err(VolumeError::NotCommitted)?;
-    state.blocks = state.blocks.saturating_add_signed(grown);
+    let account = Account::of(&map, meta).map_err(VolumeError::NotCommitted)?;
+    state.blocks = state.blocks.saturating_add_signed(account.grown);
+    let freed = account.segments.keys().copied().collect();
+    for (id, row) in account.segments {
+        map.put(Key::segment(id), Some(row.encode()));
+    }
+    for id in account.blocks {
+        map.put(Key::block(id), None);
+    }
     writer
         .commit(map.iter(), &mut state)
         .map_err(|_| VolumeError::NotCommitted(FsError::Database))?;
-    Ok(state)
+    Ok(Replayed { state, freed })
 }
 
-/// By how many data blocks the volume grows with the leaves of `map`.
-fn grown_blocks(map: &RowMap, meta: &Meta) -> FsResult<i64> {
-    let mut grown = 0;
-    for (key, row) in map.table(Table::Leaf) {
-        let count = |bytes: &[u8]| Leaf::decode(bytes).map(|l| l.used().count() as i64);
-        let new = row.as_deref().map_or(Ok(0), count);
-        let new = new.map_err(|_| FsError::Inconsistent(Ino(0)))?;
-        grown += new - meta.get(key, count)?.unwrap_or(0);
+/// What follows from leaves that replace those of the database.
+#[derive(Default)]
+struct Account {
+    /// By how many data blocks the volume grows.
+    grown: i64,
+    segments: BTreeMap<SegmentId, SegmentRow>,
+    /// Blocks in the database that nothing names any more.
+    blocks: Vec<u64>,
+}
+
+impl Account {
+    fn of(map: &RowMap, meta: &Meta) -> FsResult<Self> {
+        let mut account = Self::default();
+        for (key, row) in map.table(Table::Leaf) {
+            let new = row.as_deref().map_or(Ok(Leaf::default()), Leaf::decode);
+            let new = new.map_err(|_| FsError::Inconsistent(Ino(0)))?;
+            let old = meta.get(key, Leaf::decode)?.unwrap_or_default();
+            account.grown += new.used().count() as i64 - old.used().count() as i64;
+            for (position, entry) in old.used() {
+                if new.get(position).place != entry.place {
+                    account.free(entry.place, meta)?;
+                }
+            }
+        }
+        Ok(account)
     }
-    Ok(grown)
+
+    fn free(&mut self, place: Place, meta: &Meta) -> FsResult<()> {
+        match place {
+            Place::Segment(slot) => {
+                let row = match self.segments.entry(slot.segment) {
+                    Entry::Occupied(row) => row.into_mut(),
+                    Entry::Vacant(free) => {
+                        let key = Key::segment(slot.segment);
+                        let row = meta.get(&key, SegmentRow::decode)?;
+                        free.insert(row.ok_or(FsError::Database)?)
+                    }
+                };
+                row.set_dead(slot.index);
+            }
+            Place::Database(id) => self.blocks.push(id),
+            Place::Hole | Place::Remote(_) => {}
+        }
+        Ok(())
+    }
 }
 
 /// The key of a vault's journal.

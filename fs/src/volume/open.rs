@@ -1,5 +1,6 @@
 //! Making, opening and closing a volume.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -274,10 +275,12 @@ impl Volume {
                 why: "it has no state",
             })?;
         let meta = Meta::new(readers);
+        let mut freed = BTreeSet::new();
         if let Some(writer) = &mut writer {
             let records = Journal::read(vault.dir().path(), &journal_key(&vault), state.commit)?;
             if !records.is_empty() {
-                state = replay(&records, &meta, (writer, state))?;
+                let replayed = replay(&records, &meta, (writer, state))?;
+                (state, freed) = (replayed.state, replayed.freed);
             }
         }
         let writer = writer.filter(|_| vault.access() == Access::ReadWrite);
@@ -287,6 +290,7 @@ impl Volume {
             drop(copy);
         }
         volume.load(&shown)?;
+        volume.committer.lock().reclaim.note_freed(freed);
         volume.check_segments()?;
         let volume = Arc::new(volume);
         if !volume.is_read_only() {

@@ -52,6 +52,11 @@ pub(super) struct Reclaim {
 }
 
 impl Reclaim {
+    /// Slots of these segments died before the volume was opened.
+    pub(super) fn note_freed(&mut self, segments: BTreeSet<SegmentId>) {
+        self.stale.extend(segments);
+    }
+
     /// Tells the first commit to look for dead segments.
     pub(super) fn note_left_over(&mut self) {
         self.left_over = true;
