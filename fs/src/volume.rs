@@ -205,7 +205,7 @@ impl Volume {
 
     /// Gives back what is dead, on a disk that is full. Waits, and is called holding no lock.
     fn make_room(&self) -> FsResult<()> {
-        self.segments.retire()?;
+        self.segments.retire(|_, _| true)?;
         self.commit(&Scope::Everything)
     }
 
@@ -301,7 +301,7 @@ impl Volume {
 
     fn commit_and_clean(&self) -> FsResult<()> {
         if self.space.is_full() {
-            self.segments.retire()?;
+            self.segments.retire(|_, _| true)?;
         }
         let before = self.committer.lock().state.commit;
         self.commit(&Scope::Everything)?;
@@ -310,6 +310,7 @@ impl Volume {
             return Ok(());
         }
         self.clean(&mut committer)?;
+        self.retire_dead(&committer)?;
         drop(committer);
         self.write_behind.returned.give_back();
         Ok(())

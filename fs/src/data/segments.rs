@@ -170,13 +170,14 @@ impl Segments {
         })
     }
 
-    /// Gives back what is allocated ahead beyond what is promised, and stops appending to the
-    /// segments it was in, so that what is dead in them can be given back too.
-    pub(crate) fn retire(&self) -> io::Result<()> {
+    /// Stops appending to segments for which `is_over`, told the slots handed out, holds, as far as
+    /// what is promised allows: what they have allocated ahead is given back, and what is dead in
+    /// them can be.
+    pub(crate) fn retire(&self, is_over: impl Fn(SegmentId, u32) -> bool) -> io::Result<()> {
         let mut a = self.allocation.lock();
         while let Some(f) = a.filling.front() {
             let unused = u64::from(f.capacity - f.next);
-            if a.free - unused < a.reserved {
+            if a.free - unused < a.reserved || !is_over(f.id, f.next) {
                 break;
             }
             f.file.set_len(u64::from(f.next) * BLOCK_SIZE as u64)?;

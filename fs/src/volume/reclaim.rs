@@ -18,6 +18,8 @@ use crate::meta::{Key, Table};
 
 /// Dead runs shorter than this (256 KiB) are not worth the call that punches them.
 const PUNCH_SLOTS: u32 = 64;
+/// A segment is no longer appended to with this many dead slots (32 MiB).
+const RETIRE_SLOTS: u32 = 8192;
 /// A segment with fewer live slots than this share of its committed ones is cleaned.
 const CLEAN_BELOW_PERCENT: u32 = 30;
 /// Live blocks that one commit moves to clean segments (32 MiB).
@@ -188,6 +190,14 @@ impl Volume {
                 tracing::warn!(segment = first.segment.0, errno, "cannot punch segment");
             }
         }
+    }
+
+    /// Stops appending to a segment in which much is dead, so that it can be given back.
+    pub(super) fn retire_dead(&self, c: &Committer) -> FsResult<()> {
+        let live = |id| c.segments.get(&id).map_or(0, SegmentRow::live);
+        self.segments
+            .retire(|id, used| used.saturating_sub(live(id)) >= RETIRE_SLOTS)?;
+        Ok(())
     }
 
     /// Moves what still lives in nearly dead segments; the commit that follows frees them.
