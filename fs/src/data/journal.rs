@@ -165,3 +165,81 @@ fn split_record(bytes: &[u8]) -> Option<(Header, &[u8])> {
         sealed,
     ))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> JournalKey {
+        JournalKey {
+            key: SealKey::from_bytes([7; 32]),
+            vault: [9; 16],
+        }
+    }
+
+    fn journal(dir: &Path, commit: u64, records: &[&[u8]]) -> Journal {
+        let mut journal = Journal::open(dir, key(), commit).unwrap();
+        for record in records {
+            assert_eq!(journal.append(record), Ok(Appended::Durable));
+        }
+        journal
+    }
+
+    #[test]
+    fn records_are_read_back_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), 5, &[b"one", &[2; 5000], b""]);
+        let read = Journal::read(dir.path(), &key(), 5).unwrap();
+        assert_eq!(read, [b"one".to_vec(), vec![2; 5000], Vec::new()]);
+    }
+
+    #[test]
+    fn nothing_is_read_from_an_altered_record_on() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), 5, &[b"one", b"two", b"three"]);
+        let mut bytes = std::fs::read(journal_path(dir.path())).unwrap();
+        bytes[ALIGN as usize + HEADER + 40] ^= 1;
+        std::fs::write(journal_path(dir.path()), &bytes).unwrap();
+        let read = Journal::read(dir.path(), &key(), 5).unwrap();
+        assert_eq!(read, [b"one".to_vec()]);
+    }
+
+    #[test]
+    fn a_journal_cut_anywhere_gives_a_prefix() {
+        let dir = tempfile::tempdir().unwrap();
+        journal(dir.path(), 5, &[b"one", b"two"]);
+        let bytes = std::fs::read(journal_path(dir.path())).unwrap();
+        for length in 0..2 * ALIGN as usize {
+            std::fs::write(journal_path(dir.path()), &bytes[..length]).unwrap();
+            let read = Journal::read(dir.path(), &key(), 5).unwrap();
+            assert!(
+                [b"one".to_vec(), b"two".to_vec()].starts_with(&read),
+                "cut at {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_commit_makes_all_records_void() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path(), 5, &[b"one", b"two"]);
+        journal.restart(6);
+        assert_eq!(Journal::read(dir.path(), &key(), 6).unwrap().len(), 0);
+        assert_eq!(journal.append(b"new"), Ok(Appended::Durable));
+        assert_eq!(Journal::read(dir.path(), &key(), 5).unwrap().len(), 0);
+        assert_eq!(
+            Journal::read(dir.path(), &key(), 6).unwrap(),
+            [b"new".to_vec()]
+        );
+    }
+
+    #[test]
+    fn a_full_journal_takes_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut journal = journal(dir.path(), 5, &[]);
+        let record = vec![1; 1 << 20];
+        let taken = (0..20).take_while(|_| journal.append(&record) == Ok(Appended::Durable));
+        assert_eq!(taken.count(), 7);
+        assert_eq!(Journal::read(dir.path(), &key(), 5).unwrap().len(), 7);
+    }
+}

@@ -189,7 +189,11 @@ pub(super) fn replay(
     for (id, row) in account.segments {
         map.put(Key::segment(id), Some(row.encode()));
     }
-    for id in account.blocks {
+    let superseded = map.table(Table::Block).map(|(k, _)| k.a);
+    let superseded: Vec<u64> = superseded
+        .filter(|id| !account.named.contains(id))
+        .collect();
+    for id in account.blocks.into_iter().chain(superseded) {
         map.put(Key::block(id), None);
     }
     writer
@@ -206,6 +210,8 @@ struct Account {
     segments: BTreeMap<SegmentId, SegmentRow>,
     /// Blocks in the database that nothing names any more.
     blocks: Vec<u64>,
+    /// Blocks that the new leaves name.
+    named: BTreeSet<u64>,
 }
 
 impl Account {
@@ -216,6 +222,11 @@ impl Account {
             let new = new.map_err(|_| FsError::Inconsistent(Ino(0)))?;
             let old = meta.get(key, Leaf::decode)?.unwrap_or_default();
             account.grown += new.used().count() as i64 - old.used().count() as i64;
+            for (_, entry) in new.used() {
+                if let Place::Database(id) = entry.place {
+                    account.named.insert(id);
+                }
+            }
             for (position, entry) in old.used() {
                 if new.get(position).place != entry.place {
                     account.free(entry.place, meta)?;
