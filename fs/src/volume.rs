@@ -1,4 +1,4 @@
-//! An open vault: [`Volume`] implements [`Vfs`] over encrypted metadata and segments.
+//! An open vault: [`Volume`] implements [`crate::vfs::Vfs`] over encrypted metadata and segments.
 //!
 //! # Locks
 //! In this order, each only while the ones before it are held or free:

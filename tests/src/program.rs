@@ -46,7 +46,7 @@ impl fmt::Display for Outcome {
     }
 }
 
-/// A command for `name` that is ended after [`LIMIT`] with all its children (exit code 124).
+/// A command for `name` that is ended after `LIMIT` with all its children (exit code 124).
 ///
 /// timeout(1) enforces it, so it holds even where the test itself was killed meanwhile.
 pub fn program(name: impl AsRef<OsStr>) -> Command {
