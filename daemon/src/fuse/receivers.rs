@@ -3,13 +3,21 @@
 //!
 //! So a request that may wait runs where it was received as long as another receiving thread is
 //! free, and is handed to a bounded pool of threads otherwise.
+//!
+//! For the same reason each receiving thread keeps to a core of its own where there are as many as
+//! cores. The kernel wakes them in turn, so every other request is served where its program runs;
+//! left to itself, the scheduler moves a woken thread to a core that sleeps, which costs more than
+//! most requests.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
 
 /// Threads a request can be handed to.
@@ -27,6 +35,19 @@ pub(crate) enum Turn<'a> {
 pub(crate) struct Receivers {
     threads: usize,
     staying: AtomicUsize,
+    /// A core for each thread; none when there are more or fewer.
+    cores: Vec<usize>,
+    settled: AtomicUsize,
+}
+
+thread_local! {
+    static SETTLED: Cell<bool> = const { Cell::new(false) };
+}
+
+fn allowed_cores() -> Vec<usize> {
+    let allowed = sched_getaffinity(Pid::from_raw(0));
+    let is_allowed = |core: &usize| allowed.is_ok_and(|a| a.is_set(*core) == Ok(true));
+    (0..CpuSet::count()).filter(is_allowed).collect()
 }
 
 impl Receivers {
@@ -34,11 +55,30 @@ impl Receivers {
         Self {
             threads,
             staying: AtomicUsize::new(0),
+            cores: Some(allowed_cores())
+                .filter(|c| c.len() == threads)
+                .unwrap_or_default(),
+            settled: AtomicUsize::new(0),
+        }
+    }
+
+    /// Gives the calling thread its core, once.
+    pub(crate) fn settle(&self) {
+        if SETTLED.replace(true) {
+            return;
+        }
+        if let Some(core) = self.cores.get(self.settled.fetch_add(1, Ordering::Relaxed)) {
+            let mut set = CpuSet::new();
+            // Where it is not allowed the scheduler goes on choosing.
+            let _ = set
+                .set(*core)
+                .and_then(|()| sched_setaffinity(Pid::from_raw(0), &set));
         }
     }
 
     /// Decides for a request just received by the calling thread.
     pub(crate) fn turn(&self) -> Turn<'_> {
+        self.settle();
         let stay = Stay(self);
         if self.staying.fetch_add(1, Ordering::Relaxed) + 1 < self.threads {
             Turn::Here(stay)
