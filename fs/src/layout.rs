@@ -332,6 +332,12 @@ pub struct DirBody {
 }
 
 impl InodeRow {
+    /// A write may have something to take away: setuid, setgid, or an attribute that may be a
+    /// capability.
+    pub(crate) fn is_privileged(&self) -> bool {
+        self.perm & 0o6000 != 0 || self.xattr_bytes != 0
+    }
+
     /// The file part of a regular file.
     pub fn file(&self) -> Option<FileBody> {
         match self.body {

@@ -266,7 +266,7 @@ impl Volume {
                 (file, key),
                 content.unwrap_or_else(|| empty_content(&row)),
             );
-            let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
+            let privileged = row.is_privileged();
             node.privileged.store(privileged, Ordering::Relaxed);
             Ok(node)
         })

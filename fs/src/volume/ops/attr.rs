@@ -131,7 +131,7 @@ impl Volume {
 
     fn note_privileges(&self, ino: Ino, row: &InodeRow) {
         if let Some(node) = self.nodes.get(ino) {
-            let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
+            let privileged = row.is_privileged();
             node.privileged.store(privileged, Ordering::Relaxed);
         }
     }

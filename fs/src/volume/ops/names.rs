@@ -325,7 +325,7 @@ fn new_node(ino: Ino, file: (FileBody, FileKey), row: &InodeRow) -> Node {
         blocks: 0,
     };
     let node = Node::new(ino, file, base);
-    let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
+    let privileged = row.is_privileged();
     node.privileged
         .store(privileged, std::sync::atomic::Ordering::Relaxed);
     node

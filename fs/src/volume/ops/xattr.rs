@@ -83,7 +83,7 @@ impl Volume {
         txn.put_inode(ino, &row);
         txn.apply();
         if let Some(node) = self.nodes.get(ino) {
-            let privileged = row.perm & 0o6000 != 0 || row.xattr_bytes != 0;
+            let privileged = row.is_privileged();
             node.privileged.store(privileged, Ordering::Relaxed);
         }
         Ok(())
