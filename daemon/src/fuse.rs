@@ -10,6 +10,7 @@ mod convert;
 mod errno;
 mod filesystem;
 mod front;
+mod idling;
 mod receivers;
 mod reply;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use nix::unistd::{getgid, getuid};
 use self::adapter::Adapter;
 use self::attach::Attachment;
 use self::front::Front;
+use self::idling::Idling;
 use self::receivers::{Pool, Receivers};
 pub(crate) use crate::control_dir::{ControlCaller, ControlError, ControlService};
 use crate::control_dir::{ControlDir, Owner};
@@ -60,6 +62,16 @@ pub(crate) enum Access {
     ReadOnly,
 }
 
+/// How deeply processors may sleep while programs work in the mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum CpuIdle {
+    /// Shallowly during bursts of requests, where the kernel takes the wish from this user.
+    #[default]
+    Shallow,
+    /// As they like.
+    Deep,
+}
+
 /// How to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FuseOptions {
@@ -71,6 +83,8 @@ pub(crate) struct FuseOptions {
     pub(crate) access: Access,
     /// Threads that receive requests, at least 2. By default one a core, from 2 to 4.
     pub(crate) threads: usize,
+    /// How deeply processors may sleep meanwhile.
+    pub(crate) cpu_idle: CpuIdle,
     /// Further options by the words of mount(8): `nosuid`, `nodev` (both are the default), `suid`,
     /// `dev`, `noexec`, `exec`, `noatime`, `atime`, `nodiratime`, `diratime`, `relatime`,
     /// `norelatime`, `sync`, `async`, `dirsync`, `nodirsync`, `max_read=`, `context=`,
@@ -85,6 +99,7 @@ impl Default for FuseOptions {
             audience: Audience::default(),
             access: Access::default(),
             threads: usual_threads(),
+            cpu_idle: CpuIdle::default(),
             mount_options: Vec::new(),
         }
     }
@@ -283,11 +298,12 @@ pub(crate) fn mount(
     };
     let front = Arc::new(Front::new(vfs, ControlDir::new(control, owner)));
     let pool = Arc::new(Pool::start().map_err(MountError::Start)?);
-    let adapter = Adapter::new(
-        Arc::clone(&front),
-        Receivers::new(threads),
-        Arc::clone(&pool),
-    );
+    let idling = match options.cpu_idle {
+        CpuIdle::Shallow => Idling::watch(),
+        CpuIdle::Deep => Idling::leave_alone(),
+    };
+    let receivers = Receivers::new(threads, idling);
+    let adapter = Adapter::new(Arc::clone(&front), receivers, Arc::clone(&pool));
 
     let (connection, attachment) = attach::attach(mountpoint, options)?;
     let unmounter = Unmounter { attachment };

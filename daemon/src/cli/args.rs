@@ -124,7 +124,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 13] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -134,6 +134,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 12] = [
         "bound on data not yet written to the vault, 4M to 64G",
     ),
     ("threads=N", "threads that serve requests, 1 to 64"),
+    (
+        "deep_idle",
+        "let processors sleep deeply while programs use the mount",
+    ),
     (
         "control=full|read|off",
         "what the control file lets programs do",

@@ -110,7 +110,7 @@ impl Adapter {
 
     /// Serves a request here and now.
     pub(crate) fn serve(&self, call: Call, job: impl FnOnce(&Front)) {
-        self.receivers.settle();
+        self.receivers.received();
         self.front.touch();
         guarded(call, || job(&self.front));
     }

@@ -4,8 +4,8 @@
 //! So a request that may wait runs where it was received as long as another receiving thread is
 //! free, and is handed to a bounded pool of threads otherwise.
 //!
-//! For the same reason each receiving thread keeps to a core of its own where there are as many as
-//! cores. The kernel wakes them in turn, so every other request is served where its program runs;
+//! For the same reason, where wake-ups cannot be made cheap (see [`Idling`]), each receiving thread
+//! keeps to a core of its own if there are as many as cores. The kernel wakes them in turn, so every other request is served where its program runs;
 //! left to itself, the scheduler moves a woken thread to a core that sleeps, which costs more than
 //! most requests.
 
@@ -19,6 +19,8 @@ use std::thread::{self, JoinHandle};
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 use parking_lot::{Condvar, Mutex};
+
+use super::idling::Idling;
 
 /// Threads a request can be handed to.
 const WORKERS: usize = 8;
@@ -38,6 +40,7 @@ pub(crate) struct Receivers {
     /// A core for each thread; none when there are more or fewer.
     cores: Vec<usize>,
     settled: AtomicUsize,
+    idling: Idling,
 }
 
 thread_local! {
@@ -51,19 +54,26 @@ fn allowed_cores() -> Vec<usize> {
 }
 
 impl Receivers {
-    pub(crate) fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize, idling: Idling) -> Self {
         Self {
             threads,
             staying: AtomicUsize::new(0),
             cores: Some(allowed_cores())
-                .filter(|c| c.len() == threads)
+                .filter(|c| c.len() == threads && !idling.is_watched())
                 .unwrap_or_default(),
             settled: AtomicUsize::new(0),
+            idling,
         }
     }
 
+    /// Notes that the calling thread received a request.
+    pub(crate) fn received(&self) {
+        self.idling.count();
+        self.settle();
+    }
+
     /// Gives the calling thread its core, once.
-    pub(crate) fn settle(&self) {
+    fn settle(&self) {
         if SETTLED.replace(true) {
             return;
         }
@@ -78,7 +88,7 @@ impl Receivers {
 
     /// Decides for a request just received by the calling thread.
     pub(crate) fn turn(&self) -> Turn<'_> {
-        self.settle();
+        self.received();
         let stay = Stay(self);
         if self.staying.fetch_add(1, Ordering::Relaxed) + 1 < self.threads {
             Turn::Here(stay)
@@ -194,7 +204,7 @@ mod tests {
 
     #[test]
     fn one_receiver_always_stays_free() {
-        let receivers = Receivers::new(3);
+        let receivers = Receivers::new(3, Idling::leave_alone());
         let first = stays(&receivers);
         let second = stays(&receivers);
         assert!(first.is_some() && second.is_some());

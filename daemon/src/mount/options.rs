@@ -59,6 +59,15 @@ pub(crate) enum KernelFlag {
     NoAtime,
 }
 
+/// How deeply processors may sleep while programs work in the mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum CpuIdle {
+    /// Shallowly during bursts of requests, where the kernel takes the wish from this user.
+    Shallow,
+    /// As they like.
+    Deep,
+}
+
 /// How a vault is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountOptions {
@@ -72,6 +81,7 @@ pub(crate) struct MountOptions {
     pub(crate) dirty_limit: Option<u64>,
     /// Threads that serve requests.
     pub(crate) threads: Option<usize>,
+    pub(crate) cpu_idle: CpuIdle,
     /// Later flags replace earlier ones that contradict them.
     pub(crate) flags: Vec<KernelFlag>,
     /// Where the password comes from, when the options say so.
@@ -89,6 +99,7 @@ impl Default for MountOptions {
             idle: None,
             dirty_limit: None,
             threads: None,
+            cpu_idle: CpuIdle::Shallow,
             flags: Vec::new(),
             source: None,
         }
@@ -131,6 +142,7 @@ impl MountOptions {
             "ro" => self.access = MountAccess::ReadOnly,
             "rw" => self.access = MountAccess::ReadWrite,
             "allow_other" => self.audience = Audience::Everyone,
+            "deep_idle" => self.cpu_idle = CpuIdle::Deep,
             "nonempty" => self.cover = Cover::Anything,
             "suid" => self.flag(KernelFlag::Suid),
             "nosuid" => self.flag(KernelFlag::NoSuid),
@@ -357,7 +369,7 @@ mod tests {
     #[test]
     fn every_option_of_ours_takes_effect() {
         let options = parse(
-            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,threads=3,control=read,\
+            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,threads=3,deep_idle,control=read,\
              passwordcommand=pass show a\\,b",
         )
         .unwrap();
@@ -367,6 +379,7 @@ mod tests {
         assert_eq!(options.idle, Some(Duration::from_mins(90)));
         assert_eq!(options.dirty_limit, Some(64 << 20));
         assert_eq!(options.threads, Some(3));
+        assert_eq!(options.cpu_idle, CpuIdle::Deep);
         assert_eq!(options.control, ControlAccess::Read);
         assert_eq!(
             options.source,

@@ -20,7 +20,7 @@ use crate::fuse::{self, Activity, FuseOptions, Mounted, Unmount, UnmountError, U
 use crate::mount::front::FrontError;
 use crate::mount::harden;
 use crate::mount::log;
-use crate::mount::options::{Audience, KernelFlag, MountAccess, MountOptions};
+use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions};
 use crate::mount::point::MountPoint;
 
 /// How long programs that keep the mount busy have to finish after we were told to end.
@@ -200,6 +200,10 @@ fn fuse_options(options: &MountOptions, about: &About) -> FuseOptions {
         threads: options
             .threads
             .unwrap_or_else(|| FuseOptions::default().threads),
+        cpu_idle: match options.cpu_idle {
+            CpuIdle::Shallow => fuse::CpuIdle::Shallow,
+            CpuIdle::Deep => fuse::CpuIdle::Deep,
+        },
         mount_options: options.flags.iter().copied().map(word).collect(),
     }
 }
