@@ -288,3 +288,24 @@ fn removed_content_gives_its_space_back() {
     b.remount();
     assert_eq!(b.v().status().segments, 0);
 }
+
+#[test]
+fn the_log_of_the_database_stays_bounded_under_fsync_alone() {
+    let b = Bench::new();
+    let (ino, handle) = b.create("f");
+    let log = b.dir.path().join("v/meta.db-wal");
+    for round in 0..60 {
+        for part in 0..20 {
+            let (filler, open) = b.create(&format!("{round}-{part}"));
+            let value = pattern(60_000, part);
+            let mode = XattrMode::Set;
+            b.v()
+                .setxattr(filler, b"user.filler", &value, mode)
+                .unwrap();
+            b.v().release(filler, open);
+        }
+        b.v().fsync(ino, handle).unwrap();
+        let length = std::fs::metadata(&log).unwrap().len();
+        assert!(length < 32 << 20, "{length} bytes in round {round}");
+    }
+}

@@ -15,10 +15,10 @@ use crate::meta::schema;
 
 /// KiB of pages that the writer may keep.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
-/// The write-ahead log is brought back to its start beyond this.
-const LOG_LIMIT: u64 = 8 << 20;
-/// The write-ahead log is copied into the database in the background beyond this.
-const LOG_PASSIVE: u64 = 4 << 20;
+/// The write-ahead log is brought back to its start beyond this many pages (8 MiB).
+const LOG_LIMIT: u64 = 2048;
+/// The write-ahead log is copied into the database in the background beyond this many.
+const LOG_PASSIVE: u64 = 1024;
 /// Bytes of the log that are written ahead with zeros, which are no frames: syncing a commit
 /// within them need not wait for the journal of the filesystem beneath to store a new size.
 const LOG_AHEAD: usize = 8 << 20;
@@ -157,9 +157,7 @@ impl Writer {
 
     /// Keeps the write-ahead log bounded; called between commits.
     pub(crate) fn bound_log(&self) -> Result<(), CommitFailure> {
-        if std::fs::metadata(&self.log).map_or(0, |m| m.len()) > LOG_LIMIT
-            && self.log_frames() * 4096 > LOG_LIMIT
-        {
+        if self.log_pages() > LOG_LIMIT {
             self.checkpoint("RESTART").map_err(CommitFailure::from)?;
         }
         Ok(())
@@ -167,7 +165,7 @@ impl Writer {
 
     /// Copies the log into the database, as far as readers allow.
     pub(crate) fn checkpoint_passively(&self) -> Result<(), CommitFailure> {
-        if self.log_frames() * 4096 > LOG_PASSIVE {
+        if self.log_pages() > LOG_PASSIVE {
             self.checkpoint("PASSIVE").map_err(CommitFailure::from)?;
         }
         Ok(())
@@ -178,15 +176,12 @@ impl Writer {
         self.checkpoint("TRUNCATE").map_err(CommitFailure::from)
     }
 
-    fn log_frames(&self) -> u64 {
-        let mut frames = 0;
+    /// Pages in the log since it was last at its start.
+    fn log_pages(&self) -> u64 {
         let counted = self
             .connection
-            .query_row("PRAGMA wal_checkpoint(NOOP)", [], |r| {
-                frames = r.get::<_, i64>(1)?.max(0) as u64;
-                Ok(())
-            });
-        if counted.is_err() { 0 } else { frames }
+            .query_row("PRAGMA wal_checkpoint(NOOP)", [], |r| r.get::<_, i64>(1));
+        counted.map_or(0, |pages| pages.max(0) as u64)
     }
 
     fn checkpoint(&self, mode: &str) -> rusqlite::Result<()> {
