@@ -42,7 +42,7 @@ impl From<keyfold_fs::vault::VaultError> for Failed {
 /// Nothing is committed that no test asks for.
 fn volume_options() -> VolumeOptions {
     VolumeOptions {
-        commit_interval: Duration::from_secs(3600),
+        commit_interval: Duration::from_hours(1),
         ..VolumeOptions::default()
     }
 }

@@ -253,6 +253,14 @@ fn sql_stays_with_the_metadata_store() {
 }
 
 #[test]
+fn every_label_is_in_the_key_schedule() {
+    let words = ["\"keyfold/1/"];
+    let dirs = ["fs", "daemon", "sharing-server"];
+    let schedule = "fs/crypto/src/schedule.rs";
+    assert_eq!(naming(&words, &dirs, &[]), [schedule]);
+}
+
+#[test]
 fn unsafe_code_is_allowed_only_in_listed_files() {
     let mut allowed = MAY_BE_UNSAFE.to_vec();
     // Names the lint, as this file does.
