@@ -6,6 +6,7 @@ mod control_dir;
 mod engine;
 mod fuse;
 mod mount;
+mod mount_table;
 
 use std::process::ExitCode;
 

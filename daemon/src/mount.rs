@@ -11,5 +11,4 @@ pub(crate) mod log;
 pub(crate) mod options;
 pub(crate) mod point;
 pub(crate) mod serve;
-pub(crate) mod table;
 pub(crate) mod unmount;

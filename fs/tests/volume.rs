@@ -6,6 +6,7 @@
 )]
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyfold_crypto::{Password, Rounds};
 use keyfold_fs::vault::{Access, CreateOptions, KdfCost, LockedVault, Secret, UnlockedVault};
@@ -38,6 +39,14 @@ impl From<keyfold_fs::vault::VaultError> for Failed {
     }
 }
 
+/// Nothing is committed that no test asks for.
+fn volume_options() -> VolumeOptions {
+    VolumeOptions {
+        commit_interval: Duration::from_hours(1),
+        ..VolumeOptions::default()
+    }
+}
+
 fn password() -> Password {
     Password::new("correct horse".to_owned())
 }
@@ -53,7 +62,7 @@ impl Bench {
             Volume::format(v).map_err(|e| Failed(e.to_string()))
         })
         .unwrap();
-        let volume = Volume::open(vault, VolumeOptions::default()).unwrap();
+        let volume = Volume::open(vault, volume_options()).unwrap();
         Self {
             dir,
             volume: Some(volume),
@@ -70,7 +79,7 @@ impl Bench {
             .unwrap()
             .unlock(&Secret::Password(password()))
             .unwrap();
-        self.volume = Some(Volume::open(vault, VolumeOptions::default()).unwrap());
+        self.volume = Some(Volume::open(vault, volume_options()).unwrap());
     }
 
     fn remount(&mut self) {
@@ -199,6 +208,53 @@ fn what_fsync_confirmed_survives_a_crash() {
 }
 
 #[test]
+fn blocks_that_the_journal_kept_are_moved_to_a_segment() {
+    let mut b = Bench::new();
+    for name in ["kept", "changed", "removed"] {
+        let (ino, handle) = b.create(name);
+        let start = FileRange {
+            ino,
+            handle,
+            offset: 0,
+        };
+        b.v().write(start, &pattern(40_960, 1)).unwrap();
+        b.v().fsync(ino, handle).unwrap();
+        b.v().release(ino, handle);
+    }
+    b.crash();
+    let status = b.v().status();
+    assert_eq!((status.live_bytes, status.data_bytes), (0, 3 * 40_960));
+    let (ino, handle) = b.open("changed");
+    let start = FileRange {
+        ino,
+        handle,
+        offset: 0,
+    };
+    b.v().write(start, &pattern(4096, 2)).unwrap();
+    b.v().release(ino, handle);
+    b.v()
+        .unlink(Place {
+            parent: Ino::ROOT,
+            name: Name::new(b"removed").unwrap(),
+        })
+        .unwrap();
+    b.v().sync().unwrap();
+    let status = b.v().status();
+    assert_eq!(
+        (status.live_bytes, status.data_bytes),
+        (2 * 40_960, 2 * 40_960)
+    );
+    let commit = status.commit;
+    b.v().sync().unwrap();
+    assert_eq!(b.v().status().commit, commit, "nothing was left to move");
+    b.crash();
+    assert_eq!(b.read_all("kept"), pattern(40_960, 1));
+    let changed = b.read_all("changed");
+    assert_eq!(changed[..4096], pattern(4096, 2));
+    assert_eq!(changed[4096..], pattern(40_960, 1)[4096..]);
+}
+
+#[test]
 fn removed_content_gives_its_space_back() {
     let mut b = Bench::new();
     let (ino, handle) = b.create("f");
@@ -231,4 +287,25 @@ fn removed_content_gives_its_space_back() {
     );
     b.remount();
     assert_eq!(b.v().status().segments, 0);
+}
+
+#[test]
+fn the_log_of_the_database_stays_bounded_under_fsync_alone() {
+    let b = Bench::new();
+    let (ino, handle) = b.create("f");
+    let log = b.dir.path().join("v/meta.db-wal");
+    for round in 0..60 {
+        for part in 0..20 {
+            let (filler, open) = b.create(&format!("{round}-{part}"));
+            let value = pattern(60_000, part);
+            let mode = XattrMode::Set;
+            b.v()
+                .setxattr(filler, b"user.filler", &value, mode)
+                .unwrap();
+            b.v().release(filler, open);
+        }
+        b.v().fsync(ino, handle).unwrap();
+        let length = std::fs::metadata(&log).unwrap().len();
+        assert!(length < 32 << 20, "{length} bytes in round {round}");
+    }
 }

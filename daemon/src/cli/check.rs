@@ -11,8 +11,8 @@ use crate::cli::mounting::progress_is_seen;
 use crate::cli::output::{self, Form};
 use crate::control::Command;
 use crate::mount::client::{self, Answer};
-use crate::mount::table::MountRecord;
 use crate::mount::unmount::{self, UnmountError};
+use crate::mount_table::MountRecord;
 
 /// Verifies a vault.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {

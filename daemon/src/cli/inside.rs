@@ -11,7 +11,7 @@ use crate::cli::error::CliError;
 use crate::cli::secret::UnlockArgs;
 use crate::engine::{Engine, EngineOptions};
 use crate::mount::harden;
-use crate::mount::table;
+use crate::mount_table;
 
 /// Opens the volume in the vault at `path` for reading.
 pub(crate) fn open(path: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
@@ -28,8 +28,8 @@ pub(crate) fn open(path: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError>
 /// Tells where a vault in use is mounted.
 pub(crate) fn hint(path: &Path, error: VaultError) -> CliError {
     if let VaultError::InUse { .. } = error
-        && let Ok(place) = table::locate(path)
-        && let Ok(mounts) = table::mounts()
+        && let Ok(place) = mount_table::locate(path)
+        && let Ok(mounts) = mount_table::mounts()
         && let Some(mount) = mounts
             .into_iter()
             .find(|m| m.is_keyfold() && m.source == place)

@@ -18,8 +18,8 @@ use crate::mount::harden;
 use crate::mount::options::{Audience, MountAccess, MountOptions};
 use crate::mount::point::{MountPoint, PointError};
 use crate::mount::serve::{self, Job, LogTo};
-use crate::mount::table;
 use crate::mount::unmount::{self, Manner, UnmountError};
+use crate::mount_table;
 
 /// Mounts a vault. All that can be found wrong without the password is found before it is asked
 /// for.
@@ -66,8 +66,8 @@ pub(crate) fn mount(args: &MountArgs) -> Result<(), CliError> {
 /// A place that is taken, perhaps by this very vault, is a nearer reason than a vault in use.
 fn in_use(args: &MountArgs, error: VaultError) -> CliError {
     if let VaultError::InUse { .. } = error
-        && let Ok(place) = table::locate(&args.mount_point)
-        && let Ok(Some(record)) = table::mount_at(&place)
+        && let Ok(place) = mount_table::locate(&args.mount_point)
+        && let Ok(Some(record)) = mount_table::mount_at(&place)
     {
         return PointError::AlreadyMounted {
             point: place,

@@ -11,7 +11,6 @@ use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -26,6 +25,7 @@ use nix::sys::socket::{
 use nix::unistd::{getgid, getuid};
 
 use super::{Access, Audience, FuseOptions, MountError, Unmount, UnmountError};
+use crate::mount_table;
 
 const DEVICE: &str = "/dev/fuse";
 const KIND: &str = "fuse.keyfold";
@@ -367,63 +367,13 @@ pub(crate) fn can_open_device() -> bool {
 
 /// The device number of what is mounted at `place`, without touching it.
 fn mounted_at(place: &Path) -> Option<String> {
-    let table = fs::read("/proc/self/mountinfo").ok()?;
-    topmost(&table, place.as_os_str().as_bytes())
-}
-
-/// The device number in the last line of a mount table whose mount point is `place`: later
-/// mounts cover earlier ones.
-fn topmost(table: &[u8], place: &[u8]) -> Option<String> {
-    let lines = table.split(|b| *b == b'\n').rev();
-    for line in lines {
-        let mut fields = line.split(|b| *b == b' ').skip(2);
-        let (Some(device), Some(point)) = (fields.next(), fields.nth(1)) else {
-            continue;
-        };
-        if unescaped(point) == place {
-            return String::from_utf8(device.to_vec()).ok();
-        }
-    }
-    None
-}
-
-/// A path of a mount table: white space and backslashes are written as three octal digits.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut path = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&byte, tail)) = rest.split_first() {
-        let octal = tail
-            .get(..3)
-            .and_then(|digits| std::str::from_utf8(digits).ok());
-        let code = octal.and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        match code {
-            Some(code) if byte == b'\\' => {
-                path.push(code);
-                rest = &tail[3..];
-            }
-            _ => {
-                path.push(byte);
-                rest = tail;
-            }
-        }
-    }
-    path
+    let record = mount_table::mount_at(place).ok()??;
+    Some(record.device.to_string())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_last_mount_at_a_place_counts() {
-        let table = b"29 1 0:44 / / rw - ext4 /dev/vda rw\n\
-            61 29 0:50 / /mnt/a\\040b rw,nosuid - fuse.keyfold x rw\n\
-            62 61 0:51 / /mnt/a\\040b rw,nosuid - fuse.keyfold y rw\n";
-        assert_eq!(topmost(table, b"/mnt/a b").as_deref(), Some("0:51"));
-        assert_eq!(topmost(table, b"/").as_deref(), Some("0:44"));
-        assert_eq!(topmost(table, b"/mnt"), None);
-        assert_eq!(topmost(b"", b"/"), None);
-    }
 
     #[test]
     fn options_become_flags_and_unknown_ones_are_refused() {

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use crate::mount::table::MountRecord;
+use crate::mount_table::MountRecord;
 
 /// A program that uses a mount.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

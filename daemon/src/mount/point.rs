@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::error::Reason;
 use crate::mount::detach::{self, Detach};
-use crate::mount::table::{self, MountRecord};
+use crate::mount_table::{self, MountRecord};
 
 /// Most dead mounts that are cleared away at one place.
 const MAX_DEAD: usize = 16;
@@ -91,7 +91,7 @@ impl MountPoint {
             return Err(PointError::NotADirectory(point.to_path_buf()));
         }
         let path = fs::canonicalize(point).map_err(unreadable)?;
-        if let Some(record) = table::mount_at(&path).map_err(unreadable)? {
+        if let Some(record) = mount_table::mount_at(&path).map_err(unreadable)? {
             return Err(PointError::AlreadyMounted {
                 point: path,
                 record,
@@ -116,15 +116,15 @@ impl MountPoint {
 /// Detaches mounts at `point` whose server is gone, where they are ours.
 fn clear_dead(point: &Path) -> Result<(), PointError> {
     for _ in 0..MAX_DEAD {
-        if !table::is_dead(point) {
+        if !mount_table::is_dead(point) {
             return Ok(());
         }
         let dead = |why: String| PointError::DeadMount {
             point: point.to_path_buf(),
             why,
         };
-        let place = table::locate(point).map_err(|e| dead(Reason(&e).to_string()))?;
-        match table::mount_at(&place).map_err(|e| dead(Reason(&e).to_string()))? {
+        let place = mount_table::locate(point).map_err(|e| dead(Reason(&e).to_string()))?;
+        match mount_table::mount_at(&place).map_err(|e| dead(Reason(&e).to_string()))? {
             Some(record) if record.is_keyfold() => {
                 detach::detach(&place, Detach::Lazily).map_err(|e| dead(e.to_string()))?;
             }

@@ -15,7 +15,7 @@ use crate::cli::exit::Exit;
 use crate::mount::busy::{self, User};
 use crate::mount::client::{self, Answer};
 use crate::mount::detach::{Detach, DetachError, detach};
-use crate::mount::table::{self, MountRecord};
+use crate::mount_table::{self, MountRecord};
 
 /// How long the serving process may take to end after the mount is gone.
 const ENDING: Duration = Duration::from_mins(2);
@@ -95,11 +95,11 @@ pub(crate) fn find(target: &Path) -> Result<MountRecord, UnmountError> {
         why: Reason(&e).to_string(),
     };
     let absent = || UnmountError::NotMounted(target.to_path_buf());
-    let place = table::locate(target).map_err(|e| match e.kind() {
+    let place = mount_table::locate(target).map_err(|e| match e.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => absent(),
         _ => failed(e),
     })?;
-    let mounts = table::mounts().map_err(failed)?;
+    let mounts = mount_table::mounts().map_err(failed)?;
     match mounts.iter().rev().find(|m| m.point == place) {
         Some(record) if record.is_keyfold() => Ok(record.clone()),
         Some(record) => Err(UnmountError::NotKeyfold {
@@ -124,7 +124,7 @@ pub(crate) fn unmount(target: &Path, manner: Manner) -> Result<(), UnmountError>
     };
     // Opened before the mount goes away, so that the number cannot mean another process by then.
     let server = server.and_then(|pid| Some((pid, watch(pid)?)));
-    let how = if manner == Manner::Lazy || server.is_none() && table::is_dead(point) {
+    let how = if manner == Manner::Lazy || server.is_none() && mount_table::is_dead(point) {
         Detach::Lazily
     } else {
         Detach::WhenIdle

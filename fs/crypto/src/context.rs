@@ -1,6 +1,8 @@
 //! What a sealed value is bound to: a label and fields, encoded so that no two differ only in
 //! where one field ends and the next begins.
 
+use crate::Label;
+
 /// Domain label plus length-prefixed fields (who, what id, which generation).
 ///
 /// Encoding: the label and then every field, each as its length (u64 LE) and its bytes. Use one
@@ -9,8 +11,12 @@
 pub struct Context(Vec<u8>);
 
 impl Context {
-    /// A context of the kind `label`, for example `keyfold/1/slot`.
-    pub fn new(label: &str) -> Self {
+    /// A context of the kind `label`, without fields.
+    pub fn new(label: Label) -> Self {
+        Self::of(label.text())
+    }
+
+    pub(crate) fn of(label: &str) -> Self {
         Self(Vec::with_capacity(96)).bytes(label.as_bytes())
     }
 
@@ -41,11 +47,11 @@ mod tests {
     #[test]
     fn moving_a_byte_between_fields_changes_the_context() {
         let all = [
-            Context::new("k").bytes(b"ab").bytes(b"c"),
-            Context::new("k").bytes(b"a").bytes(b"bc"),
-            Context::new("ka").bytes(b"b").bytes(b"c"),
-            Context::new("k").bytes(b"abc"),
-            Context::new("k").bytes(b"ab").bytes(b"c").bytes(b""),
+            Context::of("k").bytes(b"ab").bytes(b"c"),
+            Context::of("k").bytes(b"a").bytes(b"bc"),
+            Context::of("ka").bytes(b"b").bytes(b"c"),
+            Context::of("k").bytes(b"abc"),
+            Context::of("k").bytes(b"ab").bytes(b"c").bytes(b""),
         ];
         for (i, x) in all.iter().enumerate() {
             for y in &all[i + 1..] {

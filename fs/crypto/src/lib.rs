@@ -30,6 +30,7 @@ pub use keys::{
 pub use password::{KdfParams, Password, Rounds};
 pub use random::fill_random;
 pub use recovery::RecoveryKey;
+pub use schedule::Label;
 pub use seal::{open, seal};
 pub use slot::SlotKeys;
 pub use state::{RowHash, StateHash};

@@ -26,6 +26,21 @@ const RECOVERY_KEK: &str = "keyfold/1/recovery/kek";
 const FILE_XTS: &str = "keyfold/1/file/xts";
 const FILE_MAC: &str = "keyfold/1/file/mac";
 
+/// What kind of value is sealed: each has a label of its own, and all of them are here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Label(&'static str);
+
+impl Label {
+    /// The master key in a key slot.
+    pub const SLOT: Self = Self("keyfold/1/slot");
+    /// A record of the journal.
+    pub const JOURNAL_RECORD: Self = Self("keyfold/1/journal-record");
+
+    pub(crate) fn text(self) -> &'static str {
+        self.0
+    }
+}
+
 /// First bytes of the fixed trailer under every block tag.
 pub(crate) const BLOCK_TRAILER: [u8; 8] = *b"kf/block";
 

@@ -11,7 +11,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use keyfold_crypto::{Context, SealKey};
+use keyfold_crypto::{Context, Label, SealKey};
 
 use crate::error::{FsError, FsResult};
 
@@ -35,7 +35,7 @@ pub(crate) struct JournalKey {
 
 impl JournalKey {
     fn context(&self, commit: u64, number: u64) -> Context {
-        Context::new("keyfold/1/journal-record")
+        Context::new(Label::JOURNAL_RECORD)
             .bytes(&self.vault)
             .u64(commit)
             .u64(number)

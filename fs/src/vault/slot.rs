@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use keyfold_crypto::{Context, KdfParams, MasterKey, Password, RecoveryKey, Rounds, SlotKeys};
+use keyfold_crypto::{
+    Context, KdfParams, Label, MasterKey, Password, RecoveryKey, Rounds, SlotKeys,
+};
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use super::error::{Damage, VaultError};
@@ -299,5 +301,5 @@ fn fresh_salt() -> Result<[u8; 32], VaultError> {
 
 /// What the sealed master key is bound to, beside the slot's own key.
 fn seal_context(params: &[u8]) -> Context {
-    Context::new("keyfold/1/slot").bytes(params)
+    Context::new(Label::SLOT).bytes(params)
 }

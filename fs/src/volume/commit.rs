@@ -68,8 +68,9 @@ pub(super) struct Committer {
     pub(super) segments: BTreeMap<SegmentId, SegmentRow>,
     /// Segments below this number are in `segments`.
     pub(super) next_segment: u64,
-    /// Blocks in the database.
-    pub(super) database_blocks: BTreeSet<u64>,
+    /// Blocks that opening found in the database, where the journal brought them: still to be
+    /// moved to a segment. None is added while the volume is open.
+    pub(super) database_blocks: Vec<u64>,
     /// Maps whose leaves are still to be freed.
     pub(super) trims: BTreeSet<MapId>,
     /// What was freed and not yet given back to the disk.
@@ -89,7 +90,7 @@ impl Committer {
             state,
             segments: BTreeMap::new(),
             next_segment: state.next_segment,
-            database_blocks: BTreeSet::new(),
+            database_blocks: Vec::new(),
             trims: BTreeSet::new(),
             reclaim: super::reclaim::Reclaim::default(),
             journal: None,
@@ -326,9 +327,6 @@ impl Volume {
             self.nodes.put_back(node);
         }
         c.segments.extend(installed.segments);
-        for id in installed.dropped_blocks {
-            c.database_blocks.remove(&id);
-        }
         c.journaled.clear();
         if let Some(journal) = &mut c.journal {
             journal.restart(c.state.commit);
@@ -358,36 +356,39 @@ impl Volume {
         self.renamed.lock().extend(cut.renamed);
     }
 
-    /// Blocks that came into the database with the journal go to a segment.
-    fn move_database_blocks(&self, c: &Committer) -> FsResult<()> {
-        let ids: Vec<u64> = c.database_blocks.iter().copied().collect();
-        for part in ids.chunks(256) {
-            let mut moving = Vec::with_capacity(part.len());
-            for id in part {
-                let Some(row) = self.meta.get(&Key::block(*id), BlockRow::decode)? else {
-                    continue;
-                };
-                if let Some(entry) = self.entry_at(row.ino, row.block, Place::Database(*id))? {
-                    let BlockRow {
-                        ino,
-                        block,
-                        ciphertext,
-                    } = row;
-                    moving.push(Moving {
-                        ino,
-                        block,
-                        entry,
-                        ciphertext,
-                    });
-                }
-            }
+    /// Blocks that came into the database with the journal go to a segment. The rows they leave
+    /// are deleted by the commits that take the new places, or what was written over them.
+    fn move_database_blocks(&self, c: &mut Committer) -> FsResult<()> {
+        while !c.database_blocks.is_empty() {
+            let left = c.database_blocks.len().saturating_sub(256);
+            let moving = self.moving(&c.database_blocks[left..])?;
             match self.relocate(&moving) {
                 // The blocks are safe where they are.
                 Err(FsError::NoSpace) => return Ok(()),
                 other => other?,
             }
+            c.database_blocks.truncate(left);
         }
         Ok(())
+    }
+
+    /// Those of the blocks that still lie in the database.
+    fn moving(&self, ids: &[u64]) -> FsResult<Vec<Moving>> {
+        let mut moving = Vec::with_capacity(ids.len());
+        for id in ids {
+            let Some(row) = self.meta.get(&Key::block(*id), BlockRow::decode)? else {
+                continue;
+            };
+            if let Some(entry) = self.entry_at(row.ino, row.block, Place::Database(*id))? {
+                moving.push(Moving {
+                    ino: row.ino,
+                    block: row.block,
+                    entry,
+                    ciphertext: row.ciphertext,
+                });
+            }
+        }
+        Ok(moving)
     }
 
     /// The entry of a block, if the block lies at `place` now.

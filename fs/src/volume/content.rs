@@ -7,187 +7,20 @@
 //! is dropped and the *base* stands for it; when it fails, the cut is merged back under the
 //! head. So the cut is the file as at one moment, whatever happens meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::error::FsResult;
 use crate::layout::{
-    BLOCK_SIZE, BlockEntry, BlockIndex, ContentRow, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place,
+    BLOCK_SIZE, BlockEntry, BlockIndex, ContentRow, LEAF_BLOCKS, Leaf, LeafIndex, MapId,
 };
-use crate::vfs::Timestamp;
 
-/// Plaintext of a block, 4096 bytes. Shared with whoever is sealing it.
-pub(super) type Page = Arc<[u8]>;
+mod journaled;
+mod layer;
 
-/// A block written and not yet sealed.
-#[derive(Clone)]
-pub(super) struct Dirty {
-    pub(super) page: Page,
-    /// Somebody is sealing this very page.
-    pub(super) in_flight: bool,
-}
-
-/// Changes to the entries of one leaf.
-#[derive(Default, Clone)]
-pub(super) struct LeafDelta {
-    /// What lies beneath is all holes.
-    pub(super) cleared: bool,
-    /// Entries by position, in order.
-    set: Vec<(u8, BlockEntry)>,
-}
-
-impl LeafDelta {
-    fn get(&self, position: u8) -> Option<BlockEntry> {
-        match self.set.binary_search_by_key(&position, |(p, _)| *p) {
-            Ok(at) => Some(self.set[at].1),
-            Err(_) => self.cleared.then_some(BlockEntry::HOLE),
-        }
-    }
-
-    pub(super) fn put(&mut self, position: u8, entry: BlockEntry) {
-        match self.set.binary_search_by_key(&position, |(p, _)| *p) {
-            Ok(at) => self.set[at].1 = entry,
-            Err(at) => self.set.insert(at, (position, entry)),
-        }
-    }
-
-    fn truncate(&mut self, position: u8) {
-        self.set.retain(|(p, _)| *p < position);
-    }
-
-    /// Entries of its own that name a place.
-    pub(super) fn places(&self) -> impl Iterator<Item = Place> {
-        self.set
-            .iter()
-            .map(|(_, e)| e.place)
-            .filter(|p| *p != Place::Hole)
-    }
-
-    /// The leaf that results from this delta over `beneath`.
-    pub(super) fn over(&self, beneath: &Leaf) -> Leaf {
-        let mut leaf = if self.cleared {
-            Leaf::default()
-        } else {
-            beneath.clone()
-        };
-        for (position, entry) in &self.set {
-            leaf.set(*position, *entry);
-        }
-        leaf
-    }
-}
-
-/// Changes to a file over what lies beneath.
-#[derive(Clone)]
-pub(super) struct Layer {
-    pub(super) size: u64,
-    pub(super) mtime: Timestamp,
-    pub(super) ctime: Timestamp,
-    /// Anything in this layer differs from what lies beneath.
-    pub(super) changed: bool,
-    /// Blocks from here on are holes beneath this layer; [`UNLIMITED`] when it was not truncated.
-    pub(super) limit: BlockIndex,
-    pub(super) dirty: BTreeMap<BlockIndex, Dirty>,
-    pub(super) deltas: BTreeMap<LeafIndex, LeafDelta>,
-    /// The map that a commit of this layer writes; decided when it is cut.
-    pub(super) map: MapId,
-    /// Change of the number of data blocks against what lies beneath.
-    blocks: i64,
-}
-
-/// The limit of a layer that was not truncated.
-pub(super) const UNLIMITED: BlockIndex = BlockIndex(u64::MAX);
-
-impl Layer {
-    fn over(size: u64, mtime: Timestamp, ctime: Timestamp) -> Self {
-        Self {
-            size,
-            mtime,
-            ctime,
-            changed: false,
-            limit: UNLIMITED,
-            dirty: BTreeMap::new(),
-            deltas: BTreeMap::new(),
-            map: MapId::NONE,
-            blocks: 0,
-        }
-    }
-
-    /// What the layer itself says of a block; `None` when it says nothing.
-    fn source(&self, block: BlockIndex) -> Option<Source> {
-        if let Some(d) = self.dirty.get(&block) {
-            return Some(Source::Page(Arc::clone(&d.page)));
-        }
-        if let Some(entry) = self
-            .deltas
-            .get(&block.leaf())
-            .and_then(|d| d.get(block.within_leaf()))
-        {
-            return Some(Source::of(entry));
-        }
-        (block >= self.limit).then_some(Source::Hole)
-    }
-
-    /// Records where a block lies now.
-    pub(super) fn set_entry(&mut self, block: BlockIndex, entry: BlockEntry) {
-        self.deltas
-            .entry(block.leaf())
-            .or_default()
-            .put(block.within_leaf(), entry);
-        self.changed = true;
-    }
-
-    /// Drops what the layer says of blocks from `limit` on. Returns how many of its dirty pages
-    /// nobody was sealing.
-    fn drop_from(&mut self, limit: BlockIndex) -> u64 {
-        let dropped = self.dirty.split_off(&limit);
-        let boundary = limit.leaf();
-        if limit.within_leaf() == 0 {
-            self.deltas.split_off(&boundary);
-        } else {
-            self.deltas.split_off(&LeafIndex(boundary.0 + 1));
-            if let Some(delta) = self.deltas.get_mut(&boundary) {
-                delta.truncate(limit.within_leaf());
-            }
-        }
-        dropped.values().filter(|d| !d.in_flight).count() as u64
-    }
-
-    fn next_leaf(&self, from: LeafIndex) -> Option<LeafIndex> {
-        let dirty = self
-            .dirty
-            .range(from.block(0)..)
-            .next()
-            .map(|(b, _)| b.leaf());
-        let delta = self.deltas.range(from..).next().map(|(l, _)| *l);
-        dirty.into_iter().chain(delta).min()
-    }
-}
-
-/// Where the bytes of a block are.
-#[derive(Clone)]
-pub(super) enum Source {
-    /// Nowhere; it reads as zeros.
-    Hole,
-    /// In memory.
-    Page(Page),
-    /// Sealed.
-    Sealed(BlockEntry),
-}
-
-impl Source {
-    fn of(entry: BlockEntry) -> Self {
-        if entry.place == Place::Hole {
-            Self::Hole
-        } else {
-            Self::Sealed(entry)
-        }
-    }
-
-    pub(super) fn is_hole(&self) -> bool {
-        matches!(self, Self::Hole)
-    }
-}
+pub(super) use journaled::Captured;
+use journaled::Journaled;
+use layer::Dirty;
+pub(super) use layer::{Layer, LeafDelta, Page, Source, UNLIMITED};
 
 /// Where committed leaves come from.
 pub(super) trait Leaves {
@@ -195,20 +28,6 @@ pub(super) trait Leaves {
     fn leaf(&self, base: &ContentRow, leaf: LeafIndex) -> FsResult<Arc<Leaf>>;
     /// The first leaf at or after `from` that has an entry, as the last commit left them.
     fn next_leaf(&self, base: &ContentRow, from: LeafIndex) -> FsResult<Option<LeafIndex>>;
-}
-
-/// What the journal holds of a file since its last commit.
-struct Journaled {
-    row: ContentRow,
-    entries: BTreeMap<BlockIndex, BlockEntry>,
-    /// Dirty blocks that changed since.
-    fresh: BTreeSet<BlockIndex>,
-}
-
-/// A file's changes on their way into the journal.
-pub(super) struct Captured {
-    pub(super) row: ContentRow,
-    pub(super) pages: Vec<(BlockIndex, Page)>,
 }
 
 /// The content half of a regular file.
@@ -298,90 +117,6 @@ impl Content {
             },
         );
         old.map_or(1, |old| u64::from(old.in_flight))
-    }
-
-    fn note_fresh(&mut self, block: BlockIndex) {
-        if let Some(journal) = &mut self.journal {
-            journal.fresh.insert(block);
-        }
-    }
-
-    /// What has changed since the journal last had the file, if that is little and nothing but
-    /// written blocks.
-    pub(super) fn capture(
-        &mut self,
-        most: usize,
-        new_map: impl FnOnce() -> MapId,
-    ) -> Option<Captured> {
-        let head = &self.head;
-        if self.cut.is_some() || head.limit != UNLIMITED || !head.deltas.is_empty() {
-            return None;
-        }
-        let blocks: Vec<BlockIndex> = match &self.journal {
-            Some(j) => j.fresh.iter().copied().collect(),
-            None if head.dirty.len() > most => return None,
-            None => head.dirty.keys().copied().collect(),
-        };
-        if blocks.len() > most {
-            return None;
-        }
-        if self.base.map == MapId::NONE && self.journal_map == MapId::NONE && !blocks.is_empty() {
-            self.journal_map = new_map();
-        }
-        let pages = blocks
-            .iter()
-            .filter_map(|b| head.dirty.get(b).map(|d| (*b, Arc::clone(&d.page))))
-            .collect();
-        let map = if self.base.map == MapId::NONE {
-            self.journal_map
-        } else {
-            self.base.map
-        };
-        let row = ContentRow {
-            size: head.size,
-            mtime: head.mtime,
-            ctime: head.ctime,
-            map,
-            blocks: self.blocks(),
-        };
-        Some(Captured { row, pages })
-    }
-
-    /// Whether the journal has all of it.
-    pub(super) fn is_journaled(&self, captured: &Captured) -> bool {
-        captured.pages.is_empty() && self.journal.as_ref().is_some_and(|j| j.row == captured.row)
-    }
-
-    /// Entries of a leaf that the journal holds.
-    pub(super) fn journaled(&self, leaf: LeafIndex) -> Vec<(BlockIndex, BlockEntry)> {
-        let range = leaf.block(0)..=leaf.block(LEAF_BLOCKS as u8 - 1);
-        let entries = self.journal.as_ref().map(|j| j.entries.range(range));
-        entries
-            .into_iter()
-            .flatten()
-            .map(|(b, e)| (*b, *e))
-            .collect()
-    }
-
-    /// The journal has the captured pages, under these entries.
-    pub(super) fn note_journaled(
-        &mut self,
-        captured: &Captured,
-        entries: impl IntoIterator<Item = (BlockIndex, BlockEntry)>,
-    ) {
-        let dirty = &self.head.dirty;
-        let journal = self.journal.get_or_insert_with(|| Journaled {
-            row: captured.row,
-            entries: BTreeMap::new(),
-            fresh: dirty.keys().copied().collect(),
-        });
-        journal.row = captured.row;
-        journal.entries.extend(entries);
-        for (block, page) in &captured.pages {
-            if dirty.get(block).is_some_and(|d| Arc::ptr_eq(&d.page, page)) {
-                journal.fresh.remove(block);
-            }
-        }
     }
 
     /// Makes all blocks from `limit` on holes. Returns how many dirty pages that nobody was

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use keyfold_crypto::{Sealed, Tag, Tweak};
+use keyfold_crypto::Sealed;
 use parking_lot::{Condvar, Mutex};
 
 use super::content::Page;
@@ -177,11 +177,6 @@ pub(super) struct Moving {
     pub(super) ciphertext: Box<[u8]>,
 }
 
-const UNSEALED: Sealed = Sealed {
-    tweak: Tweak([0; 16]),
-    tag: Tag([0; 32]),
-};
-
 impl Volume {
     /// Waits, holding no lock, until there is room for more dirty pages.
     pub(super) fn wait_for_room(&self) -> FsResult<()> {
@@ -282,28 +277,16 @@ impl Volume {
         }
     }
 
-    /// Seals the batch in place, one run of blocks per file.
+    /// Seals the batch, one run of blocks per file.
     fn seal(&self, batch: &mut Batch) -> FsResult<()> {
-        batch.data.clear();
-        batch.data.reserve(batch.items.len() * BLOCK_SIZE);
-        for item in &batch.items {
-            batch.data.extend_from_slice(&item.page);
-        }
-        let mut at = 0;
-        for items in batch
-            .items
-            .chunk_by_mut(|a, b| Arc::ptr_eq(&a.node, &b.node))
-        {
-            let node = &items[0].node;
-            let cipher = node.cipher(&self.meta, items[0].key)?;
-            let indexes: Vec<u64> = items.iter().map(|i| i.block.0).collect();
-            let mut seals = vec![UNSEALED; items.len()];
-            let data = &mut batch.data[at..at + items.len() * BLOCK_SIZE];
-            cipher
-                .seal_run(&node.file_id, &indexes, data, &mut seals)
-                .map_err(|_| FsError::Disk(libc::EIO))?;
-            at += data.len();
-            for (item, sealed) in items.iter_mut().zip(seals) {
+        let Batch { data, items } = batch;
+        data.clear();
+        data.reserve(items.len() * BLOCK_SIZE);
+        for of_node in items.chunk_by_mut(|a, b| Arc::ptr_eq(&a.node, &b.node)) {
+            let first = &of_node[0];
+            let pages = of_node.iter().map(|i| (i.block, &i.page));
+            let seals = first.node.seal(&self.meta, first.key, pages, data)?;
+            for (item, sealed) in of_node.iter_mut().zip(seals) {
                 item.sealed = sealed;
             }
         }
@@ -415,7 +398,7 @@ fn gather(node: &Arc<Node>, which: Which, batch: &mut Batch) -> usize {
             block: *block,
             page: Arc::clone(&dirty.page),
             key,
-            sealed: UNSEALED,
+            sealed: Sealed::default(),
         });
     }
     batch.items.len() - before

@@ -24,7 +24,6 @@ pub(super) struct Installed {
     pub(super) rows: BTreeMap<Key, Option<Box<[u8]>>>,
     pub(super) files: Vec<InstalledFile>,
     pub(super) segments: BTreeMap<SegmentId, SegmentRow>,
-    pub(super) dropped_blocks: Vec<u64>,
     pub(super) trims: BTreeSet<MapId>,
     /// Change of the number of data blocks of the volume.
     pub(super) blocks: i64,
@@ -88,7 +87,6 @@ impl<'a> Install<'a> {
             }
             Place::Database(id) => {
                 self.out.rows.insert(Key::block(id), None);
-                self.out.dropped_blocks.push(id);
             }
             Place::Hole | Place::Remote(_) => {}
         }

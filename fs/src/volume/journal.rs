@@ -103,13 +103,9 @@ impl Volume {
         let pages = &file.captured.pages;
         if !pages.is_empty() {
             let key = node.current_key();
-            let cipher = node.cipher(&self.meta, key)?;
-            let indexes: Vec<u64> = pages.iter().map(|(b, _)| b.0).collect();
-            let mut data: Vec<u8> = pages.iter().flat_map(|(_, p)| p.iter().copied()).collect();
-            let mut seals = vec![BlockEntry::HOLE.sealed; pages.len()];
-            cipher
-                .seal_run(&node.file_id, &indexes, &mut data, &mut seals)
-                .map_err(|_| FsError::Disk(libc::EIO))?;
+            let mut data = Vec::with_capacity(pages.len() * BLOCK_SIZE);
+            let blocks = pages.iter().map(|(b, page)| (*b, page));
+            let seals = node.seal(&self.meta, key, blocks, &mut data)?;
             let ciphertexts = data.chunks_exact(BLOCK_SIZE);
             for (((block, _), sealed), ciphertext) in pages.iter().zip(seals).zip(ciphertexts) {
                 let id = self.block_id(node, *block)?;

@@ -3,14 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use keyfold_crypto::{BlockCipher, FileId, FileKey};
+use keyfold_crypto::{BlockCipher, FileId, FileKey, Sealed};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use super::content::{Content, Leaves};
+use super::content::{Content, Leaves, Page};
 use crate::data::LeafCache;
 use crate::error::{FsError, FsResult};
-use crate::layout::{ContentRow, FileBody, FileKeyRow, KeyIndex, Leaf, LeafIndex, MapId};
+use crate::layout::{
+    BlockIndex, ContentRow, FileBody, FileKeyRow, KeyIndex, Leaf, LeafIndex, MapId,
+};
 use crate::meta::{Key, Meta, Table};
 use crate::vfs::{Handle, Ino, OpenMode};
 
@@ -73,6 +75,29 @@ impl Node {
     /// The key that new blocks are sealed with.
     pub(super) fn current_key(&self) -> KeyIndex {
         self.current.0
+    }
+
+    /// Appends the ciphertext of pages to `out`, all of them under one key. Returns what has to be
+    /// kept of each. After an error `out` holds plaintext and is worthless.
+    pub(super) fn seal<'a>(
+        &self,
+        meta: &Meta,
+        key: KeyIndex,
+        pages: impl Iterator<Item = (BlockIndex, &'a Page)>,
+        out: &mut Vec<u8>,
+    ) -> FsResult<Vec<Sealed>> {
+        let cipher = self.cipher(meta, key)?;
+        let from = out.len();
+        let mut indexes = Vec::new();
+        for (block, page) in pages {
+            indexes.push(block.0);
+            out.extend_from_slice(page);
+        }
+        let mut seals = vec![Sealed::default(); indexes.len()];
+        cipher
+            .seal_run(&self.file_id, &indexes, &mut out[from..], &mut seals)
+            .map_err(|_| FsError::Disk(libc::EIO))?;
+        Ok(seals)
     }
 
     pub(super) fn is_dead(&self) -> bool {

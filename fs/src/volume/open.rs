@@ -1,10 +1,7 @@
 //! Making, opening and closing a volume.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::io;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use parking_lot::{Condvar, Mutex, RwLock};
@@ -15,191 +12,23 @@ use super::{
     Counters, Handles, Nodes, References, Requests, Space, Volume, VolumeOptions, WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::data::{Journal, LeafCache, Segments, journal_path, segment_path};
+use crate::data::{Journal, LeafCache, Segments};
 use crate::error::FsError;
-use crate::layout::{
-    BLOCK_SIZE, DirBody, InodeBody, InodeRow, MapId, SegmentId, SegmentRow, Slot, StateRow,
-    decode_u64,
-};
-use crate::meta::{CommitFailure, Key, Meta, Mode, OpenFailure, Readers, Table, Writer};
+use crate::layout::{DirBody, InodeBody, InodeRow, MapId, SegmentId, SegmentRow, StateRow};
+use crate::meta::{CommitFailure, Key, Meta, Mode, Readers, Table, Writer};
 use crate::vault::{Access, UnlockedVault};
 use crate::vfs::{FileKind, Ino};
 
+mod database;
+mod error;
+mod recover;
+
+use database::Database;
+pub use error::VolumeError;
+use error::open_failure;
+
 /// Connections for looking up; a few more than there are cores to use them.
 const READERS: usize = 4;
-
-/// Why a volume could not be made, opened or closed.
-#[derive(Debug)]
-pub enum VolumeError {
-    /// The metadata database is missing.
-    DatabaseMissing(PathBuf),
-    /// The metadata database does not belong to this vault, or was altered.
-    DatabaseDamaged {
-        /// Its file.
-        path: PathBuf,
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The metadata database could not be read or written.
-    DatabaseFailed {
-        /// Its file.
-        path: PathBuf,
-        /// What the database said.
-        why: String,
-    },
-    /// A segment is missing.
-    SegmentMissing(PathBuf),
-    /// A segment is shorter than what was committed to it.
-    SegmentShort {
-        /// Its file.
-        path: PathBuf,
-        /// Bytes it must have at least.
-        expected: u64,
-        /// Bytes it has.
-        found: u64,
-    },
-    /// The disk is full.
-    NoSpace(PathBuf),
-    /// The operating system refused.
-    Io(io::Error),
-    /// What was written last could not be made durable.
-    NotCommitted(FsError),
-}
-
-impl fmt::Display for VolumeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DatabaseMissing(p) => {
-                write!(
-                    f,
-                    "the metadata database {} is missing; restore the vault from a backup",
-                    p.display()
-                )
-            }
-            Self::DatabaseDamaged { path, why } => write!(
-                f,
-                "the metadata database {} is damaged or not this vault's: {why}; restore the \
-                 vault from a backup",
-                path.display()
-            ),
-            Self::DatabaseFailed { path, why } => {
-                write!(f, "the metadata database {} failed: {why}", path.display())
-            }
-            Self::SegmentMissing(p) => write!(
-                f,
-                "the segment {} is missing; put it back, or mount with --read-only to save the \
-                 files that do not need it",
-                p.display()
-            ),
-            Self::SegmentShort {
-                path,
-                expected,
-                found,
-            } => write!(
-                f,
-                "the segment {} has {found} bytes of {expected}; put it back from a backup, or \
-                 mount with --read-only to save the files that do not need it",
-                path.display()
-            ),
-            Self::NoSpace(p) => write!(f, "no space left on the disk of {}", p.display()),
-            Self::Io(e) => write!(f, "{e}"),
-            Self::NotCommitted(e) => write!(f, "the last changes could not be stored: {e}"),
-        }
-    }
-}
-
-impl std::error::Error for VolumeError {}
-
-impl From<io::Error> for VolumeError {
-    fn from(e: io::Error) -> Self {
-        Self::Io(e)
-    }
-}
-
-fn open_failure(path: &Path, failure: OpenFailure) -> VolumeError {
-    let path = path.to_owned();
-    match failure {
-        OpenFailure::Missing => VolumeError::DatabaseMissing(path),
-        OpenFailure::Damaged(why) => VolumeError::DatabaseDamaged { path, why },
-        OpenFailure::NoSpace => VolumeError::NoSpace(path),
-        OpenFailure::Refused(e) => VolumeError::Io(e),
-        OpenFailure::Failed(e) => VolumeError::DatabaseFailed {
-            path,
-            why: e.to_string(),
-        },
-    }
-}
-
-/// The database as a volume reads it: in place, or a private copy where there is something to
-/// recover and the vault is not to be changed.
-struct Database {
-    path: PathBuf,
-    mode: Mode,
-    copy: Option<PrivateCopy>,
-}
-
-struct PrivateCopy(PathBuf);
-
-impl Drop for PrivateCopy {
-    fn drop(&mut self) {
-        drop(std::fs::remove_dir_all(&self.0));
-    }
-}
-
-impl Database {
-    fn of(vault: &UnlockedVault) -> Result<Self, VolumeError> {
-        let path = vault.dir().meta_db();
-        if !path.exists() {
-            return Err(VolumeError::DatabaseMissing(path));
-        }
-        if vault.access() == Access::ReadWrite {
-            return Ok(Self {
-                path,
-                mode: Mode::ReadWrite,
-                copy: None,
-            });
-        }
-        let log = log_of(&path);
-        let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
-        if length(&log) == 0 && length(&journal_path(vault.dir().path())) == 0 {
-            return Ok(Self {
-                path,
-                mode: Mode::Immutable,
-                copy: None,
-            });
-        }
-        let copy = private_directory()?;
-        let copied = copy.0.join("meta.db");
-        std::fs::copy(&path, &copied)?;
-        if length(&log) > 0 {
-            std::fs::copy(&log, log_of(&copied))?;
-        }
-        Ok(Self {
-            path: copied,
-            mode: Mode::ReadWrite,
-            copy: Some(copy),
-        })
-    }
-}
-
-fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
-}
-
-fn private_directory() -> Result<PrivateCopy, VolumeError> {
-    let base = std::env::var_os("XDG_RUNTIME_DIR").map_or_else(std::env::temp_dir, PathBuf::from);
-    let mut random = [0; 16];
-    keyfold_crypto::fill_random(&mut random)
-        .map_err(|_| io::Error::from_raw_os_error(libc::EIO))?;
-    let path = base.join(format!(
-        "keyfold-{}",
-        data_encoding::HEXLOWER.encode(&random)
-    ));
-    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-    Ok(PrivateCopy(path))
-}
 
 impl Volume {
     /// Makes the empty volume of a new vault: its database with the root directory, which
@@ -355,110 +184,6 @@ impl Volume {
         c.database_blocks = all(Table::Block)?.into_keys().map(|k| k.a).collect();
         c.trims = all(Table::Trim)?.into_keys().map(|k| MapId(k.a)).collect();
         *self.orphans.lock() = all(Table::Orphan)?.into_keys().map(|k| Ino(k.a)).collect();
-        Ok(())
-    }
-
-    /// Compares every segment with what was committed to it. A volume opened for reading is
-    /// opened all the same: reading says what is missing.
-    fn check_segments(&self) -> Result<(), VolumeError> {
-        let vault = self.path().to_owned();
-        for (id, row) in &self.committer.lock().segments {
-            if row.live() == 0 {
-                continue;
-            }
-            let path = segment_path(&vault, *id);
-            let expected = u64::from(row.committed) * BLOCK_SIZE as u64;
-            let problem = match std::fs::metadata(&path) {
-                Ok(m) if m.len() >= expected => continue,
-                Ok(m) => VolumeError::SegmentShort {
-                    path,
-                    expected,
-                    found: m.len(),
-                },
-                Err(e) if e.kind() == io::ErrorKind::NotFound => VolumeError::SegmentMissing(path),
-                Err(e) => VolumeError::Io(e),
-            };
-            if !self.is_read_only() {
-                return Err(problem);
-            }
-            tracing::error!(segment = id.0, "segment missing or short");
-            self.tampered
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-        Ok(())
-    }
-
-    /// Finishes what the last use left undone. All of it may be done again after a crash.
-    fn recover(&self) -> Result<(), VolumeError> {
-        self.open_journal();
-        self.space.restore_reserve();
-        self.delete_unknown_segments()?;
-        self.shorten_segments()?;
-        let mut c = self.committer.lock();
-        if c.segments.values().any(|s| s.live() == 0) {
-            c.reclaim.note_left_over();
-        }
-        drop(c);
-        let freed = self
-            .meta
-            .stored(Table::Freed, 0..=i64::MAX as u64, usize::MAX >> 1)
-            .map_err(VolumeError::NotCommitted)?;
-        {
-            let mut c = self.committer.lock();
-            for (key, row) in freed {
-                let count = decode_u64(&row).unwrap_or(0) as u32;
-                let first = Slot {
-                    segment: SegmentId(key.a as u32),
-                    index: key.number() as u32,
-                };
-                let dead = c.segments.get(&first.segment).is_some_and(|s| {
-                    (first.index..first.index.saturating_add(count))
-                        .all(|slot| slot < s.committed && !s.is_live(slot))
-                });
-                if dead {
-                    self.punch(&mut c, first, count);
-                } else {
-                    self.meta.put(key, None);
-                }
-            }
-        }
-        let orphans = std::mem::take(&mut *self.orphans.lock());
-        for ino in orphans {
-            self.purge_orphan(ino).map_err(VolumeError::NotCommitted)?;
-        }
-        Ok(())
-    }
-
-    /// Deletes segment files that nothing committed lies in: leftovers of a crash.
-    fn delete_unknown_segments(&self) -> Result<(), VolumeError> {
-        let c = self.committer.lock();
-        for entry in std::fs::read_dir(self.path().join("segments"))? {
-            let entry = entry?;
-            let id = entry
-                .file_name()
-                .to_str()
-                .and_then(|n| n.parse::<u32>().ok());
-            if let Some(id) = id
-                && !c.segments.contains_key(&SegmentId(id))
-            {
-                self.segments.delete(SegmentId(id))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Gives back what was allocated ahead and not used before a crash.
-    fn shorten_segments(&self) -> Result<(), VolumeError> {
-        for (id, row) in &self.committer.lock().segments {
-            let path = segment_path(self.path(), *id);
-            let committed = u64::from(row.committed) * BLOCK_SIZE as u64;
-            if std::fs::metadata(&path).is_ok_and(|m| m.len() > committed) {
-                std::fs::OpenOptions::new()
-                    .write(true)
-                    .open(&path)?
-                    .set_len(committed)?;
-            }
-        }
         Ok(())
     }
 

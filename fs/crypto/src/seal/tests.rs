@@ -20,7 +20,7 @@ fn golden_vectors_hold() {
                     unhex(field)
                 }
             })
-            .fold(Context::new(vector.text("label")), |context, field| {
+            .fold(Context::of(vector.text("label")), |context, field| {
                 context.bytes(&field)
             })
             .u64(vector.number("number"));
@@ -33,7 +33,7 @@ fn golden_vectors_hold() {
 
 #[test]
 fn the_same_value_is_never_sealed_the_same_way_twice() {
-    let context = Context::new("t");
+    let context = Context::of("t");
     assert_ne!(
         seal(&key(1), &context, b"v").unwrap(),
         seal(&key(1), &context, b"v").unwrap()
@@ -42,7 +42,7 @@ fn the_same_value_is_never_sealed_the_same_way_twice() {
 
 #[test]
 fn every_shorter_length_fails_with_the_one_error() {
-    let context = Context::new("t");
+    let context = Context::of("t");
     let sealed = seal(&key(1), &context, b"value").unwrap();
     for length in 0..sealed.len() {
         assert_eq!(
@@ -56,14 +56,14 @@ fn every_shorter_length_fails_with_the_one_error() {
 
 #[test]
 fn another_key_or_context_fails_with_the_one_error() {
-    let context = Context::new("t").bytes(b"a").u64(1);
+    let context = Context::of("t").bytes(b"a").u64(1);
     let sealed = seal(&key(1), &context, b"value").unwrap();
     assert_eq!(open(&key(2), &context, &sealed), Err(CryptoError::Tampered));
     for other in [
-        Context::new("u").bytes(b"a").u64(1),
-        Context::new("t").bytes(b"b").u64(1),
-        Context::new("t").bytes(b"a").u64(2),
-        Context::new("t").bytes(b"a"),
+        Context::of("u").bytes(b"a").u64(1),
+        Context::of("t").bytes(b"b").u64(1),
+        Context::of("t").bytes(b"a").u64(2),
+        Context::of("t").bytes(b"a"),
     ] {
         assert_eq!(open(&key(1), &other, &sealed), Err(CryptoError::Tampered));
     }
@@ -77,7 +77,7 @@ proptest! {
         plaintext in prop::collection::vec(any::<u8>(), 0..1000),
     ) {
         let key = SealKey::from_bytes(key);
-        let context = Context::new("t").bytes(&field);
+        let context = Context::of("t").bytes(&field);
         let sealed = seal(&key, &context, &plaintext).unwrap();
         prop_assert_eq!(sealed.len(), plaintext.len() + 81);
         prop_assert_eq!(&*open(&key, &context, &sealed).unwrap(), &plaintext);
@@ -89,7 +89,7 @@ proptest! {
         at in any::<prop::sample::Index>(),
         flip in 1..=255_u8,
     ) {
-        let context = Context::new("t");
+        let context = Context::of("t");
         let mut sealed = seal(&key(1), &context, &plaintext).unwrap();
         let at = at.index(sealed.len());
         sealed[at] ^= flip;

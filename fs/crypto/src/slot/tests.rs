@@ -24,7 +24,7 @@ fn golden_slots_open() {
         let keys = keys_of(&vector);
         let params = vector.hex("params");
         assert_eq!(keys.params_mac(&params)[..], vector.hex("params-mac"));
-        let context = Context::new(vector.text("label"))
+        let context = Context::of(vector.text("label"))
             .bytes(&vector.hex("field"))
             .u64(vector.number("number"));
         let master = keys.unwrap(&context, &vector.hex("sealed")).unwrap();
@@ -85,7 +85,7 @@ fn wrong_secret_and_edited_parameters_look_the_same() {
 #[test]
 fn a_sealed_value_of_another_length_is_no_master_key() {
     let keys = SlotKeys::derive_recovery(&RecoveryKey::generate().unwrap(), &[1; 32]);
-    let context = Context::new("t");
+    let context = Context::of("t");
     let sealed = seal(&keys.kek, &context, &[0; 31]).unwrap();
     assert_eq!(
         keys.unwrap(&context, &sealed).err(),

@@ -1,6 +1,7 @@
 //! What is mounted where, read from the kernel's table so that no mount is touched by asking.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
@@ -14,12 +15,38 @@ pub(crate) const FS_TYPE: &str = "fuse.keyfold";
 pub(crate) struct MountRecord {
     /// Number of the mount, unique among those that exist.
     pub(crate) id: u64,
+    /// The device number of its filesystem. The kernel gives it to another filesystem once this
+    /// one is gone.
+    pub(crate) device: Device,
     /// Where it is mounted.
     pub(crate) point: PathBuf,
     /// Filesystem type with subtype, as in `fuse.keyfold`.
     pub(crate) fs_type: String,
     /// What is mounted; of our mounts the vault.
     pub(crate) source: PathBuf,
+}
+
+/// A device number; printed as the kernel does, `major:minor`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Device {
+    major: u32,
+    minor: u32,
+}
+
+impl Device {
+    fn parse(field: &[u8]) -> Option<Self> {
+        let (major, minor) = std::str::from_utf8(field).ok()?.split_once(':')?;
+        Some(Self {
+            major: major.parse().ok()?,
+            minor: minor.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
 }
 
 impl MountRecord {
@@ -36,7 +63,12 @@ pub(crate) fn mounts() -> io::Result<Vec<MountRecord>> {
 
 /// The uppermost mount at exactly `point`.
 pub(crate) fn mount_at(point: &Path) -> io::Result<Option<MountRecord>> {
-    Ok(mounts()?.into_iter().rev().find(|m| m.point == point))
+    Ok(uppermost(mounts()?, point))
+}
+
+/// Later mounts cover earlier ones.
+fn uppermost(mounts: Vec<MountRecord>, point: &Path) -> Option<MountRecord> {
+    mounts.into_iter().rev().find(|m| m.point == point)
 }
 
 /// Whether the program that served what is mounted at `point` is gone. Asks in a way that no cache
@@ -68,12 +100,14 @@ fn parse(table: &[u8]) -> Vec<MountRecord> {
 fn parse_line(line: &[u8]) -> Option<MountRecord> {
     let mut fields = line.split(|&b| b == b' ');
     let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-    let point = unescape(fields.nth(3)?);
+    let device = Device::parse(fields.nth(1)?)?;
+    let point = unescape(fields.nth(1)?);
     let mut rest = fields.skip_while(|f| *f != b"-").skip(1);
     let fs_type = String::from_utf8_lossy(rest.next()?).into_owned();
     let source = unescape(rest.next().unwrap_or_default());
     Some(MountRecord {
         id,
+        device,
         point,
         fs_type,
         source,
@@ -111,9 +145,25 @@ mod tests {
         let mounts = parse(table);
         assert_eq!(mounts.len(), 2);
         assert_eq!(mounts[1].id, 71);
+        assert_eq!(mounts[1].device.to_string(), "0:50");
         assert_eq!(mounts[1].point, PathBuf::from("/home/a b\\c"));
         assert_eq!(mounts[1].source, PathBuf::from("/home/v x.kf"));
         assert!(mounts[1].is_keyfold() && !mounts[0].is_keyfold());
+    }
+
+    #[test]
+    fn the_last_mount_at_a_place_counts() {
+        let table = b"29 1 0:44 / / rw - ext4 /dev/vda rw\n\
+            61 29 0:50 / /mnt/a\\040b rw,nosuid - fuse.keyfold x rw\n\
+            62 61 0:51 / /mnt/a\\040b rw,nosuid - fuse.keyfold y rw\n";
+        let device = |point| {
+            let mount = uppermost(parse(table), Path::new(point));
+            mount.map(|m| m.device.to_string())
+        };
+        assert_eq!(device("/mnt/a b").as_deref(), Some("0:51"));
+        assert_eq!(device("/").as_deref(), Some("0:44"));
+        assert_eq!(device("/mnt"), None);
+        assert_eq!(uppermost(parse(b""), Path::new("/")), None);
     }
 
     #[test]

@@ -1,0 +1,209 @@
+//! Connections that read.
+
+use std::path::Path;
+
+use keyfold_crypto::DatabaseKey;
+use parking_lot::{Mutex, MutexGuard};
+use rusqlite::Connection;
+use rusqlite::types::{ToSql, ValueRef};
+
+use super::{Mode, OpenFailure, check_schema, connect, get, read_state, sql};
+use crate::error::{FsError, FsResult};
+use crate::layout::StateRow;
+use crate::meta::ListedRow;
+use crate::meta::key::{Key, Table, Tail};
+use crate::meta::rows::Rows;
+use crate::meta::scan::{ScannedRow, Scanner, SharedScanner};
+use crate::meta::schema::LIST;
+use crate::vfs::Ino;
+
+/// KiB of pages that each reader may keep.
+const READER_CACHE_KIB: i64 = 6 * 1024;
+
+fn failed(e: &rusqlite::Error) -> FsError {
+    tracing::error!(code = ?e.sqlite_error_code(), "metadata database failed");
+    FsError::Database
+}
+
+/// Read connections, so that several threads can look up at once.
+pub(crate) struct Readers {
+    pool: Vec<Mutex<Reader>>,
+    scanner: SharedScanner,
+}
+
+pub(in crate::meta) struct Reader(Connection);
+
+impl Readers {
+    /// Opens `count` connections.
+    pub(crate) fn open(
+        path: &Path,
+        key: &DatabaseKey,
+        mode: Mode,
+        count: usize,
+    ) -> Result<Self, OpenFailure> {
+        let reader = || {
+            let connection = connect(path, key, mode, READER_CACHE_KIB)?;
+            check_schema(&connection)?;
+            connection.execute_batch("PRAGMA query_only = ON")?;
+            Ok(Reader(connection))
+        };
+        let pool = (0..count)
+            .map(|_| reader().map(Mutex::new))
+            .collect::<Result<Vec<_>, OpenFailure>>()?;
+        let scanner = SharedScanner::new(reader()?);
+        Ok(Self { pool, scanner })
+    }
+
+    /// The connection for what takes long.
+    pub(in crate::meta) fn scanner(&self) -> MutexGuard<'_, Scanner> {
+        self.scanner.take()
+    }
+
+    /// The state of the last commit.
+    pub(crate) fn state(&self) -> Result<Option<StateRow>, OpenFailure> {
+        read_state(&self.any().0)
+    }
+
+    pub(in crate::meta) fn with<R>(&self, f: impl FnOnce(&Reader) -> FsResult<R>) -> FsResult<R> {
+        f(&self.any())
+    }
+
+    /// A free connection, or the first to become free.
+    fn any(&self) -> MutexGuard<'_, Reader> {
+        self.pool
+            .iter()
+            .find_map(Mutex::try_lock)
+            .unwrap_or_else(|| self.pool[0].lock())
+    }
+}
+
+impl Reader {
+    pub(in crate::meta) fn execute(&self, text: &str) -> FsResult<()> {
+        self.0.execute_batch(text).map_err(|e| failed(&e))
+    }
+
+    pub(in crate::meta) fn state(&self) -> Result<Option<StateRow>, OpenFailure> {
+        read_state(&self.0)
+    }
+
+    /// The lines that a check of the database's own gives, except that all is well.
+    pub(in crate::meta) fn complaints(&self, pragma: &str) -> FsResult<Vec<String>> {
+        let read = || -> rusqlite::Result<Vec<String>> {
+            let mut statement = self.0.prepare(pragma)?;
+            let lines = statement.query_map([], |row| row.get(0))?;
+            lines
+                .filter(|line| !matches!(line, Ok(line) if line == "ok"))
+                .collect()
+        };
+        read().map_err(|e| failed(&e))
+    }
+
+    pub(in crate::meta) fn has_schema(&self) -> bool {
+        check_schema(&self.0).is_ok()
+    }
+
+    /// Calls `f` with each row that `text` selects: two key columns, cookie and value. A value
+    /// that is not bytes is passed as none.
+    pub(in crate::meta) fn each(
+        &self,
+        (table, text): (Table, &str),
+        f: &mut dyn FnMut(&ScannedRow<'_>),
+    ) -> FsResult<()> {
+        let mut read = || -> rusqlite::Result<()> {
+            let mut statement = self.0.prepare_cached(text)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let b = match row.get_ref(1)? {
+                    ValueRef::Integer(n) => Tail::Int(n as u64),
+                    ValueRef::Blob(b) => Tail::Bytes(b.into()),
+                    _ => Tail::None,
+                };
+                let a = row.get::<_, i64>(0)? as u64;
+                let cookie = match row.get_ref(2)? {
+                    ValueRef::Integer(n) => Some(n as u64),
+                    _ => None,
+                };
+                let value = row.get_ref(3)?.as_blob().unwrap_or_default();
+                f(&ScannedRow {
+                    key: Key { table, a, b },
+                    cookie,
+                    value,
+                });
+            }
+            Ok(())
+        };
+        read().map_err(|e| failed(&e))
+    }
+
+    pub(in crate::meta) fn get<R>(
+        &self,
+        key: &Key,
+        f: impl FnOnce(Option<&[u8]>) -> R,
+    ) -> FsResult<R> {
+        get(&self.0, key, f).map_err(|e| failed(&e))
+    }
+
+    pub(in crate::meta) fn range(&self, table: Table, a: u64) -> FsResult<Rows> {
+        self.rows(&sql(table).range, table, &[&(a as i64)])
+    }
+
+    pub(in crate::meta) fn stored(
+        &self,
+        table: Table,
+        keys: std::ops::RangeInclusive<u64>,
+        limit: usize,
+    ) -> FsResult<Rows> {
+        let (first, last) = (
+            *keys.start() as i64,
+            (*keys.end()).min(i64::MAX as u64) as i64,
+        );
+        self.rows(&sql(table).stored, table, &[&first, &last, &(limit as i64)])
+    }
+
+    fn rows(&self, text: &str, table: Table, params: &[&dyn ToSql]) -> FsResult<Rows> {
+        let read = || -> rusqlite::Result<Rows> {
+            let mut statement = self.0.prepare_cached(text)?;
+            let mut rows = statement.query(params)?;
+            let mut out = Rows::new();
+            while let Some(row) = rows.next()? {
+                let b = match row.get_ref(1)? {
+                    ValueRef::Integer(n) => Tail::Int(n as u64),
+                    ValueRef::Blob(b) => Tail::Bytes(b.into()),
+                    _ => Tail::None,
+                };
+                let key = Key {
+                    table,
+                    a: row.get::<_, i64>(0)? as u64,
+                    b,
+                };
+                out.insert(key, row.get_ref(2)?.as_blob()?.into());
+            }
+            Ok(out)
+        };
+        read().map_err(|e| failed(&e))
+    }
+
+    pub(in crate::meta) fn list(
+        &self,
+        dir: Ino,
+        from: u64,
+        last: u64,
+        limit: usize,
+    ) -> FsResult<Vec<ListedRow>> {
+        let read = || -> rusqlite::Result<Vec<ListedRow>> {
+            let mut statement = self.0.prepare_cached(LIST)?;
+            let last = last.min(i64::MAX as u64) as i64;
+            let mut rows = statement.query((dir.0 as i64, from as i64, last, limit as i64))?;
+            let mut out = Vec::new();
+            while let Some(row) = rows.next()? {
+                out.push(ListedRow {
+                    cookie: row.get::<_, i64>(0)? as u64,
+                    name: row.get_ref(1)?.as_blob()?.into(),
+                    value: row.get_ref(2)?.as_blob()?.into(),
+                });
+            }
+            Ok(out)
+        };
+        read().map_err(|e| failed(&e))
+    }
+}
