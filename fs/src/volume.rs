@@ -291,6 +291,7 @@ impl Volume {
                     return;
                 }
             }
+            self.write_behind.pages.trim();
             if self.failure().is_some() {
                 continue;
             }
@@ -312,7 +313,6 @@ impl Volume {
         self.clean(&mut committer)?;
         self.retire_dead(&committer)?;
         drop(committer);
-        self.write_behind.returned.give_back();
         Ok(())
     }
 

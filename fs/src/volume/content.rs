@@ -97,7 +97,7 @@ impl Content {
 
     /// Whether a block is data, in memory or sealed.
     pub(super) fn is_data(&self, block: BlockIndex, leaves: &impl Leaves) -> FsResult<bool> {
-        Ok(self.head.dirty.contains_key(&block) || !self.source(block, leaves)?.is_hole())
+        Ok(!self.source(block, leaves)?.is_hole())
     }
 
     /// Puts a page over what [`Content::is_data`] said of the block. Returns by how many the

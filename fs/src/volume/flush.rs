@@ -12,7 +12,7 @@ use keyfold_crypto::Sealed;
 use parking_lot::{Condvar, Mutex};
 
 use super::content::Page;
-use super::memory::Returned;
+use super::memory::Pages;
 use super::node::Node;
 use super::{Failure, Volume};
 use crate::data::Run;
@@ -39,7 +39,7 @@ pub(super) struct WriteBehind {
     progressed: Condvar,
     /// Files with changes that no commit has begun to take.
     changed: Mutex<Vec<Arc<Node>>>,
-    pub(super) returned: Returned,
+    pub(super) pages: Pages,
 }
 
 #[derive(Default)]
@@ -67,7 +67,7 @@ impl WriteBehind {
             progress: Mutex::new(0),
             progressed: Condvar::new(),
             changed: Mutex::default(),
-            returned: Returned::default(),
+            pages: Pages::default(),
         }
     }
 
@@ -81,7 +81,6 @@ impl WriteBehind {
 
     /// Pages are no longer dirty: writers may go on.
     pub(super) fn sub_dirty(&self, pages: u64) {
-        self.returned.add(pages);
         self.dirty.fetch_sub(pages, Ordering::Relaxed);
         self.note_progress();
     }
@@ -266,7 +265,8 @@ impl Volume {
             Ok(slots) => {
                 record(&batch.items, &slots);
                 self.write_behind.sub_dirty(count);
-                batch.items.clear();
+                let pages = batch.items.drain(..).map(|item| item.page);
+                self.write_behind.pages.put_back(pages);
                 batch.data.clear();
                 Ok(())
             }

@@ -10,6 +10,7 @@ use crate::meta::Key;
 use crate::vfs::{FileKind, FileRange, Handle, Ino, OpenMode};
 use crate::volume::commit::Scope;
 use crate::volume::content::{BlockKind, Content, Page, Source};
+use crate::volume::memory::Pages;
 use crate::volume::node::{Node, NodeLeaves, OpenFile};
 use crate::volume::{Failure, Volume};
 
@@ -270,7 +271,7 @@ impl Volume {
             if append && content.head.size != offset {
                 return Ok(Outcome::Replan);
             }
-            let added = put_pages(content, edges, (offset, data), leaves)?;
+            let added = put_pages(content, edges, (offset, data), (leaves, &self.write_behind.pages))?;
             let now = self.now();
             let head = &mut content.head;
             head.size = head.size.max(end);
@@ -408,7 +409,7 @@ fn put_pages(
     content: &mut Content,
     edges: &Edges,
     (offset, data): (u64, &[u8]),
-    leaves: &NodeLeaves<'_>,
+    (leaves, pages): (&NodeLeaves<'_>, &Pages),
 ) -> FsResult<u64> {
     let end = offset + data.len() as u64;
     let blocks = BlockIndex::of(offset).0..=BlockIndex::of(end - 1).0;
@@ -427,19 +428,18 @@ fn put_pages(
         let from = block.offset().saturating_sub(offset) as usize;
         let count = (BLOCK_SIZE - skip).min(data.len() - from);
         let part = &data[from..from + count];
-        added += content.put_page(block, page_with(edges.get(block), skip, part), kind);
+        added += content.put_page(block, pages.fill(|page| merge(page, edges.get(block), skip, part)), kind);
     }
     Ok(added)
 }
 
-fn page_with(old: Option<&Page>, skip: usize, part: &[u8]) -> Page {
-    if part.len() == BLOCK_SIZE {
-        return part.into();
+/// Fills a page with what the block held and a part that is new.
+fn merge(page: &mut [u8], old: Option<&Page>, skip: usize, part: &[u8]) {
+    if part.len() < BLOCK_SIZE {
+        match old {
+            Some(old) => page.copy_from_slice(old),
+            None => page.fill(0),
+        }
     }
-    let mut data = [0; BLOCK_SIZE];
-    if let Some(old) = old {
-        data.copy_from_slice(old);
-    }
-    data[skip..skip + part.len()].copy_from_slice(part);
-    data.as_slice().into()
+    page[skip..skip + part.len()].copy_from_slice(part);
 }
