@@ -38,8 +38,9 @@ use crate::control_dir::{ControlDir, Owner};
 /// Fewest threads that receive requests: one may wait while another is free.
 const THREADS_MIN: usize = 2;
 /// Most threads that receive requests unless asked for more. The kernel wakes them in turn, so each
-/// one beyond need takes a lone program's requests from core to core: with four threads instead of
-/// two on two cores, a single writer of 4 KiB blocks got less than half as far.
+/// one beyond need takes a lone program's requests from core to core. Where that is expensive there
+/// is one a core: with four threads instead of two on two cores, a single writer of 4 KiB blocks got
+/// less than half as far.
 const THREADS_USUAL: usize = 4;
 
 /// Who may use a mount.
@@ -81,8 +82,9 @@ pub(crate) struct FuseOptions {
     pub(crate) audience: Audience,
     /// Whether it can be changed.
     pub(crate) access: Access,
-    /// Threads that receive requests, at least 2. By default one a core, from 2 to 4.
-    pub(crate) threads: usize,
+    /// Threads that receive requests, at least 2. By default 4 where wake-ups are cheap, and
+    /// elsewhere one a core, from 2 to 4.
+    pub(crate) threads: Option<usize>,
     /// How deeply processors may sleep meanwhile.
     pub(crate) cpu_idle: CpuIdle,
     /// Further options by the words of mount(8): `nosuid`, `nodev` (both are the default), `suid`,
@@ -98,14 +100,17 @@ impl Default for FuseOptions {
             fs_name: "keyfold".to_owned(),
             audience: Audience::default(),
             access: Access::default(),
-            threads: usual_threads(),
+            threads: None,
             cpu_idle: CpuIdle::default(),
             mount_options: Vec::new(),
         }
     }
 }
 
-fn usual_threads() -> usize {
+fn usual_threads(idling: &Idling) -> usize {
+    if idling.is_watched() {
+        return THREADS_USUAL;
+    }
     thread::available_parallelism().map_or(THREADS_MIN, |cores| {
         cores.get().clamp(THREADS_MIN, THREADS_USUAL)
     })
@@ -291,7 +296,6 @@ pub(crate) fn mount(
     mountpoint: &Path,
     options: &FuseOptions,
 ) -> Result<Mounted, MountError> {
-    let threads = options.threads.max(THREADS_MIN);
     let owner = Owner {
         uid: getuid().as_raw(),
         gid: getgid().as_raw(),
@@ -302,6 +306,8 @@ pub(crate) fn mount(
         CpuIdle::Shallow => Idling::watch(),
         CpuIdle::Deep => Idling::leave_alone(),
     };
+    let threads = options.threads.unwrap_or_else(|| usual_threads(&idling));
+    let threads = threads.max(THREADS_MIN);
     let receivers = Receivers::new(threads, idling);
     let adapter = Adapter::new(Arc::clone(&front), receivers, Arc::clone(&pool));
 

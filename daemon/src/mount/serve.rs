@@ -197,9 +197,7 @@ fn fuse_options(options: &MountOptions, about: &About) -> FuseOptions {
             MountAccess::ReadWrite => fuse::Access::ReadWrite,
             MountAccess::ReadOnly => fuse::Access::ReadOnly,
         },
-        threads: options
-            .threads
-            .unwrap_or_else(|| FuseOptions::default().threads),
+        threads: options.threads,
         cpu_idle: match options.cpu_idle {
             CpuIdle::Shallow => fuse::CpuIdle::Shallow,
             CpuIdle::Deep => fuse::CpuIdle::Deep,

@@ -95,12 +95,16 @@ impl Content {
             .saturating_add_signed(cut + self.head.blocks)
     }
 
-    /// Whether a block is data, in memory or sealed.
-    pub(super) fn is_data(&self, block: BlockIndex, leaves: &impl Leaves) -> FsResult<bool> {
-        Ok(!self.source(block, leaves)?.is_hole())
+    /// Whether a block is a hole, or data in memory or sealed.
+    pub(super) fn kind(&self, block: BlockIndex, leaves: &impl Leaves) -> FsResult<BlockKind> {
+        let changed = self.head.kind(block);
+        match changed.or_else(|| self.cut.as_ref().and_then(|c| c.kind(block))) {
+            Some(kind) => Ok(kind),
+            None => Ok(self.source(block, leaves)?.kind()),
+        }
     }
 
-    /// Puts a page over what [`Content::is_data`] said of the block. Returns by how many the
+    /// Puts a page over what [`Content::kind`] said of the block. Returns by how many the
     /// dirty pages of the volume became more: none when the page took the place of one that
     /// nobody is sealing.
     pub(super) fn put_page(&mut self, block: BlockIndex, page: Page, was: BlockKind) -> u64 {
@@ -167,13 +171,7 @@ impl Content {
                 }
             }
             if range.start <= leaf.block(0) && leaf.block(LEAF_BLOCKS as u8 - 1) < range.end {
-                self.head.deltas.insert(
-                    leaf,
-                    LeafDelta {
-                        cleared: true,
-                        set: Vec::new(),
-                    },
-                );
+                self.head.deltas.insert(leaf, LeafDelta::clear());
             }
             from = LeafIndex(leaf.0 + 1);
         }
@@ -337,7 +335,7 @@ impl Content {
             if delta.cleared {
                 *under = delta;
             } else {
-                for (position, entry) in delta.set {
+                for (position, entry) in delta.entries() {
                     under.put(position, entry);
                 }
             }

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::layout::{BlockEntry, BlockIndex, Leaf, LeafIndex, MapId, Place};
+use super::BlockKind;
+use crate::layout::{BlockEntry, BlockIndex, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place};
 use crate::vfs::Timestamp;
 
 /// Plaintext of a block, 4096 bytes. Shared with whoever is sealing it.
@@ -17,39 +18,90 @@ pub(in crate::volume) struct Dirty {
     pub(in crate::volume) in_flight: bool,
 }
 
-/// Changes to the entries of one leaf.
+/// Changes to the entries of one leaf. Which positions it has, and which of them are holes, is
+/// known without a look at the entries: that is all a write asks.
 #[derive(Default, Clone)]
 pub(in crate::volume) struct LeafDelta {
     /// What lies beneath is all holes.
     pub(in crate::volume) cleared: bool,
-    /// Entries by position, in order.
-    pub(super) set: Vec<(u8, BlockEntry)>,
+    /// A bit for each position that has an entry.
+    present: u64,
+    /// A bit for each of them that is a hole.
+    holes: u64,
+    /// The entries by position, in order.
+    entries: Vec<BlockEntry>,
 }
 
 impl LeafDelta {
-    pub(super) fn get(&self, position: u8) -> Option<BlockEntry> {
-        match self.set.binary_search_by_key(&position, |(p, _)| *p) {
-            Ok(at) => Some(self.set[at].1),
-            Err(_) => self.cleared.then_some(BlockEntry::HOLE),
+    /// All holes, whatever lies beneath.
+    pub(super) fn clear() -> Self {
+        Self {
+            cleared: true,
+            ..Self::default()
         }
+    }
+
+    fn has(&self, position: u8) -> bool {
+        self.present & bit(position) != 0
+    }
+
+    /// How many entries come before a position.
+    fn rank(&self, position: u8) -> usize {
+        (self.present & (bit(position) - 1)).count_ones() as usize
+    }
+
+    pub(super) fn get(&self, position: u8) -> Option<BlockEntry> {
+        if self.has(position) {
+            Some(self.entries[self.rank(position)])
+        } else {
+            self.cleared.then_some(BlockEntry::HOLE)
+        }
+    }
+
+    fn kind(&self, position: u8) -> Option<BlockKind> {
+        if !self.has(position) {
+            return self.cleared.then_some(BlockKind::Hole);
+        }
+        Some(if self.holes & bit(position) != 0 {
+            BlockKind::Hole
+        } else {
+            BlockKind::Data
+        })
     }
 
     pub(in crate::volume) fn put(&mut self, position: u8, entry: BlockEntry) {
-        match self.set.binary_search_by_key(&position, |(p, _)| *p) {
-            Ok(at) => self.set[at].1 = entry,
-            Err(at) => self.set.insert(at, (position, entry)),
+        let at = self.rank(position);
+        if self.has(position) {
+            self.entries[at] = entry;
+        } else {
+            self.entries.insert(at, entry);
+            self.present |= bit(position);
+        }
+        if entry.place == Place::Hole {
+            self.holes |= bit(position);
+        } else {
+            self.holes &= !bit(position);
         }
     }
 
+    /// The entries it has, by position.
+    pub(super) fn entries(&self) -> impl Iterator<Item = (u8, BlockEntry)> {
+        (0..LEAF_BLOCKS as u8)
+            .filter(|position| self.has(*position))
+            .zip(self.entries.iter().copied())
+    }
+
     pub(super) fn truncate(&mut self, position: u8) {
-        self.set.retain(|(p, _)| *p < position);
+        self.entries.truncate(self.rank(position));
+        self.present &= bit(position) - 1;
+        self.holes &= self.present;
     }
 
     /// Entries of its own that name a place.
     pub(in crate::volume) fn places(&self) -> impl Iterator<Item = Place> {
-        self.set
+        self.entries
             .iter()
-            .map(|(_, e)| e.place)
+            .map(|e| e.place)
             .filter(|p| *p != Place::Hole)
     }
 
@@ -60,11 +112,16 @@ impl LeafDelta {
         } else {
             beneath.clone()
         };
-        for (position, entry) in &self.set {
-            leaf.set(*position, *entry);
+        for (position, entry) in self.entries() {
+            leaf.set(position, entry);
         }
         leaf
     }
+}
+
+/// The bit of a position, which is below [`LEAF_BLOCKS`].
+fn bit(position: u8) -> u64 {
+    1 << position
 }
 
 /// Changes to a file over what lies beneath.
@@ -101,6 +158,17 @@ impl Layer {
             map: MapId::NONE,
             blocks: 0,
         }
+    }
+
+    /// What the layer itself says a block is; `None` when it says nothing.
+    pub(super) fn kind(&self, block: BlockIndex) -> Option<BlockKind> {
+        if self.dirty.contains_key(&block) {
+            return Some(BlockKind::Data);
+        }
+        let delta = self.deltas.get(&block.leaf());
+        delta
+            .and_then(|d| d.kind(block.within_leaf()))
+            .or_else(|| (block >= self.limit).then_some(BlockKind::Hole))
     }
 
     /// What the layer itself says of a block; `None` when it says nothing.
@@ -171,6 +239,14 @@ impl Source {
             Self::Hole
         } else {
             Self::Sealed(entry)
+        }
+    }
+
+    pub(super) fn kind(&self) -> BlockKind {
+        if self.is_hole() {
+            BlockKind::Hole
+        } else {
+            BlockKind::Data
         }
     }
 

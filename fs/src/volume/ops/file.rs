@@ -413,17 +413,12 @@ fn put_pages(
 ) -> FsResult<u64> {
     let end = offset + data.len() as u64;
     let blocks = BlockIndex::of(offset).0..=BlockIndex::of(end - 1).0;
-    let mut kinds = Vec::with_capacity((blocks.end() - blocks.start() + 1) as usize);
-    for block in blocks.clone() {
-        let data = content.is_data(BlockIndex(block), leaves)?;
-        kinds.push(if data {
-            BlockKind::Data
-        } else {
-            BlockKind::Hole
-        });
-    }
+    let kinds: FsResult<Vec<BlockKind>> = blocks
+        .clone()
+        .map(|block| content.kind(BlockIndex(block), leaves))
+        .collect();
     let mut added = 0;
-    for (block, kind) in blocks.map(BlockIndex).zip(kinds) {
+    for (block, kind) in blocks.map(BlockIndex).zip(kinds?) {
         let skip = offset.saturating_sub(block.offset()) as usize;
         let from = block.offset().saturating_sub(offset) as usize;
         let count = (BLOCK_SIZE - skip).min(data.len() - from);
