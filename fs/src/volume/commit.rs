@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::flush::Moving;
-use super::install::{Install, Installed};
+use super::install::{Hurry, Install, Installed};
 use super::node::Node;
 use super::{Failure, Volume};
 use crate::data::Journal;
@@ -265,7 +265,12 @@ impl Volume {
         for node in &cut.nodes {
             install.file(node)?;
         }
-        install.trim(&cut.rows)?;
+        let hurry = if cut.everything || self.space.is_full() {
+            Hurry::No
+        } else {
+            Hurry::Yes
+        };
+        install.trim(&cut.rows, hurry)?;
         if cut.everything {
             install.reclaim(&cut.closed)?;
         }

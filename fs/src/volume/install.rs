@@ -207,10 +207,14 @@ impl<'a> Install<'a> {
         }
     }
 
-    /// Frees leaves of maps that nobody has any more.
-    pub(super) fn trim(&mut self, frozen: &RowMap) -> FsResult<()> {
+    /// Notes maps that nobody has any more, and frees leaves of them unless somebody waits for the
+    /// commit of a file.
+    pub(super) fn trim(&mut self, frozen: &RowMap, hurry: Hurry) -> FsResult<()> {
         let asked = frozen.table(Table::Trim).filter(|(_, row)| row.is_some());
         self.out.trims.extend(asked.map(|(key, _)| MapId(key.a)));
+        if hurry == Hurry::Yes {
+            return Ok(());
+        }
         let mut budget = TRIM_LEAVES;
         for map in self.out.trims.clone() {
             if self.trim_map(map, &mut budget)? {
@@ -242,6 +246,13 @@ impl<'a> Install<'a> {
         }
         Ok(false)
     }
+}
+
+/// Whether a program waits for a commit that it did not make large.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hurry {
+    Yes,
+    No,
 }
 
 /// The leaf without its entries from `limit` on.
