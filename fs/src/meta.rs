@@ -30,7 +30,7 @@ pub(crate) use record::Record;
 use row_cache::RowCache;
 pub(crate) use rows::{RowChange, RowMap, Rows, Txn};
 pub(crate) use scan::{ScannedRow, Scanner};
-pub(crate) use sqlite::{CommitFailure, Mode, OpenFailure, Readers, Writer};
+pub(crate) use sqlite::{CommitFailure, Mode, OpenFailure, Readers, Writer, log_path};
 
 /// The rows of an open volume.
 pub(crate) struct Meta {

@@ -45,7 +45,9 @@ impl Mount {
             if let Some(status) = daemon.process.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {}", read(&daemon.log));
             }
-            mounted(&path) && alive(&path)
+            // A dead mount that is being replaced is in the table and then, for a moment, nothing
+            // is: only what is in the table after the place has answered is the new one.
+            alive(&path) && mounted(&path) && alive(&path)
         });
         mount
     }

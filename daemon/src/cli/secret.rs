@@ -5,7 +5,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, IsTerminal, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -163,9 +163,9 @@ impl SourceArgs {
     /// Where the secret is to be read from.
     pub(crate) fn source(&self) -> Source {
         source(
-            self.file.as_deref(),
-            self.command.as_deref(),
-            StdinChoice::from_flag(self.stdin),
+            self.file.as_ref(),
+            self.command.as_ref(),
+            self.stdin.then_some(Source::Stdin),
         )
     }
 }
@@ -190,33 +190,19 @@ impl NewPasswordArgs {
     /// Obtains the new password, asking twice where it has to ask.
     pub(crate) fn obtain(&self) -> Result<Password, SecretError> {
         let source = source(
-            self.file.as_deref(),
-            self.command.as_deref(),
-            StdinChoice::from_flag(self.stdin),
+            self.file.as_ref(),
+            self.command.as_ref(),
+            self.stdin.then_some(Source::Stdin),
         );
         new_password(&source)
     }
 }
 
-#[derive(Clone, Copy)]
-enum StdinChoice {
-    Read,
-    Leave,
-}
-
-impl StdinChoice {
-    fn from_flag(flag: bool) -> Self {
-        if flag { Self::Read } else { Self::Leave }
-    }
-}
-
-fn source(file: Option<&Path>, command: Option<&str>, stdin: StdinChoice) -> Source {
-    match (file, command, stdin) {
-        (Some(file), _, _) => Source::File(file.to_path_buf()),
-        (None, Some(command), _) => Source::Command(command.to_owned()),
-        (None, None, StdinChoice::Read) => Source::Stdin,
-        (None, None, StdinChoice::Leave) => Source::Prompt,
-    }
+/// What the options name; a prompt where they name nothing.
+fn source(file: Option<&PathBuf>, command: Option<&String>, stdin: Option<Source>) -> Source {
+    let file = file.cloned().map(Source::File);
+    let command = command.cloned().map(Source::Command);
+    file.or(command).or(stdin).unwrap_or(Source::Prompt)
 }
 
 /// Obtains a password to be set from `source`, asking twice where it has to ask.

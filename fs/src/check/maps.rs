@@ -267,7 +267,7 @@ impl Maps {
     ) {
         match entry.place {
             Place::Segment(slot) => {
-                let found = segments.occupy(slot, ino.is_some());
+                let found = segments.occupy(slot, ino);
                 if found.taken {
                     current.shared.note(block);
                 }

@@ -122,8 +122,8 @@ impl<'a> Segments<'a> {
         Ok(now.is_none_or(|row| row.live() == 0))
     }
 
-    /// Notes that a map names a slot; `owned` if the map is a file's.
-    pub(super) fn occupy(&mut self, slot: Slot, owned: bool) -> Occupied {
+    /// Notes that a map names a slot: that of a file, or one that is being trimmed.
+    pub(super) fn occupy(&mut self, slot: Slot, owner: Option<Ino>) -> Occupied {
         let volume = self.volume;
         let usage = self.uses.entry(slot.segment.0).or_insert_with(|| Use {
             present: volume
@@ -135,7 +135,7 @@ impl<'a> Segments<'a> {
         });
         let taken = usage.named.is_live(slot.index);
         usage.named.set_live(slot.index);
-        if !owned {
+        if owner.is_none() {
             usage.trimmed.get_or_insert_default().set_live(slot.index);
         }
         Occupied {

@@ -109,6 +109,18 @@ struct Level<'a> {
     _held: Option<Held<'a>>,
 }
 
+/// An object that is being made.
+#[derive(Clone, Copy)]
+struct Target<'t> {
+    /// The directory it is made in.
+    dir: &'t OwnedFd,
+    /// Its name there.
+    name: &'t [u8],
+    /// Where it is beneath what is exported.
+    path: &'t Path,
+    attr: &'t Attr,
+}
+
 pub(super) fn measure(vfs: &dyn Vfs, from: Ino) -> FsResult<Measure> {
     let attr = vfs.getattr(from)?;
     let mut sum = Measure {
@@ -154,7 +166,13 @@ impl<'a> Run<'a, '_> {
         let mut path = PathBuf::new();
         let vfs = self.source.vfs;
         let mut levels: Vec<Level<'a>> = Vec::new();
-        levels.extend(self.visit(home, name, &path, attr, None)?);
+        let top = Target {
+            dir: home,
+            name,
+            path: &path,
+            attr,
+        };
+        levels.extend(self.visit(top, None)?);
         while let Some(level) = levels.last_mut() {
             let child = match level.reader.next() {
                 Ok(Some(child)) => child,
@@ -179,7 +197,13 @@ impl<'a> Run<'a, '_> {
                 }
             };
             let attr = held.attr;
-            match self.visit(&level.dir, &child.name, &path, &attr, Some(held))? {
+            let target = Target {
+                dir: &level.dir,
+                name: &child.name,
+                path: &path,
+                attr: &attr,
+            };
+            match self.visit(target, Some(held))? {
                 Some(deeper) => levels.push(deeper),
                 None => {
                     path.pop();
@@ -192,22 +216,20 @@ impl<'a> Run<'a, '_> {
     /// Makes one object; a directory is returned to be filled.
     fn visit(
         &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
+        target: Target<'_>,
         held: Option<Held<'a>>,
     ) -> Result<Option<Level<'a>>, ExportError> {
+        let Target { path, attr, .. } = target;
         (self.observer)(Event::Begin(path));
-        if self.link_to_first(dir, name, path, attr)? {
+        if self.link_to_first(target)? {
             return Ok(None);
         }
         let made = match attr.kind {
-            FileKind::Directory => return self.enter(dir, name, path, attr, held),
-            FileKind::Regular => self.file(dir, name, path, attr)?,
-            FileKind::Symlink => self.symlink(dir, name, path, attr)?,
+            FileKind::Directory => return self.enter(target, held),
+            FileKind::Regular => self.file(target)?,
+            FileKind::Symlink => self.symlink(target)?,
             FileKind::Fifo | FileKind::Socket | FileKind::CharDevice | FileKind::BlockDevice => {
-                self.node(dir, name, path, attr)?
+                self.node(target)?
             }
         };
         if made && is_linked(attr) {
@@ -219,12 +241,12 @@ impl<'a> Run<'a, '_> {
 
     fn enter(
         &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
+        target: Target<'_>,
         held: Option<Held<'a>>,
     ) -> Result<Option<Level<'a>>, ExportError> {
+        let Target {
+            dir, name, path, ..
+        } = target;
         match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
             Ok(()) => self.report.others += 1,
             Err(Errno::EXIST) => {}
@@ -238,10 +260,10 @@ impl<'a> Run<'a, '_> {
             }
             Err(e) => return Err(self.failed(Task::Open, path, e)),
         };
-        match Reader::open(self.source.vfs, attr.ino) {
+        match Reader::open(self.source.vfs, target.attr.ino) {
             Ok(reader) => Ok(Some(Level {
                 reader,
-                attr: *attr,
+                attr: *target.attr,
                 dir: made,
                 _held: held,
             })),
@@ -252,22 +274,17 @@ impl<'a> Run<'a, '_> {
         }
     }
 
-    fn file(
-        &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
-    ) -> Result<bool, ExportError> {
+    fn file(&mut self, target: Target<'_>) -> Result<bool, ExportError> {
+        let Target { path, attr, .. } = target;
         if self
-            .present(dir, name, path)?
+            .present(target)?
             .is_some_and(|there| is_complete(&there, attr))
         {
             self.report.unchanged += 1;
             (self.observer)(Event::Present(attr.size));
             return Ok(true);
         }
-        match self.write_partial(dir, path, attr) {
+        match self.write_partial(target.dir, path, attr) {
             Ok(file) => self.dress(&Object::Open(&file), path, attr)?,
             Err(FileFault::Stop(e)) => return Err(e),
             Err(FileFault::Skip(omission)) => {
@@ -275,90 +292,76 @@ impl<'a> Run<'a, '_> {
                 return Ok(false);
             }
         }
-        self.put_in_place(dir, name, path, attr)?;
+        self.put_in_place(target)?;
         self.report.files += 1;
         Ok(true)
     }
 
-    fn symlink(
-        &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
-    ) -> Result<bool, ExportError> {
-        let target = match self.source.vfs.readlink(attr.ino) {
-            Ok(target) => target,
+    fn symlink(&mut self, target: Target<'_>) -> Result<bool, ExportError> {
+        let leads_to = match self.source.vfs.readlink(target.attr.ino) {
+            Ok(leads_to) => leads_to,
             Err(e) => {
-                self.leave_out(path, Omission::Unreadable(e));
+                self.leave_out(target.path, Omission::Unreadable(e));
                 return Ok(false);
             }
         };
-        self.present(dir, name, path)?;
-        let partial = partial_name(attr.ino);
-        self.make_afresh(dir, path, attr, |dir| {
-            rustix::fs::symlinkat(target.as_slice(), dir, &partial)
+        self.special(target, |dir, partial| {
+            rustix::fs::symlinkat(leads_to.as_slice(), dir, partial)
         })?;
-        self.dress(&Object::Named(dir, partial.as_bytes()), path, attr)?;
-        self.put_in_place(dir, name, path, attr)?;
-        self.report.others += 1;
         Ok(true)
     }
 
-    fn node(
-        &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
-    ) -> Result<bool, ExportError> {
-        self.present(dir, name, path)?;
-        let kind = FileType::from_raw_mode(attr.kind.mode_bits());
-        let partial = partial_name(attr.ino);
-        let device = device_number(attr.rdev);
-        let made = self.make_afresh(dir, path, attr, |dir| {
-            rustix::fs::mknodat(dir, &partial, kind, Mode::RUSR | Mode::WUSR, device)
+    fn node(&mut self, target: Target<'_>) -> Result<bool, ExportError> {
+        let kind = FileType::from_raw_mode(target.attr.kind.mode_bits());
+        let device = device_number(target.attr.rdev);
+        let made = self.special(target, |dir, partial| {
+            rustix::fs::mknodat(dir, partial, kind, Mode::RUSR | Mode::WUSR, device)
         });
         match made {
-            Ok(()) => {}
-            Err(ExportError::Destination { source, .. })
-                if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) =>
-            {
-                self.leave_out(path, Omission::Node);
-                return Ok(false);
+            Ok(()) => Ok(true),
+            Err(ExportError::Destination {
+                task: Task::Make,
+                source,
+                ..
+            }) if matches!(source.raw_os_error(), Some(libc::EPERM | libc::EOPNOTSUPP)) => {
+                self.leave_out(target.path, Omission::Node);
+                Ok(false)
             }
-            Err(e) => return Err(e),
+            Err(e) => Err(e),
         }
-        self.dress(&Object::Named(dir, partial.as_bytes()), path, attr)?;
-        self.put_in_place(dir, name, path, attr)?;
+    }
+
+    /// Makes something without content, with its attributes.
+    fn special(
+        &mut self,
+        target: Target<'_>,
+        make: impl Fn(&OwnedFd, &str) -> Result<(), Errno>,
+    ) -> Result<(), ExportError> {
+        let Target { path, attr, .. } = target;
+        let partial = self.make_afresh(target, make)?;
+        self.dress(&Object::Named(target.dir, partial.as_bytes()), path, attr)?;
+        self.put_in_place(target)?;
         self.report.others += 1;
-        Ok(true)
+        Ok(())
     }
 
     /// Makes a further name of an inode that has been exported already.
-    fn link_to_first(
-        &mut self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
-    ) -> Result<bool, ExportError> {
+    fn link_to_first(&mut self, target: Target<'_>) -> Result<bool, ExportError> {
+        let Target { path, attr, .. } = target;
         let Some(first) = self.links.get(&attr.ino).cloned() else {
             return Ok(false);
         };
-        self.present(dir, name, path)?;
-        let partial = partial_name(attr.ino);
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let resolve = ResolveFlags::NO_SYMLINKS | ResolveFlags::BENEATH;
         let first = rustix::fs::openat2(&self.home, &first, flags, Mode::empty(), resolve)
             .map_err(|e| self.failed(Task::Make, path, e))?;
         let first_path = format!("/proc/self/fd/{}", first.as_raw_fd());
-        self.make_afresh(dir, path, attr, |dir| {
-            rustix::fs::linkat(CWD, &first_path, dir, &partial, AtFlags::SYMLINK_FOLLOW)
+        let partial = self.make_afresh(target, |dir, partial| {
+            rustix::fs::linkat(CWD, &first_path, dir, partial, AtFlags::SYMLINK_FOLLOW)
         })?;
-        self.put_in_place(dir, name, path, attr)?;
+        self.put_in_place(target)?;
         // Renaming one name of a file over another name of it does nothing.
-        let _ = rustix::fs::unlinkat(dir, &partial, AtFlags::empty());
+        let _ = rustix::fs::unlinkat(target.dir, &partial, AtFlags::empty());
         if attr.kind == FileKind::Regular {
             (self.observer)(Event::Present(attr.size));
         }
@@ -367,49 +370,41 @@ impl<'a> Run<'a, '_> {
     }
 
     /// What is at the place of something that is not a directory.
-    fn present(
-        &self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-    ) -> Result<Option<Stat>, ExportError> {
-        match rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW) {
+    fn present(&self, target: Target<'_>) -> Result<Option<Stat>, ExportError> {
+        match rustix::fs::statat(target.dir, target.name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(there) if FileType::from_raw_mode(there.st_mode) == FileType::Directory => {
-                Err(ExportError::InTheWay(self.shown(path)))
+                Err(ExportError::InTheWay(self.shown(target.path)))
             }
             Ok(there) => Ok(Some(there)),
             Err(Errno::NOENT) => Ok(None),
-            Err(e) => Err(self.failed(Task::Open, path, e)),
+            Err(e) => Err(self.failed(Task::Open, target.path, e)),
         }
     }
 
-    /// Makes something under the temporary name, in place of what an earlier run left there.
+    /// Makes something under the temporary name, in place of what an earlier run left there, if
+    /// its own name can be had. Returns the temporary one.
     fn make_afresh(
         &self,
-        dir: &OwnedFd,
-        path: &Path,
-        attr: &Attr,
-        make: impl Fn(&OwnedFd) -> Result<(), Errno>,
-    ) -> Result<(), ExportError> {
-        let made = match make(dir) {
+        target: Target<'_>,
+        make: impl Fn(&OwnedFd, &str) -> Result<(), Errno>,
+    ) -> Result<String, ExportError> {
+        self.present(target)?;
+        let partial = partial_name(target.attr.ino);
+        let made = match make(target.dir, &partial) {
             Err(Errno::EXIST) => {
-                let _ = rustix::fs::unlinkat(dir, partial_name(attr.ino), AtFlags::empty());
-                make(dir)
+                let _ = rustix::fs::unlinkat(target.dir, &partial, AtFlags::empty());
+                make(target.dir, &partial)
             }
             made => made,
         };
-        made.map_err(|e| self.failed(Task::Make, path, e))
+        made.map_err(|e| self.failed(Task::Make, target.path, e))?;
+        Ok(partial)
     }
 
-    fn put_in_place(
-        &self,
-        dir: &OwnedFd,
-        name: &[u8],
-        path: &Path,
-        attr: &Attr,
-    ) -> Result<(), ExportError> {
-        rustix::fs::renameat(dir, partial_name(attr.ino), dir, name)
-            .map_err(|e| self.failed(Task::Rename, path, e))
+    fn put_in_place(&self, target: Target<'_>) -> Result<(), ExportError> {
+        let Target { dir, name, .. } = target;
+        rustix::fs::renameat(dir, partial_name(target.attr.ino), dir, name)
+            .map_err(|e| self.failed(Task::Rename, target.path, e))
     }
 }
 

@@ -83,7 +83,7 @@ pub struct SegmentId(pub u32);
 pub struct Slot {
     /// The segment.
     pub segment: SegmentId,
-    /// The slot's number within it, below [`SEGMENT_SLOTS`].
+    /// The slot's number within it, below [`super::SEGMENT_SLOTS`].
     pub index: u32,
 }
 

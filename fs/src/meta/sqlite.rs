@@ -54,6 +54,13 @@ impl From<rusqlite::Error> for OpenFailure {
     }
 }
 
+/// The write-ahead log of a database.
+pub(crate) fn log_path(database: &Path) -> PathBuf {
+    let mut log = database.as_os_str().to_owned();
+    log.push("-wal");
+    log.into()
+}
+
 fn sql(table: Table) -> &'static TableSql {
     static SQL: OnceLock<Vec<TableSql>> = OnceLock::new();
     let all = SQL.get_or_init(|| Table::ALL.iter().map(|t| TableSql::new(*t)).collect());

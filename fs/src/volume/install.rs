@@ -141,19 +141,13 @@ impl<'a> Install<'a> {
                 .get(&self.volume.meta, (node.ino, beneath), leaf)?;
             let kept = truncated(&old, leaf, cut.limit);
             let new = delta.over(&kept);
-            let change = self.account(&old, &new);
-            grown += change;
-            self.out.blocks += change;
-            self.put_leaf(cut.map, leaf, &new);
+            grown += self.replace_leaf(cut.map, leaf, (&old, &new));
             leaves.push((leaf, Arc::new(new)));
         }
         if !swapped && cut.limit != UNLIMITED {
             let truncated = self.cut_off(node.ino, &base, &cut)?;
             for (leaf, old, new) in truncated {
-                let change = self.account(&old, &new);
-                grown += change;
-                self.out.blocks += change;
-                self.put_leaf(cut.map, leaf, &new);
+                grown += self.replace_leaf(cut.map, leaf, (&old, &new));
                 leaves.push((leaf, Arc::new(new)));
             }
         }
@@ -175,9 +169,13 @@ impl<'a> Install<'a> {
         Ok(())
     }
 
-    fn put_leaf(&mut self, map: MapId, leaf: LeafIndex, new: &Leaf) {
+    /// Writes a leaf of a file. Returns like [`Install::account`].
+    fn replace_leaf(&mut self, map: MapId, leaf: LeafIndex, (old, new): (&Leaf, &Leaf)) -> i64 {
+        let grown = self.account(old, new);
+        self.out.blocks += grown;
         let row = (!new.is_empty()).then(|| new.encode());
         self.out.rows.insert(Key::leaf(map, leaf), row);
+        grown
     }
 
     /// The leaves that the cut truncates and its own deltas do not touch: before and after.

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use keyfold_crypto::DatabaseKey;
 use parking_lot::{Mutex, MutexGuard};
-use rusqlite::Connection;
 use rusqlite::types::{ToSql, ValueRef};
+use rusqlite::{Connection, Row};
 
 use super::{Mode, OpenFailure, check_schema, connect, get, read_state, sql};
 use crate::error::{FsError, FsResult};
@@ -113,19 +113,13 @@ impl Reader {
             let mut statement = self.0.prepare_cached(text)?;
             let mut rows = statement.query([])?;
             while let Some(row) = rows.next()? {
-                let b = match row.get_ref(1)? {
-                    ValueRef::Integer(n) => Tail::Int(n as u64),
-                    ValueRef::Blob(b) => Tail::Bytes(b.into()),
-                    _ => Tail::None,
-                };
-                let a = row.get::<_, i64>(0)? as u64;
                 let cookie = match row.get_ref(2)? {
                     ValueRef::Integer(n) => Some(n as u64),
                     _ => None,
                 };
                 let value = row.get_ref(3)?.as_blob().unwrap_or_default();
                 f(&ScannedRow {
-                    key: Key { table, a, b },
+                    key: key(table, row)?,
                     cookie,
                     value,
                 });
@@ -166,17 +160,7 @@ impl Reader {
             let mut rows = statement.query(params)?;
             let mut out = Rows::new();
             while let Some(row) = rows.next()? {
-                let b = match row.get_ref(1)? {
-                    ValueRef::Integer(n) => Tail::Int(n as u64),
-                    ValueRef::Blob(b) => Tail::Bytes(b.into()),
-                    _ => Tail::None,
-                };
-                let key = Key {
-                    table,
-                    a: row.get::<_, i64>(0)? as u64,
-                    b,
-                };
-                out.insert(key, row.get_ref(2)?.as_blob()?.into());
+                out.insert(key(table, row)?, row.get_ref(2)?.as_blob()?.into());
             }
             Ok(out)
         };
@@ -206,4 +190,15 @@ impl Reader {
         };
         read().map_err(|e| failed(&e))
     }
+}
+
+/// The key of a row that was selected with its two key columns first.
+fn key(table: Table, row: &Row<'_>) -> rusqlite::Result<Key> {
+    let b = match row.get_ref(1)? {
+        ValueRef::Integer(n) => Tail::Int(n as u64),
+        ValueRef::Blob(b) => Tail::Bytes(b.into()),
+        _ => Tail::None,
+    };
+    let a = row.get::<_, i64>(0)? as u64;
+    Ok(Key { table, a, b })
 }

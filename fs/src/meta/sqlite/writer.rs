@@ -8,7 +8,7 @@ use keyfold_crypto::{DatabaseKey, StateHash, StateHashKey};
 use rusqlite::types::Value;
 use rusqlite::{Connection, ErrorCode};
 
-use super::{Mode, OpenFailure, check_schema, connect, get, sql};
+use super::{Mode, OpenFailure, check_schema, connect, get, log_path, sql};
 use crate::layout::{DentryRow, StateRow};
 use crate::meta::key::{Key, Table, Tail};
 use crate::meta::schema;
@@ -103,11 +103,9 @@ impl Writer {
         let connection = connect(path, key, mode, WRITER_CACHE_KIB)?;
         // Only emptying the log waits for anybody: for readers, of which a check may take long.
         connection.busy_timeout(LOG_PATIENCE)?;
-        let mut log = path.as_os_str().to_owned();
-        log.push("-wal");
         Ok(Self {
             connection,
-            log: log.into(),
+            log: log_path(path),
             hash_key,
         })
     }

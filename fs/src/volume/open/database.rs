@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::VolumeError;
 use crate::data::journal_path;
-use crate::meta::Mode;
+use crate::meta::{Mode, log_path};
 use crate::vault::{Access, UnlockedVault};
 
 /// The database as a volume reads it: in place, or a private copy where there is something to
@@ -38,7 +38,7 @@ impl Database {
                 copy: None,
             });
         }
-        let log = log_of(&path);
+        let log = log_path(&path);
         let length = |path: &Path| std::fs::metadata(path).map_or(0, |m| m.len());
         if length(&log) == 0 && length(&journal_path(vault.dir().path())) == 0 {
             return Ok(Self {
@@ -51,7 +51,7 @@ impl Database {
         let copied = copy.0.join("meta.db");
         std::fs::copy(&path, &copied)?;
         if length(&log) > 0 {
-            std::fs::copy(&log, log_of(&copied))?;
+            std::fs::copy(&log, log_path(&copied))?;
         }
         Ok(Self {
             path: copied,
@@ -59,12 +59,6 @@ impl Database {
             copy: Some(copy),
         })
     }
-}
-
-fn log_of(database: &Path) -> PathBuf {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    log.into()
 }
 
 fn private_directory() -> Result<PrivateCopy, VolumeError> {

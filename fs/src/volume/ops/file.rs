@@ -226,13 +226,12 @@ impl Volume {
         }
         let node = &file.node;
         let offset = loop {
-            let append = file.mode.append;
-            let offset = if append {
+            let offset = if file.mode.append {
                 node.content.read().head.size
             } else {
                 at.offset
             };
-            if self.write_at(node, (offset, data), append)? {
+            if self.write_at(&file, (offset, data))? {
                 break offset;
             }
         };
@@ -247,12 +246,7 @@ impl Volume {
     }
 
     /// Returns whether the write was made; not when the file has changed since it was planned.
-    fn write_at(
-        &self,
-        node: &Arc<Node>,
-        (offset, data): (u64, &[u8]),
-        append: bool,
-    ) -> FsResult<bool> {
+    fn write_at(&self, file: &OpenFile, (offset, data): (u64, &[u8])) -> FsResult<bool> {
         let end = end_of(offset, data.len() as u64)?;
         let (first, last) = (BlockIndex::of(offset), BlockIndex::of(end - 1));
         let mut edges = Vec::with_capacity(2);
@@ -263,12 +257,12 @@ impl Volume {
             edges.push(last);
         }
         let edit = Edit {
-            node,
+            node: &file.node,
             edges: &edges,
             pages: last.0 - first.0 + 1,
         };
         let done = self.edit(&edit, |content, edges, leaves| {
-            if append && content.head.size != offset {
+            if file.mode.append && content.head.size != offset {
                 return Ok(Outcome::Replan);
             }
             let added = put_pages(content, edges, (offset, data), (leaves, &self.write_behind.pages))?;

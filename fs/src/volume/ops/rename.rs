@@ -82,7 +82,7 @@ impl Volume {
         let now = self.now();
         let source_is_dir = source.kind == FileKind::Directory;
         if let Some(target) = target {
-            check_replaceable(txn, source_is_dir, &target)?;
+            check_replaceable(txn, &source, &target)?;
         }
         change_dir(txn, from.parent, |p| {
             leave(p, now);
@@ -155,9 +155,9 @@ fn change_dir(txn: &mut Txn<'_>, ino: Ino, change: impl FnOnce(&mut InodeRow)) -
     Ok(())
 }
 
-fn check_replaceable(txn: &Txn<'_>, source_is_dir: bool, target: &DentryRow) -> FsResult<()> {
-    let target_is_dir = target.kind == FileKind::Directory;
-    match (source_is_dir, target_is_dir) {
+fn check_replaceable(txn: &Txn<'_>, source: &DentryRow, target: &DentryRow) -> FsResult<()> {
+    let is_dir = |entry: &DentryRow| entry.kind == FileKind::Directory;
+    match (is_dir(source), is_dir(target)) {
         (true, false) => Err(FsError::NotADirectory(target.child)),
         (false, true) => Err(FsError::IsADirectory(target.child)),
         (false, false) => Ok(()),
