@@ -15,6 +15,7 @@ const SUPERBLOCK_MAC: &str = "keyfold/1/superblock-mac";
 const STATE_HASH: &str = "keyfold/1/state-hash";
 const ACCOUNT: &str = "keyfold/1/account";
 const JOURNAL: &str = "keyfold/1/journal";
+const PIN: &str = "keyfold/1/pin";
 
 // Children of what a key slot is opened with, by HKDF with the slot's salt.
 const PASSWORD_PARAMS: &str = "keyfold/1/password/params";
@@ -65,6 +66,10 @@ pub(crate) fn account(master: &MasterKey) -> Secret<32> {
 
 pub(crate) fn journal(master: &MasterKey) -> Secret<32> {
     expand(master.expose(), JOURNAL)
+}
+
+pub(crate) fn pin(master: &MasterKey) -> Secret<32> {
+    expand(master.expose(), PIN)
 }
 
 /// What a key slot is opened with decides its labels, so a recovery key can never stand for a
