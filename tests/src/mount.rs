@@ -45,7 +45,8 @@ impl Mount {
             if let Some(status) = daemon.process.try_wait().unwrap() {
                 panic!("the daemon ended with {status}: {}", read(&daemon.log));
             }
-            mounted(&path) && alive(&path)
+            // In this order: between the two a dead mount may give way to the bare directory.
+            alive(&path) && mounted(&path)
         });
         mount
     }

@@ -189,8 +189,8 @@ pub(crate) struct MountArgs {
     /// Unmount after this time without use, such as 30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) idle: Option<Duration>,
-    /// When to verify that all metadata is what was committed last; vaults of up to about 20 000
-    /// rows are verified first by themselves
+    /// When to verify that all metadata is what was committed last; a vault with up to 16 MiB of
+    /// it is verified first by itself
     #[arg(long, value_name = "WHEN")]
     pub(crate) verify: Option<VerifyWhen>,
     /// Mount options, separated by commas; see below

@@ -126,7 +126,7 @@ impl Volume {
         }
         volume.note_found();
         // Before anything is made good: what an older row calls free may be in use.
-        Self::begin_verifying(&volume, &state)?;
+        Self::begin_verifying(&volume)?;
         let ready = volume.make_ready(&shown, freed);
         let ready = ready.and_then(|()| {
             if volume.is_read_only() {

@@ -14,14 +14,11 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, Volume, VolumeError};
 use crate::error::FsError;
 use crate::events::EventKind;
-use crate::layout::{LEAF_BLOCKS, StateRow};
 use crate::meta::{Scanner, Table};
 
-/// Rows of a vault that is verified before it is served, unless asked otherwise: as many as are
-/// verified while a password is.
-const SMALL: u64 = 20_000;
-/// Rows that an inode has, about: itself, its name, its content and its key.
-const ROWS_OF_INODE: u64 = 4;
+/// Bytes of metadata that are verified before the vault is served, unless asked otherwise: a
+/// fraction of what trying a password takes, and some 100 000 files' worth.
+const SMALL: u64 = 16 << 20;
 
 /// When the metadata is verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -84,14 +81,14 @@ impl Volume {
     ///
     /// # Errors
     /// When the metadata is verified first, and is not as it was committed.
-    pub(super) fn begin_verifying(volume: &Arc<Self>, state: &StateRow) -> Result<(), VolumeError> {
-        let rows = state
-            .inodes
-            .saturating_mul(ROWS_OF_INODE)
-            .saturating_add(state.blocks / LEAF_BLOCKS);
+    pub(super) fn begin_verifying(volume: &Arc<Self>) -> Result<(), VolumeError> {
+        let small = || {
+            let database = std::fs::metadata(volume.vault.dir().meta_db());
+            database.is_ok_and(|d| d.len() <= SMALL)
+        };
         match volume.options.verify {
             Verify::Never => Ok(()),
-            Verify::BySize if rows <= SMALL => volume.verify_first(),
+            Verify::BySize if small() => volume.verify_first(),
             Verify::First => volume.verify_first(),
             Verify::BySize | Verify::Later => Self::verify_beside(volume),
         }
