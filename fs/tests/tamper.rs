@@ -9,10 +9,16 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "tamper/flips.rs"]
+mod flips;
 #[path = "tamper/pages.rs"]
 mod pages;
+#[path = "tamper/parts.rs"]
+mod parts;
 #[path = "tamper/pins.rs"]
 mod pins;
+#[path = "tamper/seed.rs"]
+mod seed;
 #[path = "tamper/site.rs"]
 mod site;
 #[path = "tamper/tree.rs"]

@@ -235,6 +235,17 @@ impl Site {
         copy_tree(&self.vault(), &self.path(name));
     }
 
+    /// Copies what is kept of the vault.
+    pub(crate) fn keep_pins(&self, name: &str) {
+        copy_tree(&self.pins(), &self.path(name));
+    }
+
+    /// Puts a copy in the place of what is kept of the vault.
+    pub(crate) fn bring_back_pins(&self, name: &str) {
+        fs::remove_dir_all(self.pins()).unwrap();
+        copy_tree(&self.path(name), &self.pins());
+    }
+
     /// Puts a copy in the place of the vault.
     pub(crate) fn bring_back(&self, name: &str) {
         fs::remove_dir_all(self.vault()).unwrap();
