@@ -36,6 +36,8 @@ impl Label {
     pub const SLOT: Self = Self("keyfold/1/slot");
     /// A record of the journal.
     pub const JOURNAL_RECORD: Self = Self("keyfold/1/journal-record");
+    /// What is kept outside the vault of what was last seen of it.
+    pub const PIN_RECORD: Self = Self("keyfold/1/pin-record");
 
     pub(crate) fn text(self) -> &'static str {
         self.0

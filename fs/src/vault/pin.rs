@@ -15,7 +15,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use keyfold_crypto::{Context, MasterKey, SealKey, StateHash};
+use keyfold_crypto::{Context, Label, MasterKey, SealKey, StateHash};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
@@ -74,7 +74,7 @@ impl<'a> Stored<'a> {
 }
 
 fn context(vault: VaultId) -> Context {
-    Context::new("keyfold/1/pin-record").bytes(&vault.0)
+    Context::new(Label::PIN_RECORD).bytes(&vault.0)
 }
 
 impl Pin {
