@@ -7,7 +7,7 @@ use keyfold_fs::check::{self, CheckOptions, CheckReport, Progress, ReadData};
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::vault::{UnlockedVault, VaultError};
 use keyfold_fs::vfs::{FileRange, Vfs};
-use keyfold_fs::volume::{Volume, VolumeError, VolumeOptions};
+use keyfold_fs::volume::{Verification, Verify, Volume, VolumeError, VolumeOptions};
 
 use crate::cli::exit::Exit;
 
@@ -16,6 +16,8 @@ use crate::cli::exit::Exit;
 pub(crate) struct EngineOptions {
     /// Bound on data not yet written, in bytes; `None` for the engine's own.
     pub(crate) dirty_limit: Option<u64>,
+    /// When its metadata is verified.
+    pub(crate) verify: Verify,
 }
 
 /// Why the engine failed as a whole.
@@ -42,7 +44,10 @@ impl Engine {
 
     /// Opens the volume in `vault`.
     pub(crate) fn open(vault: UnlockedVault, wanted: EngineOptions) -> Result<Self, EngineError> {
-        let mut options = VolumeOptions::default();
+        let mut options = VolumeOptions {
+            verify: wanted.verify,
+            ..VolumeOptions::default()
+        };
         if let Some(limit) = wanted.dirty_limit {
             options.dirty_limit = usize::try_from(limit).unwrap_or(usize::MAX);
         }
@@ -65,6 +70,11 @@ impl Engine {
     pub(crate) fn status(&self) -> serde_json::Value {
         // Figures and words always have a form in JSON.
         serde_json::to_value(self.volume.status()).unwrap_or_default()
+    }
+
+    /// What verifying its metadata came to; waits for that.
+    pub(crate) fn verified(&self) -> Verification {
+        self.volume.verified()
     }
 
     /// Verifies it, while it is used or not.
@@ -100,6 +110,7 @@ impl From<&EngineError> for Exit {
                 | VolumeError::DatabaseDamaged { .. }
                 | VolumeError::SegmentMissing(_)
                 | VolumeError::SegmentShort { .. } => Self::Damaged,
+                VolumeError::NotAsSeen(e) => e.into(),
                 VolumeError::DatabaseFailed { .. } => Self::Disk,
                 VolumeError::NoSpace(_) => Self::NoSpace,
                 VolumeError::Io(source) => Self::from_io(source, Self::Disk),

@@ -9,6 +9,7 @@ pub(crate) mod front;
 pub(crate) mod harden;
 pub(crate) mod log;
 pub(crate) mod options;
+pub(crate) mod pins;
 pub(crate) mod point;
 pub(crate) mod serve;
 pub(crate) mod unmount;

@@ -63,6 +63,8 @@ pub enum FsError {
     Tampered(Ino),
     /// Metadata contradicts itself: it was altered beneath the vault (`EIO`).
     Inconsistent(Ino),
+    /// A page of the metadata database did not verify: it was altered beneath the vault (`EIO`).
+    MetadataTampered,
     /// The disk beneath the vault failed; carries its errno (`EIO`).
     Disk(i32),
     /// The metadata database failed (`EIO`).
@@ -108,6 +110,7 @@ impl fmt::Display for FsError {
             Self::Busy => write!(f, "in use"),
             Self::Tampered(i) => write!(f, "stored data of inode {i} does not verify"),
             Self::Inconsistent(i) => write!(f, "metadata of inode {i} contradicts itself"),
+            Self::MetadataTampered => write!(f, "the metadata database does not verify"),
             Self::Disk(e) => write!(f, "the disk beneath the vault failed (errno {e})"),
             Self::Database => write!(f, "the metadata database failed"),
             Self::WriteLost(LostWrite::NoSpace) => write!(f, "an earlier write found no space"),

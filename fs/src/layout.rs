@@ -8,6 +8,7 @@ mod file;
 mod ids;
 mod inode;
 mod leaf;
+mod pin;
 mod segment;
 mod state;
 
@@ -16,6 +17,7 @@ pub use ids::{BlockIndex, KeyIndex, LeafIndex, MapId, SegmentId, Slot};
 pub use inode::{DentryRow, DirBody, FileBody, InodeBody, InodeRow};
 pub use keyfold_crypto::BLOCK_SIZE;
 pub use leaf::{BlockEntry, Leaf, Place};
+pub use pin::PinRow;
 pub use segment::{RunOwner, SegmentRow};
 pub use state::StateRow;
 pub(crate) use state::{decode_u64, encode_u64};

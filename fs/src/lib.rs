@@ -6,6 +6,7 @@ pub mod check;
 pub mod clock;
 mod data;
 pub mod error;
+pub mod events;
 pub mod export;
 pub mod layout;
 mod meta;

@@ -244,6 +244,11 @@ impl Meta {
         }
     }
 
+    /// Makes what goes over everything fail.
+    pub(crate) fn interrupt_scan(&self) {
+        self.readers.interrupt_scan();
+    }
+
     /// The connection for going over everything that is committed.
     pub(crate) fn scanner(&self) -> MutexGuard<'_, Scanner> {
         self.readers.scanner()

@@ -13,6 +13,7 @@ mod create;
 mod directory;
 mod error;
 mod header;
+mod pin;
 mod slot;
 mod slots;
 mod superblock;
@@ -22,8 +23,9 @@ mod wire;
 pub use copies::CopyHealth;
 pub use create::{CreateOptions, KdfCost};
 pub use directory::{Access, VaultDir};
-pub use error::{Action, Damage, Facility, Part, VaultError};
+pub use error::{Action, Damage, Facility, Part, Unlike, VaultError};
 pub use header::{HeaderBackup, backup_header, read_header, restore_header};
+pub use pin::Rollback;
 pub use slot::{SLOT_LIMIT, Secret, Slot, SlotId, SlotKind, SlotLabel};
 pub use superblock::{
     CIPHER_SUITE, FORMAT_VERSION, KDF, Revision, SEGMENT_SIZE, Superblock, VaultId,
@@ -42,6 +44,10 @@ pub struct UnlockedVault {
     health: CopyHealth,
     opened_with: SlotId,
     dir: VaultDir,
+    /// What was wrong with the copies when the vault was unlocked.
+    found: CopyHealth,
+    /// What it is held to, once it is.
+    pin: Option<pin::Pin>,
 }
 
 impl UnlockedVault {
@@ -79,6 +85,11 @@ impl UnlockedVault {
     /// or [`UnlockedVault::heal`], replaces both.
     pub fn health(&self) -> &CopyHealth {
         &self.health
+    }
+
+    /// What was found wrong with the superblock copies at first, mended since or not.
+    pub fn found(&self) -> &CopyHealth {
+        &self.found
     }
 }
 

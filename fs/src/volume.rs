@@ -26,6 +26,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use crate::clock::{Clock, SystemClock};
 use crate::data::{LeafCache, Segments};
 use crate::error::{FsError, FsResult};
+use crate::events::SecurityEvents;
 use crate::layout::{ContentRow, FileKeyRow, InodeRow, MapId, StateRow};
 use crate::meta::{Key, Meta};
 use crate::vault::{Access, UnlockedVault};
@@ -42,18 +43,23 @@ mod memory;
 mod node;
 mod open;
 mod ops;
+mod pinning;
 mod reclaim;
 mod space;
 mod status;
+mod verify;
 mod vfs;
 
 pub use open::VolumeError;
 pub use status::{VolumeState, VolumeStatus};
+pub use verify::{Verification, Verify};
 
 use commit::{Committer, Requests, Scope};
 use flush::WriteBehind;
 use node::{Handles, Node, NodeLeaves, Nodes, References};
+use pinning::Pinned;
 use space::Space;
+use verify::Progress;
 
 /// How a volume is opened.
 #[derive(Clone)]
@@ -66,6 +72,8 @@ pub struct VolumeOptions {
     pub flushers: usize,
     /// Source of time stamps.
     pub clock: Arc<dyn Clock>,
+    /// When the metadata is verified.
+    pub verify: Verify,
 }
 
 impl Default for VolumeOptions {
@@ -75,6 +83,7 @@ impl Default for VolumeOptions {
             commit_interval: Duration::from_secs(5),
             flushers: 2,
             clock: Arc::new(SystemClock),
+            verify: Verify::default(),
         }
     }
 }
@@ -90,6 +99,8 @@ pub(crate) enum Failure {
     Commit(FsError),
     /// The metadata database failed.
     Database,
+    /// The metadata is not what was committed.
+    Altered,
 }
 
 impl Failure {
@@ -97,6 +108,7 @@ impl Failure {
         match self {
             Self::Write(e) | Self::Sync(e) | Self::Commit(e) => e,
             Self::Database => FsError::Database,
+            Self::Altered => FsError::MetadataTampered,
         }
     }
 }
@@ -163,7 +175,11 @@ pub struct Volume {
     readers: RwLock<()>,
     failure: Mutex<Option<Failure>>,
     failed: AtomicBool,
-    tampered: AtomicU64,
+    events: SecurityEvents,
+    pinned: Mutex<Pinned>,
+    progress: Progress,
+    verifier: Mutex<Option<JoinHandle<()>>>,
+    stop_verifying: AtomicBool,
     stop: Mutex<bool>,
     stopped: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -232,6 +248,9 @@ impl Volume {
     fn fail(&self, failure: Failure) -> FsError {
         let mut reason = self.failure.lock();
         if reason.is_none() {
+            if failure != Failure::Altered {
+                self.note_of(failure.error());
+            }
             tracing::error!(?failure, "the volume is read-only from here on");
             *reason = Some(failure);
         }
@@ -297,6 +316,7 @@ impl Volume {
             }
             // A failure is kept in the volume's state; a full disk is tried again next time.
             let _ = self.commit_and_clean();
+            self.pin_in_time();
         }
     }
 

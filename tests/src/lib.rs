@@ -22,7 +22,9 @@ mod wait;
 pub use bytes::{Seeded, pattern};
 pub use mapping::{Mapping, Sharing};
 pub use mount::{Mount, alive, mounted};
-pub use program::{Outcome, count, keyfold, keyfold_path, program, shell, tool, try_shell};
+pub use program::{
+    Outcome, count, keyfold, keyfold_path, program, shell, state_home, tool, try_shell,
+};
 pub use sandbox::Sandbox;
 pub use user::OrdinaryUser;
 pub use vault::{Backend, PASSWORD, Vault};

@@ -4,6 +4,9 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use crate::sandbox::Sandbox;
 
 /// Longest time a program may take, in seconds.
 const LIMIT: &str = "240";
@@ -57,8 +60,15 @@ pub fn program(name: impl AsRef<OsStr>) -> Command {
         .stdin(Stdio::null());
     command
         .env("LC_ALL", "C.UTF-8")
-        .env("GIT_CONFIG_NOSYSTEM", "1");
+        .env("GIT_CONFIG_NOSYSTEM", "1")
+        .env("XDG_STATE_HOME", state_home());
     command
+}
+
+/// Where the programs of this process keep their state; removed when the process ends.
+pub fn state_home() -> PathBuf {
+    static HOME: OnceLock<Sandbox> = OnceLock::new();
+    HOME.get_or_init(Sandbox::new).dir("state")
 }
 
 fn outcome(command: &mut Command) -> Outcome {

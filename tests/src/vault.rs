@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::mount::{Mount, alive, detach, mounted};
-use crate::program::{Outcome, keyfold, keyfold_path};
+use crate::program::{Outcome, keyfold, keyfold_path, state_home};
 use crate::sandbox::Sandbox;
 
 /// The password of every test vault.
@@ -135,6 +135,7 @@ impl Vault {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
+            .env("XDG_STATE_HOME", state_home())
             .current_dir("/")
             .spawn()
             .unwrap();

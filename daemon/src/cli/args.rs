@@ -124,7 +124,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 13] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 14] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -134,6 +134,7 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 13] = [
         "bound on data not yet written to the vault, 4M to 64G",
     ),
     ("threads=N", "threads that serve requests, 1 to 64"),
+    ("verify=first|later", "as with --verify"),
     (
         "deep_idle",
         "let processors sleep deeply while programs use the mount",
@@ -188,6 +189,10 @@ pub(crate) struct MountArgs {
     /// Unmount after this time without use, such as 30m
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) idle: Option<Duration>,
+    /// When to verify that all metadata is what was committed last; a vault with up to 16 MiB of
+    /// it is verified first by itself
+    #[arg(long, value_name = "WHEN")]
+    pub(crate) verify: Option<VerifyWhen>,
     /// Mount options, separated by commas; see below
     #[arg(short, value_name = "OPTIONS")]
     pub(crate) options: Vec<String>,
@@ -304,6 +309,15 @@ pub(crate) struct LsArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) unlock: UnlockArgs,
+}
+
+/// When a mount verifies its metadata.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum VerifyWhen {
+    /// Before it can be used
+    First,
+    /// While it is used
+    Later,
 }
 
 /// A shell that completions are made for.

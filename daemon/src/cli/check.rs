@@ -2,6 +2,7 @@
 
 use indicatif::{ProgressBar, ProgressStyle};
 use keyfold_fs::check::{CheckReport, Phase, Progress, ReadData};
+use keyfold_fs::volume::Verify;
 
 use crate::cli::args::CheckArgs;
 use crate::cli::error::{CliError, Reason};
@@ -24,7 +25,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {
     let report = if let Ok(record) = unmount::find(&args.vault) {
         through_mount(&record, read_data)?
     } else {
-        let engine = inside::open(&args.vault, &args.unlock)?;
+        let engine = inside::open(&args.vault, &args.unlock, Verify::Never)?;
         let bar = Bar::start();
         let checked = engine.check(read_data, &mut |progress| bar.tell(progress));
         bar.end();

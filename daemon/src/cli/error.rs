@@ -65,6 +65,8 @@ pub(crate) enum CliError {
         /// How many.
         findings: u64,
     },
+    /// The export ran to its end, of a vault whose metadata is not what was committed last.
+    NotAsCommitted,
     /// The export ran to its end; some things could not be written as they are.
     LeftOut {
         /// How many.
@@ -100,7 +102,7 @@ impl CliError {
             Self::Export(e) => e.into(),
             Self::File { source, .. } => Exit::from_io(source, Exit::Destination),
             Self::Output(e) => Exit::from_io(e, Exit::General),
-            Self::DamageFound { .. } => Exit::Damaged,
+            Self::DamageFound { .. } | Self::NotAsCommitted => Exit::Damaged,
             Self::LeftOut { .. } => Exit::Incomplete,
             Self::Server { exit, .. } => *exit,
             Self::ServerDied { .. } => Exit::General,
@@ -127,7 +129,7 @@ impl fmt::Display for CliError {
                 write!(f, "cannot read {} in the vault: {error}", path.display())?;
                 match error {
                     FsError::NotFound => write!(f, ". `keyfold ls` shows what is there"),
-                    FsError::Tampered(_) | FsError::Inconsistent(_) => {
+                    FsError::Tampered(_) | FsError::Inconsistent(_) | FsError::MetadataTampered => {
                         write!(f, ". `keyfold check --read-data` finds all that is damaged")
                     }
                     _ => Ok(()),
@@ -152,6 +154,11 @@ impl fmt::Display for CliError {
                 f,
                 "{findings} things are damaged. Export what can be read, and restore the rest \
                  from a backup"
+            ),
+            Self::NotAsCommitted => write!(
+                f,
+                "the vault's metadata is not that of its last commit: what was written may be \
+                 older, or not all. `keyfold check` tells more"
             ),
             Self::LeftOut { items: 1 } => {
                 write!(

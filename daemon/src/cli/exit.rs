@@ -106,7 +106,7 @@ impl Exit {
             Self::NotEmpty => "a new vault needs a new or empty directory",
             Self::NoSecret => "no password could be had, or it cannot be used",
             Self::BadSlot => "no such key slot, the last one, or no room for another",
-            Self::OlderThanSeen => "the vault is older than when last seen",
+            Self::OlderThanSeen => "the vault is older than, or another than, when last seen",
             Self::BadMountPoint => "the mount point cannot be used",
             Self::Busy => "the mount is busy",
             Self::FuseUnavailable => "FUSE is not available or refused the mount",
@@ -157,7 +157,9 @@ impl From<&FsError> for Exit {
             | FsError::WrongKind(_)
             | FsError::NameTooLong
             | FsError::NoAttribute => Self::NoSuchPath,
-            FsError::Tampered(_) | FsError::Inconsistent(_) => Self::Damaged,
+            FsError::Tampered(_) | FsError::Inconsistent(_) | FsError::MetadataTampered => {
+                Self::Damaged
+            }
             FsError::NoSpace | FsError::WriteLost(LostWrite::NoSpace) => Self::NoSpace,
             FsError::ReadOnly => Self::ReadOnly,
             FsError::Disk(_) | FsError::Database | FsError::WriteLost(LostWrite::Disk) => {
@@ -201,6 +203,7 @@ impl From<&VaultError> for Exit {
             | VaultError::NoSuchSlot { .. }
             | VaultError::TooManySlots { .. }
             | VaultError::BadLabel => Self::BadSlot,
+            VaultError::NotAsSeen { .. } => Self::OlderThanSeen,
             VaultError::Exists { .. } => Self::Destination,
             VaultError::HalfWritten { source, .. } | VaultError::Io { source, .. } => {
                 Self::from_io(source, Self::Disk)

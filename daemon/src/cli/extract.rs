@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use indicatif::{ProgressBar, ProgressStyle};
 use keyfold_fs::export::{self, Event, Measure, Report, Source};
 use keyfold_fs::vfs::{FileKind, FileRange, Ino, OpenMode};
+use keyfold_fs::volume::{Verification, Verify};
 
 use crate::cli::error::CliError;
 use crate::cli::inside::{self, Found};
@@ -29,7 +30,7 @@ pub(crate) struct Wanted<'a> {
 
 /// Prints a file.
 pub(crate) fn cat(vault: &Path, path: &Path, unlock: &UnlockArgs) -> Result<(), CliError> {
-    let engine = inside::open(vault, unlock)?;
+    let engine = inside::open(vault, unlock, Verify::BySize)?;
     let vfs = engine.vfs();
     let wrong = |error| CliError::Inside {
         path: path.to_path_buf(),
@@ -79,7 +80,7 @@ fn print(
 
 /// Copies a file or directory out of a vault.
 pub(crate) fn get(wanted: &Wanted<'_>, unlock: &UnlockArgs, form: Form) -> Result<(), CliError> {
-    let engine = inside::open(wanted.vault, unlock)?;
+    let engine = inside::open(wanted.vault, unlock, Verify::BySize)?;
     let vfs = engine.vfs();
     let found = Found::find(&*vfs, wanted.path)?;
     let to = match wanted.path.file_name() {
@@ -97,8 +98,13 @@ pub(crate) fn export(
     form: Form,
 ) -> Result<(), CliError> {
     let dest = absolute(dest)?;
-    let engine = inside::open(vault, unlock)?;
-    extract(&engine, Ino::ROOT, &dest, form)
+    let engine = inside::open(vault, unlock, Verify::Later)?;
+    let extracted = extract(&engine, Ino::ROOT, &dest, form);
+    // What can be saved is saved first; that it may not be all, or not the newest, is told then.
+    if engine.verified() == Verification::Damaged {
+        return Err(CliError::NotAsCommitted);
+    }
+    extracted
 }
 
 /// An absolute path with a last component, which `.` and `dir/..` lack.

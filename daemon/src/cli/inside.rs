@@ -6,23 +6,28 @@ use std::path::{Component, Path, PathBuf};
 use keyfold_fs::error::FsError;
 use keyfold_fs::vault::{Access, LockedVault, VaultError};
 use keyfold_fs::vfs::{Attr, FileKind, Ino, Name, Place, Vfs};
+use keyfold_fs::volume::Verify;
 
 use crate::cli::error::CliError;
 use crate::cli::secret::UnlockArgs;
 use crate::engine::{Engine, EngineOptions};
 use crate::mount::harden;
+use crate::mount::pins;
 use crate::mount_table;
 
 /// Opens the volume in the vault at `path` for reading.
-pub(crate) fn open(path: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
+pub(crate) fn open(path: &Path, unlock: &UnlockArgs, verify: Verify) -> Result<Engine, CliError> {
     // A core file of this process could hold the keys; without the limit it is only unlikely.
     let _ = harden::forbid_core_dumps();
     let locked = LockedVault::open(path, Access::ReadOnly).map_err(|e| hint(path, e))?;
     let secret = unlock.obtain()?.to_secret()?;
-    Ok(Engine::open(
-        locked.unlock(&secret)?,
-        EngineOptions::default(),
-    )?)
+    let mut vault = locked.unlock(&secret)?;
+    vault.hold_to_pin(&pins::directory(), unlock.rollback())?;
+    let options = EngineOptions {
+        verify,
+        ..EngineOptions::default()
+    };
+    Ok(Engine::open(vault, options)?)
 }
 
 /// Tells where a vault in use is mounted.

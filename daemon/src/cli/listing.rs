@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use keyfold_fs::error::FsResult;
 use keyfold_fs::vfs::{Attr, Cookie, FileKind, Handle, Ino, Listing, Vfs};
+use keyfold_fs::volume::Verify;
 use serde::Serialize;
 
 use crate::cli::args::LsArgs;
@@ -40,7 +41,7 @@ struct JsonRow {
 
 /// Lists a directory, or one file.
 pub(crate) fn ls(args: &LsArgs) -> Result<(), CliError> {
-    let engine = inside::open(&args.vault, &args.unlock)?;
+    let engine = inside::open(&args.vault, &args.unlock, Verify::BySize)?;
     let vfs = engine.vfs();
     let wrong = |error| CliError::Inside {
         path: args.path.clone(),

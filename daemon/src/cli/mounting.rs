@@ -4,8 +4,9 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use keyfold_fs::vault::{Access, LockedVault, VaultError};
+use keyfold_fs::volume::Verify;
 
-use crate::cli::args::{MountArgs, UnmountArgs};
+use crate::cli::args::{MountArgs, UnmountArgs, VerifyWhen};
 use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
 use crate::cli::inside;
@@ -90,6 +91,12 @@ fn options(args: &MountArgs) -> Result<MountOptions, CliError> {
         options.audience = Audience::Everyone;
     }
     options.idle = args.idle.or(options.idle);
+    options.rollback = args.unlock.rollback();
+    match args.verify {
+        Some(VerifyWhen::First) => options.verify = Verify::First,
+        Some(VerifyWhen::Later) => options.verify = Verify::Later,
+        None => {}
+    }
     Ok(options)
 }
 

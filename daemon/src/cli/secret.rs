@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::Args;
 use keyfold_crypto::{Password, RecoveryKey};
-use keyfold_fs::vault::{KdfCost, Secret};
+use keyfold_fs::vault::{KdfCost, Rollback, Secret};
 use zeroize::Zeroizing;
 
 use crate::cli::error::Reason;
@@ -53,6 +53,10 @@ pub(crate) struct UnlockArgs {
     /// Unlock with the recovery key; it is then read where the password would be
     #[arg(long)]
     pub(crate) recovery_key: bool,
+    /// Open the vault though it is older than, or another than, when last seen: for a backup that
+    /// you put back yourself
+    #[arg(long, help_heading = None)]
+    pub(crate) accept_rollback: bool,
 }
 
 /// How hard a new password is to guess.
@@ -177,6 +181,15 @@ impl UnlockArgs {
             Kind::RecoveryKey
         } else {
             Kind::Password
+        }
+    }
+
+    /// What to do about a vault that is not as it was last seen.
+    pub(crate) fn rollback(&self) -> Rollback {
+        if self.accept_rollback {
+            Rollback::Accept
+        } else {
+            Rollback::Refuse
         }
     }
 

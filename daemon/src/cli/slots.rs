@@ -11,6 +11,7 @@ use crate::cli::output::{self, Form};
 use crate::cli::secret::{NewPasswordArgs, UnlockArgs};
 use crate::cli::vaults;
 use crate::mount::harden;
+use crate::mount::pins;
 
 /// Carries out one of the `passwd` commands.
 pub(crate) fn passwd(command: &PasswdCommand) -> Result<(), CliError> {
@@ -49,7 +50,9 @@ pub(crate) fn passwd(command: &PasswdCommand) -> Result<(), CliError> {
 fn unlock(path: &Path, args: &UnlockArgs) -> Result<UnlockedVault, CliError> {
     let locked = LockedVault::open(path, Access::ReadWrite).map_err(|e| inside::hint(path, e))?;
     let secret = args.obtain()?.to_secret()?;
-    Ok(locked.unlock(&secret)?)
+    let mut vault = locked.unlock(&secret)?;
+    vault.hold_to_pin(&pins::directory(), args.rollback())?;
+    Ok(vault)
 }
 
 fn list(path: &Path, form: Form) -> Result<(), CliError> {

@@ -7,8 +7,8 @@ use std::path::Path;
 
 use keyfold_crypto::RecoveryKey;
 use keyfold_fs::vault::{
-    CreateOptions, HeaderBackup, Superblock, UnlockedVault, VaultError, backup_header, read_header,
-    restore_header,
+    CreateOptions, HeaderBackup, Rollback, Superblock, UnlockedVault, VaultError, backup_header,
+    read_header, restore_header,
 };
 use serde::Serialize;
 
@@ -18,6 +18,7 @@ use crate::cli::output::{self, Form};
 use crate::cli::secret;
 use crate::engine::{Engine, EngineError};
 use crate::mount::harden;
+use crate::mount::pins;
 
 /// Makes a vault.
 pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
@@ -35,7 +36,14 @@ pub(crate) fn init(args: &InitArgs) -> Result<(), CliError> {
         cost: args.cost.cost(),
     };
     let made: Result<_, EngineError> = UnlockedVault::create(&args.vault, &options, Engine::format);
-    let (vault, recovery) = made?;
+    let (mut vault, recovery) = made?;
+    // From the first moment on, another vault in its place is noticed.
+    let pinned = vault
+        .hold_to_pin(&pins::directory(), Rollback::Accept)
+        .and_then(|()| vault.pin_superblock());
+    if let Err(e) = pinned {
+        eprintln!("keyfold: an older copy of the vault will not be noticed: {e}");
+    }
     let path = vault.dir().path().display().to_string();
     drop(vault);
     match recovery_file {

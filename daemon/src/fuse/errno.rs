@@ -27,6 +27,7 @@ impl Failure {
             Self::Volume(
                 error @ (FsError::Tampered(_)
                 | FsError::Inconsistent(_)
+                | FsError::MetadataTampered
                 | FsError::Disk(_)
                 | FsError::Database
                 | FsError::WriteLost(_)),
@@ -76,6 +77,7 @@ pub(crate) fn errno(error: FsError) -> Errno {
         FsError::Busy => Errno::EBUSY,
         FsError::Tampered(_)
         | FsError::Inconsistent(_)
+        | FsError::MetadataTampered
         | FsError::Disk(_)
         | FsError::Database
         | FsError::WriteLost(LostWrite::Disk) => Errno::EIO,
@@ -89,7 +91,7 @@ mod tests {
     use std::fmt::Write;
 
     const INO: Ino = Ino(7);
-    const ALL: [FsError; 29] = [
+    const ALL: [FsError; 30] = [
         FsError::NotFound,
         FsError::Stale(INO),
         FsError::Exists,
@@ -115,6 +117,7 @@ mod tests {
         FsError::Busy,
         FsError::Tampered(INO),
         FsError::Inconsistent(INO),
+        FsError::MetadataTampered,
         FsError::Disk(5),
         FsError::Database,
         FsError::WriteLost(LostWrite::NoSpace),
@@ -158,6 +161,7 @@ mod tests {
         Busy -> EBUSY
         Tampered(Ino(7)) -> EIO (logged)
         Inconsistent(Ino(7)) -> EIO (logged)
+        MetadataTampered -> EIO (logged)
         Disk(5) -> EIO (logged)
         Database -> EIO (logged)
         WriteLost(NoSpace) -> ENOSPC (logged)

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use keyfold_fs::vault::Rollback;
+use keyfold_fs::volume::Verify;
 use serde::{Deserialize, Serialize};
 
 use crate::cli::secret::Source;
@@ -82,6 +84,10 @@ pub(crate) struct MountOptions {
     /// Threads that serve requests.
     pub(crate) threads: Option<usize>,
     pub(crate) cpu_idle: CpuIdle,
+    /// What to do about a vault that is not as it was last seen. No word of `-o` accepts one.
+    pub(crate) rollback: Rollback,
+    /// When the metadata is verified.
+    pub(crate) verify: Verify,
     /// Later flags replace earlier ones that contradict them.
     pub(crate) flags: Vec<KernelFlag>,
     /// Where the password comes from, when the options say so.
@@ -100,6 +106,8 @@ impl Default for MountOptions {
             dirty_limit: None,
             threads: None,
             cpu_idle: CpuIdle::Shallow,
+            rollback: Rollback::default(),
+            verify: Verify::default(),
             flags: Vec::new(),
             source: None,
         }
@@ -153,7 +161,8 @@ impl MountOptions {
             "sync" => self.flag(KernelFlag::Sync),
             "dirsync" => self.flag(KernelFlag::DirSync),
             "noatime" => self.flag(KernelFlag::NoAtime),
-            "idle" | "dirty" | "threads" | "control" | "passwordfile" | "passwordcommand" => {
+            "idle" | "dirty" | "threads" | "verify" | "control" | "passwordfile"
+            | "passwordcommand" => {
                 return Err(OptionError::Value(word.to_owned()));
             }
             word if is_for_mount(word) => {}
@@ -179,6 +188,13 @@ impl MountOptions {
             "threads" => {
                 let threads = value.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n));
                 self.threads = Some(threads.ok_or_else(|| bad("a number from 1 to 64"))?);
+            }
+            "verify" => {
+                self.verify = match value {
+                    "first" => Verify::First,
+                    "later" => Verify::Later,
+                    _ => return Err(bad("first or later")),
+                };
             }
             "control" => {
                 self.control = match value {

@@ -13,6 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
 use crate::cli::secret::SecretText;
 use crate::control::{About, VolumeControl};
 use crate::engine::{Engine, EngineOptions};
@@ -21,6 +22,7 @@ use crate::mount::front::FrontError;
 use crate::mount::harden;
 use crate::mount::log;
 use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions};
+use crate::mount::pins;
 use crate::mount::point::MountPoint;
 
 /// How long programs that keep the mount busy have to finish after we were told to end.
@@ -86,7 +88,11 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     harden::forbid_core_dumps().map_err(setup("forbidding core dumps"))?;
     harden::settle().map_err(setup("preparing the process"))?;
     let idle = job.options.idle;
-    let (engine, mounted) = start(job)?;
+    let (engine, mounted) = start(job).inspect_err(|e| {
+        if matches!(e.exit(), Exit::Damaged | Exit::OlderThanSeen) {
+            tracing::error!(error = %e, "security event: the vault is not mounted");
+        }
+    })?;
     let (events, happenings) = mpsc::channel();
     let unmounter = mounted.unmounter();
     let activity = mounted.activity();
@@ -134,6 +140,7 @@ fn start(job: Job) -> Result<(Arc<Engine>, Mounted), CliError> {
     begin_log(log, &locked);
     let mut unlocked = locked.unlock(&secret.to_secret()?)?;
     drop(secret);
+    unlocked.hold_to_pin(&pins::directory(), options.rollback)?;
     if !unlocked.health().is_sound() {
         tracing::warn!(health = ?unlocked.health(), "a copy of the superblock is damaged");
         if access == Access::ReadWrite {
@@ -152,6 +159,7 @@ fn start(job: Job) -> Result<(Arc<Engine>, Mounted), CliError> {
         unlocked,
         EngineOptions {
             dirty_limit: options.dirty_limit,
+            verify: options.verify,
         },
     )?);
     let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about));

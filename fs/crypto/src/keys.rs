@@ -92,6 +92,11 @@ impl MasterKey {
         SealKey(*schedule::journal(self))
     }
 
+    /// Key that seals what is kept outside the vault to recognise its newest state.
+    pub fn pin_key(&self) -> SealKey {
+        SealKey(*schedule::pin(self))
+    }
+
     /// Key that seals the account's secrets on this machine.
     pub fn account_key(&self) -> SealKey {
         SealKey(*schedule::account(self))

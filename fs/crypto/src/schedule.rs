@@ -15,6 +15,7 @@ const SUPERBLOCK_MAC: &str = "keyfold/1/superblock-mac";
 const STATE_HASH: &str = "keyfold/1/state-hash";
 const ACCOUNT: &str = "keyfold/1/account";
 const JOURNAL: &str = "keyfold/1/journal";
+const PIN: &str = "keyfold/1/pin";
 
 // Children of what a key slot is opened with, by HKDF with the slot's salt.
 const PASSWORD_PARAMS: &str = "keyfold/1/password/params";
@@ -35,6 +36,8 @@ impl Label {
     pub const SLOT: Self = Self("keyfold/1/slot");
     /// A record of the journal.
     pub const JOURNAL_RECORD: Self = Self("keyfold/1/journal-record");
+    /// What is kept outside the vault of what was last seen of it.
+    pub const PIN_RECORD: Self = Self("keyfold/1/pin-record");
 
     pub(crate) fn text(self) -> &'static str {
         self.0
@@ -65,6 +68,10 @@ pub(crate) fn account(master: &MasterKey) -> Secret<32> {
 
 pub(crate) fn journal(master: &MasterKey) -> Secret<32> {
     expand(master.expose(), JOURNAL)
+}
+
+pub(crate) fn pin(master: &MasterKey) -> Secret<32> {
+    expand(master.expose(), PIN)
 }
 
 /// What a key slot is opened with decides its labels, so a recovery key can never stand for a

@@ -5,7 +5,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::key::{Key, Table};
 use super::rows::Rows;
 use super::schema;
-use super::sqlite::{OpenFailure, Reader};
+use super::sqlite::{Interrupter, OpenFailure, Reader};
 use crate::error::FsResult;
 use crate::layout::StateRow;
 
@@ -93,14 +93,25 @@ impl Scanner {
 }
 
 /// The scanner of an open volume: one check at a time has it.
-pub(super) struct SharedScanner(Mutex<Scanner>);
+pub(super) struct SharedScanner {
+    scanner: Mutex<Scanner>,
+    interrupter: Interrupter,
+}
 
 impl SharedScanner {
     pub(super) fn new(reader: Reader) -> Self {
-        Self(Mutex::new(Scanner::new(reader)))
+        Self {
+            interrupter: reader.interrupter(),
+            scanner: Mutex::new(Scanner::new(reader)),
+        }
     }
 
     pub(super) fn take(&self) -> MutexGuard<'_, Scanner> {
-        self.0.lock()
+        self.scanner.lock()
+    }
+
+    /// Makes what it does at this moment fail.
+    pub(super) fn interrupt(&self) {
+        self.interrupter.interrupt();
     }
 }

@@ -16,6 +16,7 @@ mod writer;
 
 pub(super) use reader::Reader;
 pub(crate) use reader::Readers;
+pub(super) use rusqlite::InterruptHandle as Interrupter;
 pub(crate) use writer::{CommitFailure, Writer};
 
 /// Why the database could not be opened.

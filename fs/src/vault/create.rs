@@ -96,6 +96,8 @@ fn build(site: &mut Site, keys: (MasterKey, Superblock)) -> Result<UnlockedVault
         health: CopyHealth::default(),
         opened_with,
         dir,
+        found: CopyHealth::default(),
+        pin: None,
     })
 }
 

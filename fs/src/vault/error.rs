@@ -8,6 +8,10 @@ use keyfold_crypto::RandomError;
 
 use super::slot::SlotId;
 
+mod unlike;
+
+pub use unlike::Unlike;
+
 /// Why a vault directory could not be made, opened, unlocked or changed.
 #[derive(Debug)]
 pub enum VaultError {
@@ -130,6 +134,13 @@ pub enum VaultError {
     OtherVault {
         /// The file.
         path: PathBuf,
+    },
+    /// The vault is not what was last seen of it.
+    NotAsSeen {
+        /// The vault.
+        path: PathBuf,
+        /// How it differs.
+        why: Unlike,
     },
     /// A file that would have been overwritten exists.
     Exists {
@@ -358,6 +369,7 @@ impl VaultError {
             Self::OtherVault { path } => {
                 write!(f, "header {} belongs to another vault", path.display())
             }
+            Self::NotAsSeen { path, why } => write!(f, "vault {} {why}", path.display()),
             Self::Exists { path } => write!(f, "{} exists already", path.display()),
             Self::Random(e) => write!(f, "no random bytes from the system: {e}"),
             Self::Io { what, path, source } => {
@@ -400,6 +412,10 @@ impl VaultError {
             Self::BadLabel => "choose another",
             Self::BadHeader { .. } => "choose another header backup",
             Self::OtherVault { .. } => "choose a backup of this vault's header",
+            Self::NotAsSeen { .. } => {
+                "if you put a backup or another vault there yourself, repeat with \
+                 --accept-rollback; if not, somebody else did"
+            }
             Self::Exists { .. } => "choose another name",
             Self::Random(_) => "try again",
             Self::Io { .. } => "check the disk",

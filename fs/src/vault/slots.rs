@@ -110,7 +110,14 @@ impl UnlockedVault {
 
     fn install(&mut self, slots: Vec<Slot>) -> Result<(), VaultError> {
         let next = self.superblock.successor(slots, &self.master)?;
-        self.write(next)
+        let written = self.write(next);
+        if matches!(written, Ok(()) | Err(VaultError::HalfWritten { .. }))
+            && let Err(error) = self.pin_superblock()
+        {
+            // The next use of the vault pins it.
+            tracing::warn!(%error, "the change of the superblock could not be pinned");
+        }
+        written
     }
 
     /// Writes both copies. What the first copy holds on disk is what this vault holds in memory,

@@ -134,6 +134,11 @@ impl Superblock {
         self.revision
     }
 
+    /// Its authentication code.
+    pub(super) fn code(&self) -> &[u8; 32] {
+        &self.mac.0
+    }
+
     /// The key slots, in the order they were made.
     pub fn slots(&self) -> &[Slot] {
         &self.slots

@@ -95,6 +95,8 @@ impl LockedVault {
             health,
             opened_with,
             dir,
+            found: health,
+            pin: None,
         })
     }
 

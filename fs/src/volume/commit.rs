@@ -314,6 +314,7 @@ impl Volume {
                 Ok(())
             }
             Err(CommitFailure::NoSpace) => Err(FsError::NoSpace),
+            Err(CommitFailure::Tampered) => Err(FsError::MetadataTampered),
             Err(CommitFailure::Failed) => Err(FsError::Database),
         }
     }

@@ -9,11 +9,13 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::commit::{Committer, Scope};
 use super::journal::{journal_key, replay};
 use super::{
-    Counters, Handles, Nodes, References, Requests, Space, Volume, VolumeOptions, WriteBehind,
+    Counters, Handles, Nodes, Progress, References, Requests, Space, Volume, VolumeOptions,
+    WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::data::{Journal, LeafCache, Segments};
 use crate::error::FsError;
+use crate::events::{EventKind, SecurityEvents};
 use crate::layout::{DirBody, InodeBody, InodeRow, MapId, SegmentId, SegmentRow, StateRow};
 use crate::meta::{CommitFailure, Key, Meta, Mode, Readers, Table, Writer};
 use crate::vault::{Access, UnlockedVault};
@@ -73,6 +75,7 @@ impl Volume {
         let rows = [(Key::inode(Ino::ROOT), Some(root.encode()))];
         let full = |e| match e {
             CommitFailure::NoSpace => VolumeError::NoSpace(path.clone()),
+            CommitFailure::Tampered => VolumeError::NotCommitted(FsError::MetadataTampered),
             CommitFailure::Failed => VolumeError::NotCommitted(FsError::Database),
         };
         writer
@@ -103,6 +106,9 @@ impl Volume {
                 path: shown.clone(),
                 why: "it has no state",
             })?;
+        vault
+            .compare_state(&state)
+            .map_err(VolumeError::NotAsSeen)?;
         let meta = Meta::new(readers);
         let mut freed = BTreeSet::new();
         if let Some(writer) = &mut writer {
@@ -113,20 +119,49 @@ impl Volume {
             }
         }
         let writer = writer.filter(|_| vault.access() == Access::ReadWrite);
-        let volume = Self::assemble(vault, options, (meta, writer), state);
+        let volume = Arc::new(Self::assemble(vault, options, (meta, writer), state));
         if let Some(copy) = database.copy {
             // Opened files stay readable; nothing of the copy outlives the process.
             drop(copy);
         }
-        volume.load(&shown)?;
-        volume.committer.lock().reclaim.note_freed(freed);
-        volume.check_segments()?;
-        let volume = Arc::new(volume);
-        if !volume.is_read_only() {
-            volume.recover()?;
-            Self::start(&volume)?;
+        volume.note_found();
+        // Before anything is made good: what an older row calls free may be in use.
+        Self::begin_verifying(&volume)?;
+        let ready = volume.make_ready(&shown, freed);
+        let ready = ready.and_then(|()| {
+            if volume.is_read_only() {
+                return Ok(());
+            }
+            Self::start(&volume)
+        });
+        ready.inspect_err(|_| volume.stop_verifying())?;
+        // The state of a private copy is durable nowhere.
+        if !volume.is_read_only() || database.mode == Mode::Immutable {
+            volume.pin();
         }
         Ok(volume)
+    }
+
+    fn make_ready(&self, shown: &Path, freed: BTreeSet<SegmentId>) -> Result<(), VolumeError> {
+        self.load(shown)?;
+        self.committer.lock().reclaim.note_freed(freed);
+        self.check_segments()?;
+        if self.is_read_only() {
+            return Ok(());
+        }
+        self.recover()
+    }
+
+    /// Tells what unlocking met and could do without.
+    fn note_found(&self) {
+        let found = self.vault.found();
+        let copies = [found.primary, found.backup];
+        for kind in copies.into_iter().filter_map(EventKind::of_copy) {
+            self.events.note(kind);
+        }
+        if self.vault.is_accepted() {
+            self.events.note(EventKind::RollbackAccepted);
+        }
     }
 
     fn assemble(
@@ -155,7 +190,11 @@ impl Volume {
             readers: RwLock::new(()),
             failure: Mutex::new(None),
             failed: false.into(),
-            tampered: 0.into(),
+            events: SecurityEvents::default(),
+            pinned: Mutex::default(),
+            progress: Progress::default(),
+            verifier: Mutex::default(),
+            stop_verifying: false.into(),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
             threads: Mutex::default(),
@@ -211,6 +250,7 @@ impl Volume {
     /// When the last changes could not be stored. Everything an fsync confirmed is safe.
     pub fn close(&self) -> Result<(), VolumeError> {
         self.stop_timer();
+        self.stop_verifying();
         if self.is_read_only() {
             return Ok(());
         }
@@ -219,12 +259,13 @@ impl Volume {
         for thread in std::mem::take(&mut *self.threads.lock()) {
             drop(thread.join());
         }
-        let mut c = self.committer.lock();
-        if let Some(writer) = c.writer.take()
+        let writer = self.committer.lock().writer.take();
+        if let Some(writer) = writer
             && result.is_ok()
         {
-            // Both only tidy up: everything is durable already.
-            let _ = c.journal.take().map(Journal::close);
+            self.pin();
+            // These only tidy up: everything is durable already.
+            let _ = self.committer.lock().journal.take().map(Journal::close);
             let _ = writer.checkpoint_all();
             let _ = self.segments.close();
         }
@@ -269,6 +310,7 @@ impl Volume {
     pub fn crash(&self) {
         self.fail(super::Failure::Commit(FsError::Disk(libc::EIO)));
         self.stop_timer();
+        self.stop_verifying();
         self.write_behind.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             drop(thread.join());

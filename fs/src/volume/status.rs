@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 
 use serde::Serialize;
 
-use super::{Failure, Volume};
+use super::{Failure, Verification, Volume};
 use crate::error::{FsError, FsResult};
+use crate::events::SecurityEvent;
 use crate::vfs::Stats;
 
 /// Whether changes are accepted.
@@ -47,8 +48,14 @@ pub struct VolumeStatus {
     pub open_files: u64,
     /// Files in memory: open, or waiting for the next commit.
     pub files_in_memory: u64,
-    /// Reads that met altered or missing data.
+    /// Whether all metadata together is what was committed.
+    pub verification: Verification,
+    /// The last commit that is known outside the vault, where it is held to that.
+    pub pinned_commit: Option<u64>,
+    /// How often something stored did not verify.
     pub security_events: u64,
+    /// What that was: the last ones, oldest first.
+    pub events: Vec<SecurityEvent>,
 }
 
 impl Volume {
@@ -66,6 +73,9 @@ impl Volume {
             Failure::Sync(e) => format!("syncing a segment failed: {e}"),
             Failure::Commit(e) => format!("a commit failed: {e}"),
             Failure::Database => "the metadata database failed".to_owned(),
+            Failure::Altered => {
+                "the metadata is not what was committed; `keyfold check` tells more".to_owned()
+            }
         });
         let c = self.committer.lock();
         VolumeStatus {
@@ -85,7 +95,10 @@ impl Volume {
                 * crate::layout::BLOCK_SIZE as u64,
             open_files: self.handles.open_files() as u64,
             files_in_memory: self.nodes.count() as u64,
-            security_events: self.tampered.load(Ordering::Relaxed),
+            verification: self.progress.now(),
+            pinned_commit: self.pinned_commit(),
+            security_events: self.events.total(),
+            events: self.events.list(),
         }
     }
 

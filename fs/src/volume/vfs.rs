@@ -3,6 +3,7 @@
 use super::Volume;
 use super::commit::Scope;
 use crate::error::{FsError, FsResult};
+use crate::events::EventKind;
 use crate::vfs::{
     Allocate, Attr, Caller, Cookie, DirEntry, Entry, FileRange, Handle, Ino, Listing, NewNode,
     OpenMode, Place, RenameMode, Seek, SetAttr, Stats, Vfs, XattrMode,
@@ -31,42 +32,62 @@ impl Volume {
     }
 }
 
+impl Volume {
+    /// Keeps a security event of what an operation met in the metadata. Blocks that do not verify
+    /// are noted where they are read.
+    pub(super) fn noted<T>(&self, result: FsResult<T>) -> FsResult<T> {
+        if let Err(error) = &result {
+            self.note_of(*error);
+        }
+        result
+    }
+
+    /// Keeps a security event, if the error is of the metadata.
+    pub(super) fn note_of(&self, error: FsError) {
+        match error {
+            FsError::Inconsistent(ino) => self.events.note(EventKind::Metadata(ino.0)),
+            FsError::MetadataTampered => self.events.note(EventKind::DatabasePage),
+            _ => {}
+        }
+    }
+}
+
 impl Vfs for Volume {
     fn lookup(&self, at: Place<'_>) -> FsResult<Entry> {
-        self.do_lookup(at)
+        self.noted(self.do_lookup(at))
     }
     fn forget(&self, ino: Ino, count: u64) {
         self.do_forget(ino, count);
     }
     fn getattr(&self, ino: Ino) -> FsResult<Attr> {
-        self.do_getattr(ino)
+        self.noted(self.do_getattr(ino))
     }
     fn setattr(&self, ino: Ino, handle: Option<Handle>, set: &SetAttr) -> FsResult<Attr> {
-        self.do_setattr(ino, handle, set)
+        self.noted(self.do_setattr(ino, handle, set))
     }
     fn readlink(&self, ino: Ino) -> FsResult<Vec<u8>> {
-        self.do_readlink(ino)
+        self.noted(self.do_readlink(ino))
     }
     fn mknod(&self, caller: &Caller, at: Place<'_>, node: NewNode) -> FsResult<Entry> {
-        self.do_mknod(caller, at, node)
+        self.noted(self.do_mknod(caller, at, node))
     }
     fn mkdir(&self, caller: &Caller, at: Place<'_>, perm: u16) -> FsResult<Entry> {
-        self.do_mkdir(caller, at, perm)
+        self.noted(self.do_mkdir(caller, at, perm))
     }
     fn symlink(&self, caller: &Caller, at: Place<'_>, target: &[u8]) -> FsResult<Entry> {
-        self.do_symlink(caller, at, target)
+        self.noted(self.do_symlink(caller, at, target))
     }
     fn link(&self, ino: Ino, at: Place<'_>) -> FsResult<Entry> {
-        self.do_link(ino, at)
+        self.noted(self.do_link(ino, at))
     }
     fn unlink(&self, at: Place<'_>) -> FsResult<()> {
-        self.do_unlink(at)
+        self.noted(self.do_unlink(at))
     }
     fn rmdir(&self, at: Place<'_>) -> FsResult<()> {
-        self.do_rmdir(at)
+        self.noted(self.do_rmdir(at))
     }
     fn rename(&self, from: Place<'_>, to: Place<'_>, mode: RenameMode) -> FsResult<()> {
-        self.do_rename(from, to, mode)
+        self.noted(self.do_rename(from, to, mode))
     }
     fn create(
         &self,
@@ -75,38 +96,38 @@ impl Vfs for Volume {
         perm: u16,
         mode: OpenMode,
     ) -> FsResult<(Entry, Handle)> {
-        self.do_create(caller, at, (perm, mode))
+        self.noted(self.do_create(caller, at, (perm, mode)))
     }
     fn open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
         self.check_regular(ino)?;
-        self.do_open(ino, mode)
+        self.noted(self.do_open(ino, mode))
     }
     fn read(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize> {
-        self.do_read(at, buf)
+        self.noted(self.do_read(at, buf))
     }
     fn write(&self, at: FileRange, data: &[u8]) -> FsResult<usize> {
-        self.do_write(at, data)
+        self.noted(self.do_write(at, data))
     }
     fn flush(&self, _ino: Ino, handle: Handle) -> FsResult<()> {
-        self.do_flush(handle)
+        self.noted(self.do_flush(handle))
     }
     fn release(&self, ino: Ino, handle: Handle) {
         self.do_release(ino, handle);
     }
     fn fsync(&self, ino: Ino, handle: Handle) -> FsResult<()> {
-        self.do_fsync(ino, handle)
+        self.noted(self.do_fsync(ino, handle))
     }
     fn fallocate(&self, at: FileRange, len: u64, mode: Allocate) -> FsResult<()> {
-        self.do_fallocate(at, len, mode)
+        self.noted(self.do_fallocate(at, len, mode))
     }
     fn seek(&self, at: FileRange, what: Seek) -> FsResult<u64> {
-        self.do_seek(at, what)
+        self.noted(self.do_seek(at, what))
     }
     fn copy_range(&self, from: FileRange, to: FileRange, len: u64) -> FsResult<u64> {
-        self.do_copy_range(from, to, len)
+        self.noted(self.do_copy_range(from, to, len))
     }
     fn opendir(&self, ino: Ino) -> FsResult<Handle> {
-        self.do_opendir(ino)
+        self.noted(self.do_opendir(ino))
     }
     fn readdir(
         &self,
@@ -114,7 +135,7 @@ impl Vfs for Volume {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>) -> Listing,
     ) -> FsResult<()> {
-        self.do_readdir(handle, from, sink)
+        self.noted(self.do_readdir(handle, from, sink))
     }
     fn readdir_plus(
         &self,
@@ -122,25 +143,25 @@ impl Vfs for Volume {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>, &Attr) -> Listing,
     ) -> FsResult<()> {
-        self.do_readdir_plus(handle, from, sink)
+        self.noted(self.do_readdir_plus(handle, from, sink))
     }
     fn releasedir(&self, handle: Handle) {
         self.handles.close_dir(handle);
     }
     fn statfs(&self) -> FsResult<Stats> {
-        self.do_statfs()
+        self.noted(self.do_statfs())
     }
     fn setxattr(&self, ino: Ino, name: &[u8], value: &[u8], mode: XattrMode) -> FsResult<()> {
-        self.do_setxattr(ino, (name, value), mode)
+        self.noted(self.do_setxattr(ino, (name, value), mode))
     }
     fn getxattr(&self, ino: Ino, name: &[u8]) -> FsResult<Vec<u8>> {
-        self.do_getxattr(ino, name)
+        self.noted(self.do_getxattr(ino, name))
     }
     fn listxattr(&self, ino: Ino) -> FsResult<Vec<u8>> {
-        self.do_listxattr(ino)
+        self.noted(self.do_listxattr(ino))
     }
     fn removexattr(&self, ino: Ino, name: &[u8]) -> FsResult<()> {
-        self.do_removexattr(ino, name)
+        self.noted(self.do_removexattr(ino, name))
     }
     fn sync(&self) -> FsResult<()> {
         if self.is_read_only() {

@@ -7,7 +7,7 @@ use keyfold_crypto::{FileId, FileKey, KeyId, Sealed, Tag, Tweak};
 use keyfold_fs::layout::{
     BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow, DirBody, ENTRY_BYTES,
     FileBody, FileKeyRow, InodeBody, InodeRow, KeyIndex, LEAF_BLOCKS, Leaf, LeafIndex, MapId,
-    Place, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot, StateRow,
+    PinRow, Place, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot, StateRow,
 };
 use keyfold_fs::vfs::{FILE_MAX, FileKind, Ino, LINK_MAX, NAME_MAX, TARGET_MAX, Timestamp};
 
@@ -112,6 +112,7 @@ pub(crate) fn sections() -> Vec<Section> {
         named("run-owner", run_owner()),
         named("block", block()),
         named("state", state()),
+        named("pin", pin()),
     ]);
     all
 }
@@ -331,6 +332,23 @@ fn state() -> String {
         ("inodes", 8),
         ("blocks that are not holes, of all maps", 8),
         ("state hash", 32),
+    ];
+    show(&fields, &row.encode())
+}
+
+fn pin() -> String {
+    let row = PinRow {
+        commit: 9,
+        state: counting(0xb0),
+        revision: 3,
+        superblock: counting(0xd0),
+    };
+    assert_eq!(PinRow::decode(&row.encode()), Ok(row));
+    let fields = [
+        ("number of the commit", 8),
+        ("the commit and its state hash, under the pin key", 32),
+        ("revision of the superblock", 8),
+        ("code of the superblock", 32),
     ];
     show(&fields, &row.encode())
 }

@@ -48,6 +48,8 @@ fn golden_schedule_holds() {
         let master = MasterKey::from_slice(&vector.hex("master")).unwrap();
         assert_eq!(master.meta_db_key().expose()[..], vector.hex("meta-db"));
         assert_eq!(master.account_key().expose()[..], vector.hex("account"));
+        assert_eq!(master.journal_key().expose()[..], vector.hex("journal"));
+        assert_eq!(master.pin_key().expose()[..], vector.hex("pin"));
         let superblock = vector.hex("superblock");
         let key = master.superblock_mac_key();
         assert_eq!(key.mac(&superblock)[..], vector.hex("superblock-mac"));

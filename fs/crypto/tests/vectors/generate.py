@@ -66,7 +66,9 @@ def schedule():
                meta_db=expand(master, b"keyfold/1/meta-db", 32).hex(),
                superblock=block.hex(),
                superblock_mac=mac(expand(master, b"keyfold/1/superblock-mac", 32), block).hex(),
-               account=expand(master, b"keyfold/1/account", 32).hex())
+               account=expand(master, b"keyfold/1/account", 32).hex(),
+               journal=expand(master, b"keyfold/1/journal", 32).hex(),
+               pin=expand(master, b"keyfold/1/pin", 32).hex())
 
 
 def slots():

@@ -5,7 +5,7 @@ use std::path::Path;
 use keyfold_crypto::DatabaseKey;
 use parking_lot::{Mutex, MutexGuard};
 use rusqlite::types::{ToSql, ValueRef};
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, ErrorCode, InterruptHandle, Row};
 
 use super::{Mode, OpenFailure, check_schema, connect, get, read_state, sql};
 use crate::error::{FsError, FsResult};
@@ -21,8 +21,13 @@ use crate::vfs::Ino;
 const READER_CACHE_KIB: i64 = 6 * 1024;
 
 fn failed(e: &rusqlite::Error) -> FsError {
-    tracing::error!(code = ?e.sqlite_error_code(), "metadata database failed");
-    FsError::Database
+    match e.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => FsError::MetadataTampered,
+        code => {
+            tracing::error!(?code, "metadata database failed");
+            FsError::Database
+        }
+    }
 }
 
 /// Read connections, so that several threads can look up at once.
@@ -52,6 +57,11 @@ impl Readers {
             .collect::<Result<Vec<_>, OpenFailure>>()?;
         let scanner = SharedScanner::new(reader()?);
         Ok(Self { pool, scanner })
+    }
+
+    /// Makes what the scanner does fail.
+    pub(in crate::meta) fn interrupt_scan(&self) {
+        self.scanner.interrupt();
     }
 
     /// The connection for what takes long.
@@ -100,6 +110,11 @@ impl Reader {
 
     pub(in crate::meta) fn has_schema(&self) -> bool {
         check_schema(&self.0).is_ok()
+    }
+
+    /// Stops what the connection does, from another thread.
+    pub(in crate::meta) fn interrupter(&self) -> InterruptHandle {
+        self.0.get_interrupt_handle()
     }
 
     /// Calls `f` with each row that `text` selects: two key columns, cookie and value. A value

@@ -30,6 +30,8 @@ const LOG_PATIENCE: std::time::Duration = std::time::Duration::from_millis(50);
 pub(crate) enum CommitFailure {
     /// The disk is full.
     NoSpace,
+    /// A page of the database does not verify.
+    Tampered,
     /// The disk or the database failed.
     Failed,
 }
@@ -39,6 +41,7 @@ impl From<rusqlite::Error> for CommitFailure {
         tracing::error!(code = ?e.sqlite_error_code(), "metadata database failed");
         match e.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::NoSpace,
+            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => Self::Tampered,
             _ => Self::Failed,
         }
     }

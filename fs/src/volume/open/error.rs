@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::FsError;
 use crate::meta::OpenFailure;
+use crate::vault::VaultError;
 
 /// Why a volume could not be made, opened or closed.
 #[derive(Debug)]
@@ -37,6 +38,8 @@ pub enum VolumeError {
         /// Bytes it has.
         found: u64,
     },
+    /// The vault is not what was last seen of it.
+    NotAsSeen(VaultError),
     /// The disk is full.
     NoSpace(PathBuf),
     /// The operating system refused.
@@ -80,6 +83,7 @@ impl fmt::Display for VolumeError {
                  mount with --read-only to save the files that do not need it",
                 path.display()
             ),
+            Self::NotAsSeen(e) => e.fmt(f),
             Self::NoSpace(p) => write!(f, "no space left on the disk of {}", p.display()),
             Self::Io(e) => write!(f, "{e}"),
             Self::NotCommitted(e) => write!(f, "the last changes could not be stored: {e}"),

@@ -4,6 +4,7 @@ use std::io;
 
 use super::VolumeError;
 use crate::data::segment_path;
+use crate::events::EventKind;
 use crate::layout::{BLOCK_SIZE, SegmentId, Slot, decode_u64};
 use crate::meta::Table;
 use crate::volume::Volume;
@@ -32,9 +33,7 @@ impl Volume {
             if !self.is_read_only() {
                 return Err(problem);
             }
-            tracing::error!(segment = id.0, "segment missing or short");
-            self.tampered
-                .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            self.events.note(EventKind::Segment(id.0));
         }
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::edit::{Changed, Edges, Edit, Outcome, end_of};
 use crate::error::{FsError, FsResult, LostWrite};
+use crate::events::EventKind;
 use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, Place};
 use crate::meta::Key;
 use crate::vfs::{FileKind, FileRange, Handle, Ino, OpenMode};
@@ -60,7 +61,7 @@ impl Volume {
     /// Those of [`crate::vfs::Vfs::read`].
     pub fn read_reference(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize> {
         let file = self.handles.file(at.handle)?;
-        self.read_node(&file.node, (at.offset, buf), Way::Reference)
+        self.noted(self.read_node(&file.node, (at.offset, buf), Way::Reference))
     }
 
     fn read_node(&self, node: &Node, (offset, buf): (u64, &mut [u8]), way: Way) -> FsResult<usize> {
@@ -167,7 +168,7 @@ impl Volume {
             }
         }
         if matches!(error, FsError::Tampered(_)) {
-            self.note_tampered(node.ino);
+            self.events.note(EventKind::block(node.ino));
         }
         Err(error)
     }
@@ -208,11 +209,6 @@ impl Volume {
                 Ok(())
             }
         }
-    }
-
-    fn note_tampered(&self, ino: Ino) {
-        tracing::error!(ino = ino.0, "stored data does not verify");
-        self.tampered.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(in crate::volume) fn do_write(&self, at: FileRange, data: &[u8]) -> FsResult<usize> {
@@ -265,7 +261,12 @@ impl Volume {
             if file.mode.append && content.head.size != offset {
                 return Ok(Outcome::Replan);
             }
-            let added = put_pages(content, edges, (offset, data), (leaves, &self.write_behind.pages))?;
+            let added = put_pages(
+                content,
+                edges,
+                (offset, data),
+                (leaves, &self.write_behind.pages),
+            )?;
             let now = self.now();
             let head = &mut content.head;
             head.size = head.size.max(end);
@@ -417,7 +418,11 @@ fn put_pages(
         let from = block.offset().saturating_sub(offset) as usize;
         let count = (BLOCK_SIZE - skip).min(data.len() - from);
         let part = &data[from..from + count];
-        added += content.put_page(block, pages.fill(|page| merge(page, edges.get(block), skip, part)), kind);
+        added += content.put_page(
+            block,
+            pages.fill(|page| merge(page, edges.get(block), skip, part)),
+            kind,
+        );
     }
     Ok(added)
 }
