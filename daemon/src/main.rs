@@ -5,6 +5,8 @@ mod control;
 mod control_dir;
 mod engine;
 mod fuse;
+#[cfg(test)]
+mod fuzzing;
 mod mount;
 mod mount_table;
 

@@ -1,5 +1,7 @@
 //! Ciphertext on disk: segments, written once and append-only.
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod journal;
 mod leaf_cache;
 mod segments;

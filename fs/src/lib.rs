@@ -8,6 +8,9 @@ mod data;
 pub mod error;
 pub mod events;
 pub mod export;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod layout;
 mod meta;
 #[cfg(feature = "model")]

@@ -17,6 +17,8 @@ use crate::error::{FsError, FsResult};
 use crate::layout::BadLayout;
 use crate::vfs::Ino;
 
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod key;
 mod record;
 mod row_cache;

@@ -12,6 +12,8 @@ mod copies;
 mod create;
 mod directory;
 mod error;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod header;
 mod pin;
 mod slot;

@@ -36,6 +36,8 @@ mod acl;
 mod commit;
 mod content;
 mod flush;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod inspect;
 mod install;
 mod journal;

@@ -5,6 +5,7 @@ use std::fmt;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::locked::Locked;
 use crate::mac::HmacKey;
 use crate::random::{random_id, random_secret};
 use crate::{BlockCipher, CryptoError, RandomError, schedule};
@@ -42,29 +43,28 @@ impl SealKey {
 }
 
 /// The vault's root key: 256 random bits that only feed the key schedule.
-// Boxed, so that moving it leaves no copy behind on the stack.
-pub struct MasterKey(Box<Zeroizing<[u8; 32]>>);
+pub struct MasterKey(Locked);
 
 impl MasterKey {
     /// A fresh random key.
     pub fn generate() -> Result<Self, RandomError> {
-        let mut bytes = Box::new(Zeroizing::new([0; 32]));
-        crate::fill_random(bytes.as_mut_slice())?;
-        Ok(Self(bytes))
+        let mut key = Locked::zeroed();
+        crate::fill_random(key.bytes_mut())?;
+        Ok(Self(key))
     }
 
     /// Fails with [`CryptoError::Malformed`] unless there are 32 bytes.
     pub(crate) fn from_slice(bytes: &[u8]) -> Result<Self, CryptoError> {
-        let mut key = Box::new(Zeroizing::new([0; 32]));
-        if bytes.len() != key.len() {
+        let mut key = Locked::zeroed();
+        if bytes.len() != key.bytes().len() {
             return Err(CryptoError::Malformed);
         }
-        key.copy_from_slice(bytes);
+        key.bytes_mut().copy_from_slice(bytes);
         Ok(Self(key))
     }
 
     pub(crate) fn expose(&self) -> &[u8; 32] {
-        &self.0
+        self.0.bytes()
     }
 
     /// Raw key of the metadata database.

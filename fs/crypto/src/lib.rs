@@ -7,6 +7,7 @@ mod block;
 mod context;
 mod error;
 mod keys;
+mod locked;
 mod mac;
 mod password;
 mod random;

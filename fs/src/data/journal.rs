@@ -97,22 +97,7 @@ impl Journal {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             Err(e) => return Err(e),
         };
-        let mut records = Vec::new();
-        let mut rest: &[u8] = &bytes;
-        while let Some((header, sealed)) = split_record(rest) {
-            let context = key.context(commit, records.len() as u64);
-            let opened = keyfold_crypto::open(&key.key, &context, sealed);
-            let Ok(record) = opened.map(|o| o.to_vec()) else {
-                break;
-            };
-            if header.commit != commit {
-                break;
-            }
-            records.push(record);
-            let used = (HEADER + sealed.len()).next_multiple_of(ALIGN as usize);
-            rest = rest.get(used..).unwrap_or_default();
-        }
-        Ok(records)
+        Ok(records_in(&bytes, key, commit))
     }
 
     /// Writes a record and waits until it is durable.
@@ -146,6 +131,26 @@ impl Journal {
     pub(crate) fn close(self) -> io::Result<()> {
         self.file.set_len(0)
     }
+}
+
+/// The records after `commit` in a journal's bytes, as far as they verify.
+pub(super) fn records_in(bytes: &[u8], key: &JournalKey, commit: u64) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    let mut rest = bytes;
+    while let Some((header, sealed)) = split_record(rest) {
+        let context = key.context(commit, records.len() as u64);
+        let opened = keyfold_crypto::open(&key.key, &context, sealed);
+        let Ok(record) = opened.map(|o| o.to_vec()) else {
+            break;
+        };
+        if header.commit != commit {
+            break;
+        }
+        records.push(record);
+        let used = (HEADER + sealed.len()).next_multiple_of(ALIGN as usize);
+        rest = rest.get(used..).unwrap_or_default();
+    }
+    records
 }
 
 struct Header {

@@ -58,7 +58,10 @@ impl Copies {
         )
     }
 
-    fn choose(vault: &Path, bytes: [Result<Vec<u8>, Damage>; 2]) -> Result<Self, VaultError> {
+    pub(super) fn choose(
+        vault: &Path,
+        bytes: [Result<Vec<u8>, Damage>; 2],
+    ) -> Result<Self, VaultError> {
         let [primary, backup] = bytes.map(|bytes| match bytes {
             Ok(bytes) => Superblock::parse(&bytes),
             Err(damage) => Parsed::Damaged(damage),

@@ -58,13 +58,13 @@ struct Kept {
 }
 
 /// A pin as it lies on disk.
-struct Stored<'a> {
-    sealed: &'a [u8],
-    place: &'a Path,
+pub(super) struct Stored<'a> {
+    pub(super) sealed: &'a [u8],
+    pub(super) place: &'a Path,
 }
 
 impl<'a> Stored<'a> {
-    fn parse(bytes: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (sealed, place) = bytes.split_at_checked(SEALED)?;
         Some(Self {
             sealed,

@@ -244,7 +244,7 @@ impl Superblock {
     }
 
     /// Every field but the authentication code, in the order of the file.
-    fn encode(&self) -> Vec<u8> {
+    pub(super) fn encode(&self) -> Vec<u8> {
         let fields = Canonical::default()
             .bytes(self.format.as_bytes())
             .number(self.version)

@@ -19,11 +19,11 @@ pub struct LockedVault {
 }
 
 /// What a secret opened.
-struct Opened {
+pub(super) struct Opened {
     /// The slot it opened in each copy.
     slots: Vec<(Copy, SlotId)>,
     /// The key it gave in each of them: the same one, unless the copies are of two vaults.
-    masters: Vec<MasterKey>,
+    pub(super) masters: Vec<MasterKey>,
     /// Whether some slot took the secret but held an altered key.
     altered: bool,
 }
@@ -114,7 +114,7 @@ impl LockedVault {
 }
 
 /// Tries the secret on the slots of each copy until one of the copy's slots opens.
-fn try_slots(copies: &Copies, secret: &Secret) -> Opened {
+pub(super) fn try_slots(copies: &Copies, secret: &Secret) -> Opened {
     let mut opened = Opened {
         slots: Vec::new(),
         masters: Vec::new(),
