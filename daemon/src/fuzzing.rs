@@ -87,7 +87,9 @@ fn drive(target: &str, parse: impl Fn(&str)) {
         .map(|file| fs::read_to_string(file).unwrap())
         .collect();
     assert!(!lines.is_empty(), "{target} has no corpus");
-    lines.iter().for_each(|line| parse(line));
+    for line in &lines {
+        parse(line);
+    }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     let seed = match std::env::var("KEYFOLD_SEED") {
         Ok(text) => text.parse().unwrap(),

@@ -33,6 +33,11 @@ impl Mount {
         Self { path, daemon: None }
     }
 
+    /// A mount that something else serves, and takes down.
+    pub fn found_at(path: &Path) -> Self {
+        Self::plain(path.to_owned())
+    }
+
     /// Waits until `process`, whose messages go to `log`, has mounted at `path`.
     pub(crate) fn served_by(process: Child, path: PathBuf, log: PathBuf) -> Self {
         let mut mount = Self {

@@ -16,23 +16,33 @@ const FILTER: &str = "KEYFOLD_LOG";
 
 /// Sends messages to standard error.
 pub(crate) fn to_stderr() {
-    // Only the first call in a process takes effect, and there is only one.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter("warn"))
-        .with_ansi(false)
-        .with_writer(io::stderr)
-        .try_init();
+    install(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter("warn"))
+            .with_ansi(false)
+            .with_writer(io::stderr)
+            .finish(),
+    );
 }
 
 /// Appends messages to `NAME.log` in the user's state directory.
 pub(crate) fn to_file(name: &str) -> io::Result<()> {
     let file = open(name)?;
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter("info"))
-        .with_ansi(false)
-        .with_writer(Mutex::new(file))
-        .try_init();
+    install(
+        tracing_subscriber::fmt()
+            .with_env_filter(filter("info"))
+            .with_ansi(false)
+            .with_writer(Mutex::new(file))
+            .finish(),
+    );
     Ok(())
+}
+
+/// Takes the messages of this program only. Libraries tell theirs through the crate `log`, which is
+/// not connected: the one that speaks to the kernel would write file names, at whatever level.
+fn install(subscriber: impl tracing::Subscriber + Send + Sync) {
+    // Only the first call in a process takes effect, and there is only one.
+    let _ = tracing::subscriber::set_global_default(subscriber);
 }
 
 fn filter(otherwise: &str) -> EnvFilter {

@@ -169,7 +169,7 @@ impl Template {
         let (path, key) = (vault.dir().meta_db(), master.meta_db_key());
         let mut writer = Writer::open(&path, &key, master.state_hash_key()).expect("it opens");
         let mut script = Script { bytes: changes };
-        let mut state = self.state(&vault);
+        let mut state = Self::state(&vault);
         let mut rows: Vec<RowChange> = Vec::new();
         for _ in 0..MOST_CHANGES {
             if script.bytes.is_empty() {
@@ -181,7 +181,7 @@ impl Template {
         let _ = writer.checkpoint_all();
     }
 
-    fn state(&self, vault: &UnlockedVault) -> StateRow {
+    fn state(vault: &UnlockedVault) -> StateRow {
         let volume_key = vault.master().meta_db_key();
         let mode = crate::meta::Mode::ReadWrite;
         let readers = crate::meta::Readers::open(&vault.dir().meta_db(), &volume_key, mode, 1);
@@ -323,7 +323,7 @@ fn fill(v: &Volume) {
     };
     let inner = at(Ino::ROOT, b"dir").and_then(|p| v.mkdir(&CALLER, p, 0o755).ok());
     let dir = inner.expect("a directory is made").attr.ino;
-    let file = make(dir, b"file", &[1; 20_000]).expect("a file is made");
+    let file = make(dir, b"file", &vec![1; 20_000]).expect("a file is made");
     make(dir, b"other", &[2; 5000]);
     make(Ino::ROOT, b"tiny", b"x");
     let _ = at(dir, b"link").map(|p| v.symlink(&CALLER, p, b"file"));
