@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::attributes::Object;
 use super::content::{FileFault, partial_name};
 use super::{Event, ExportError, Measure, Omission, Run, Task, is_linked};
-use crate::error::FsResult;
+use crate::error::{FsError, FsResult};
 use crate::vfs::{Attr, Cookie, FileKind, Handle, Ino, Listing, Name, Place, Vfs};
 
 /// Entries taken from a directory at a time.
@@ -140,7 +140,8 @@ pub(super) fn measure(vfs: &dyn Vfs, from: Ino) -> FsResult<Measure> {
         let held = Held::look_up(vfs, reader.ino, &child.name)?;
         sum.objects += 1;
         sum.bytes += content_size(&held.attr);
-        if held.attr.kind == FileKind::Directory {
+        let again = |(reader, _): &(Reader<'_>, _)| reader.ino == held.attr.ino;
+        if held.attr.kind == FileKind::Directory && !levels.iter().any(again) {
             levels.push((Reader::open(vfs, held.attr.ino)?, Some(held)));
         }
     }
@@ -173,7 +174,7 @@ impl<'a> Run<'a, '_> {
             attr,
         };
         levels.extend(self.visit(top, None)?);
-        while let Some(level) = levels.last_mut() {
+        while let Some((level, above)) = levels.split_last_mut() {
             let child = match level.reader.next() {
                 Ok(Some(child)) => child,
                 ended => {
@@ -197,6 +198,14 @@ impl<'a> Run<'a, '_> {
                 }
             };
             let attr = held.attr;
+            let again = |directory: &Level<'_>| directory.attr.ino == attr.ino;
+            if again(level) || above.iter().any(again) {
+                // No directory lies within itself, and this would never end.
+                let circular = FsError::Inconsistent(attr.ino);
+                self.leave_out(&path, Omission::Unreadable(circular));
+                path.pop();
+                continue;
+            }
             let target = Target {
                 dir: &level.dir,
                 name: &child.name,
