@@ -7,6 +7,7 @@ mod engine;
 mod fuse;
 mod mount;
 mod mount_table;
+mod snapshot_dir;
 
 use std::process::ExitCode;
 
