@@ -4,6 +4,8 @@
 //! code ([`exit::Exit`]).
 
 pub(crate) mod args;
+mod asking;
+mod backup;
 mod check;
 mod docs;
 pub(crate) mod error;
@@ -13,8 +15,10 @@ mod inside;
 mod listing;
 mod mounting;
 mod output;
+mod restore;
 pub(crate) mod secret;
 mod slots;
+mod snapshots;
 mod vaults;
 
 use std::env;
@@ -66,6 +70,9 @@ pub(crate) fn main() -> ExitCode {
     match run(command) {
         Ok(()) => Exit::Success.into(),
         Err(e) => {
+            if let CliError::Ended { code } = e {
+                return code.into();
+            }
             if !e.is_broken_pipe() {
                 eprintln!("keyfold: {e}");
             }
@@ -82,6 +89,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Passwd { command } => slots::passwd(&command),
         Command::Info { vault, json } => vaults::info(&vault, output::Form::of(json)),
         Command::Check(args) => check::check(&args),
+        Command::BackupHold { vault, command } => backup::hold(&vault, &command),
+        Command::Snapshot { command } => snapshots::snapshot(&command),
         Command::Ls(args) => listing::ls(&args),
         Command::Cat {
             vault,

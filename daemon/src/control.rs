@@ -13,6 +13,11 @@ use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 
+mod snapshots;
+
+use snapshots::SnapshotJson;
+pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
+
 /// Most words in a command.
 const MAX_WORDS: usize = 64;
 
@@ -25,6 +30,12 @@ pub(crate) enum Command {
     Sync,
     /// Verify the volume; the findings come back in JSON.
     Check(ReadData),
+    /// Keep, list or delete snapshots.
+    Snapshot(SnapshotCommand),
+    /// Make a directory that a backup can copy; answers with where it is.
+    Hold,
+    /// The backup is done.
+    Release,
 }
 
 /// Why a line is not a command.
@@ -45,6 +56,8 @@ pub(crate) enum ParseError {
         /// The word.
         word: String,
     },
+    /// The command needs one more word.
+    Missing(&'static str, &'static str),
     /// It is not the JSON of a command.
     Json(String),
 }
@@ -66,6 +79,9 @@ impl Command {
                 [flag, other, ..] if flag == "--read-data" => Err(unexpected("check", other)),
                 [other, ..] => Err(unexpected("check", other)),
             },
+            "hold" => without_arguments("hold", arguments, Self::Hold),
+            "release" => without_arguments("release", arguments, Self::Release),
+            "snapshot" => SnapshotCommand::parse(arguments).map(Self::Snapshot),
             _ => Err(ParseError::Unknown(name.clone())),
         }
     }
@@ -80,23 +96,32 @@ impl Command {
                 #[serde(default)]
                 read_data: bool,
             },
+            Snapshot(SnapshotJson),
+            Hold {},
+            Release {},
         }
         match serde_json::from_str(text) {
             Ok(Json::Status {}) => Ok(Self::Status),
             Ok(Json::Sync {}) => Ok(Self::Sync),
             Ok(Json::Check { read_data: true }) => Ok(Self::Check(ReadData::Yes)),
             Ok(Json::Check { read_data: false }) => Ok(Self::Check(ReadData::No)),
+            Ok(Json::Hold {}) => Ok(Self::Hold),
+            Ok(Json::Release {}) => Ok(Self::Release),
+            Ok(Json::Snapshot(command)) => command.read().map(Self::Snapshot),
             Err(e) => Err(ParseError::Json(e.to_string())),
         }
     }
 
     /// The command as a line of words; parses to itself.
-    pub(crate) fn line(&self) -> &'static str {
+    pub(crate) fn line(&self) -> String {
         match self {
-            Self::Status => "status",
-            Self::Sync => "sync",
-            Self::Check(ReadData::No) => "check",
-            Self::Check(ReadData::Yes) => "check --read-data",
+            Self::Status => "status".to_owned(),
+            Self::Sync => "sync".to_owned(),
+            Self::Check(ReadData::No) => "check".to_owned(),
+            Self::Check(ReadData::Yes) => "check --read-data".to_owned(),
+            Self::Hold => "hold".to_owned(),
+            Self::Release => "release".to_owned(),
+            Self::Snapshot(command) => command.line(),
         }
     }
 
@@ -104,7 +129,8 @@ impl Command {
     fn changes_nothing(&self) -> bool {
         match self {
             Self::Status | Self::Check(_) => true,
-            Self::Sync => false,
+            Self::Sync | Self::Hold | Self::Release => false,
+            Self::Snapshot(command) => command.changes_nothing(),
         }
     }
 }
@@ -160,16 +186,20 @@ fn split_words(line: &str) -> Result<Vec<String>, ParseError> {
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const KNOWN: &str = "There are: status, sync, check [--read-data]";
+        const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
+        let known = format_args!("{KNOWN}, {}", SnapshotCommand::KNOWN);
         match self {
-            Self::Empty => write!(f, "the command is empty. {KNOWN}"),
+            Self::Empty => write!(f, "the command is empty. {known}"),
             Self::Unfinished => {
                 write!(f, "the command ends within a quote or after a backslash")
             }
             Self::TooManyWords => write!(f, "the command has more than {MAX_WORDS} words"),
-            Self::Unknown(name) => write!(f, "unknown command {name:?}. {KNOWN}"),
+            Self::Unknown(name) => write!(f, "unknown command {name:?}. {known}"),
             Self::Unexpected { command, word } => {
-                write!(f, "command {command:?} takes no {word:?}. {KNOWN}")
+                write!(f, "command {command:?} takes no {word:?}. {known}")
+            }
+            Self::Missing(command, what) => {
+                write!(f, "command {command:?} needs a {what}. {known}")
             }
             Self::Json(why) => write!(f, "not a command in JSON: {why}"),
         }
@@ -255,6 +285,9 @@ impl VolumeControl {
                     errno: libc::EIO,
                     message: e.to_string(),
                 }),
+            Command::Snapshot(command) => command.obey(&self.engine),
+            Command::Hold => snapshots::hold(&self.engine),
+            Command::Release => snapshots::release(&self.engine),
         }
     }
 }
@@ -314,10 +347,32 @@ mod tests {
                 r#"{"command":"check","read_data":true}"#,
                 Command::Check(ReadData::Yes),
             ),
+            (
+                "snapshot create",
+                r#"{"command":"snapshot","action":"create"}"#,
+                Command::Snapshot(SnapshotCommand::Create(None)),
+            ),
+            (
+                r#"snapshot create 'be "fore'"#,
+                r#"{"command":"snapshot","action":"create","name":"be \"fore"}"#,
+                Command::Snapshot(SnapshotCommand::Create(Some("be \"fore".to_owned()))),
+            ),
+            ("hold", r#"{"command":"hold"}"#, Command::Hold),
+            ("release", r#"{"command":"release"}"#, Command::Release),
+            (
+                "snapshot list",
+                r#"{"command":"snapshot","action":"list"}"#,
+                Command::Snapshot(SnapshotCommand::List),
+            ),
+            (
+                "snapshot delete x",
+                r#"{"command":"snapshot","action":"delete","name":"x"}"#,
+                Command::Snapshot(SnapshotCommand::Delete("x".to_owned())),
+            ),
         ] {
             assert_eq!(Command::parse(line).as_ref(), Ok(&command));
             assert_eq!(Command::parse(json).as_ref(), Ok(&command));
-            assert_eq!(Command::parse(command.line()), Ok(command));
+            assert_eq!(Command::parse(&command.line()), Ok(command));
         }
     }
 
@@ -345,6 +400,19 @@ mod tests {
             Err(ParseError::Unknown("dance".to_owned()))
         );
         assert_eq!(Command::parse("sync now"), Err(unexpected("sync", "now")));
+        for line in [
+            "snapshot",
+            "snapshot dance",
+            "snapshot list x",
+            "snapshot create a b",
+            "snapshot delete",
+            "snapshot delete a b",
+            r#"{"command":"snapshot"}"#,
+            r#"{"command":"snapshot","action":"delete"}"#,
+            r#"{"command":"snapshot","action":"list","name":"x"}"#,
+        ] {
+            assert!(Command::parse(line).is_err(), "{line}");
+        }
         assert_eq!(
             Command::parse("check --all"),
             Err(unexpected("check", "--all"))

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use keyfold_fs::vfs::{Attr, FileKind, Handle, Ino, Timestamp};
+use keyfold_fs::vfs::{Attr, Cookie, DirEntry, FileKind, Handle, Ino, Listing, Timestamp};
 use nix::errno::Errno;
+use nix::unistd::{getgid, getuid};
 use parking_lot::Mutex;
+
+use crate::snapshot_dir;
 
 /// The reserved name in the root directory.
 pub(crate) const NAME: &[u8] = b".keyfold";
@@ -90,18 +93,51 @@ impl Node {
 }
 
 /// Entries of the directory, `.` and `..` included, in listing order.
-pub(crate) const LISTING: [(&[u8], Ino, FileKind); 4] = [
+const LISTING: [(&[u8], Ino, FileKind); 5] = [
     (b".", Ino(u64::MAX - 15), FileKind::Directory),
     (b"..", Ino::ROOT, FileKind::Directory),
     (STATUS_NAME, Ino(u64::MAX - 14), FileKind::Regular),
     (CONTROL_NAME, Ino(u64::MAX - 13), FileKind::Regular),
+    (
+        snapshot_dir::NAME,
+        snapshot_dir::DIRECTORY,
+        FileKind::Directory,
+    ),
 ];
+
+/// Lists the directory from a position on.
+pub(crate) fn list(from: Cookie, sink: &mut dyn FnMut(DirEntry<'_>) -> Listing) {
+    let start = usize::try_from(from.0)
+        .unwrap_or(usize::MAX)
+        .min(LISTING.len());
+    for ((name, ino, kind), cookie) in LISTING[start..].iter().zip(from.0 + 1..) {
+        let entry = DirEntry {
+            name,
+            ino: *ino,
+            kind: *kind,
+            cookie: Cookie(cookie),
+        };
+        if sink(entry) == Listing::Full {
+            break;
+        }
+    }
+}
 
 /// The user whose mount it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Owner {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
+}
+
+impl Owner {
+    /// Who runs this program.
+    pub(crate) fn of_process() -> Self {
+        Self {
+            uid: getuid().as_raw(),
+            gid: getgid().as_raw(),
+        }
+    }
 }
 
 /// The control directory of one mount.

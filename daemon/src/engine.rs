@@ -1,15 +1,22 @@
 //! The volume engine as the command line and the daemon use it.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use keyfold_fs::check::{self, CheckOptions, CheckReport, Progress, ReadData};
 use keyfold_fs::error::{FsError, FsResult};
+use keyfold_fs::layout::ImageKind;
+use keyfold_fs::repair::{self, RepairError, RepairOptions, RepairReport};
 use keyfold_fs::vault::{UnlockedVault, VaultError};
 use keyfold_fs::vfs::{FileRange, Vfs};
 use keyfold_fs::volume::{Verification, Verify, Volume, VolumeError, VolumeOptions};
 
 use crate::cli::exit::Exit;
+use crate::control::Snapshot;
+use crate::control_dir::Owner;
+use crate::snapshot_dir::WithSnapshots;
 
 /// How a volume is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,6 +25,8 @@ pub(crate) struct EngineOptions {
     pub(crate) dirty_limit: Option<u64>,
     /// When its metadata is verified.
     pub(crate) verify: Verify,
+    /// Time between automatic snapshots, if any are to be made.
+    pub(crate) snapshot_interval: Option<Duration>,
 }
 
 /// Why the engine failed as a whole.
@@ -29,6 +38,8 @@ pub(crate) enum EngineError {
     Volume(VolumeError),
     /// A check could not be carried out.
     Check(FsError),
+    /// Nothing was repaired.
+    Repair(RepairError),
 }
 
 /// An open volume.
@@ -46,6 +57,7 @@ impl Engine {
     pub(crate) fn open(vault: UnlockedVault, wanted: EngineOptions) -> Result<Self, EngineError> {
         let mut options = VolumeOptions {
             verify: wanted.verify,
+            image_interval: wanted.snapshot_interval,
             ..VolumeOptions::default()
         };
         if let Some(limit) = wanted.dirty_limit {
@@ -53,6 +65,15 @@ impl Engine {
         }
         let volume = Volume::open(vault, options).map_err(EngineError::Volume)?;
         Ok(Self { volume })
+    }
+
+    /// Repairs the volume in `vault`, which nobody uses.
+    pub(crate) fn repair(
+        vault: UnlockedVault,
+        options: &RepairOptions,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<RepairReport, EngineError> {
+        repair::repair(vault, options, progress).map_err(EngineError::Repair)
     }
 
     /// Its files.
@@ -87,6 +108,42 @@ impl Engine {
             .map_err(EngineError::Check)
     }
 
+    /// Its files, and under `.keyfold/snapshots` those of its snapshots, which belong to `owner`.
+    pub(crate) fn vfs_with_snapshots(&self, owner: Owner) -> Arc<dyn Vfs> {
+        Arc::new(WithSnapshots::new(Arc::clone(&self.volume), owner))
+    }
+
+    /// The snapshots, oldest first.
+    pub(crate) fn snapshots(&self) -> Vec<Snapshot> {
+        self.volume.images().into_iter().map(Into::into).collect()
+    }
+
+    /// Keeps the volume as it is now, by default under a name made of the time.
+    pub(crate) fn keep_snapshot(&self, name: Option<&str>) -> FsResult<Snapshot> {
+        self.volume
+            .keep_image(ImageKind::Snapshot, name)
+            .map(Into::into)
+    }
+
+    /// Deletes the snapshot of this name.
+    pub(crate) fn delete_snapshot(&self, name: &str) -> FsResult<()> {
+        let images = self.volume.images();
+        let named = images
+            .iter()
+            .find(|i| i.name == name && i.kind != ImageKind::Hold);
+        self.volume.drop_image(named.ok_or(FsError::NotFound)?.id)
+    }
+
+    /// Makes a directory that is the vault as it is now, to be copied.
+    pub(crate) fn hold(&self) -> FsResult<PathBuf> {
+        self.volume.hold()
+    }
+
+    /// Ends the hold, if there is one.
+    pub(crate) fn end_hold(&self) -> FsResult<()> {
+        self.volume.end_hold()
+    }
+
     /// Makes everything durable and closes it.
     pub(crate) fn close(&self) -> Result<(), EngineError> {
         self.volume.close().map_err(EngineError::Volume)
@@ -104,19 +161,30 @@ impl From<&EngineError> for Exit {
     fn from(error: &EngineError) -> Self {
         match error {
             EngineError::Vault(e) => e.into(),
-            EngineError::Check(e) | EngineError::Volume(VolumeError::NotCommitted(e)) => e.into(),
-            EngineError::Volume(e) => match e {
-                VolumeError::DatabaseMissing(_)
-                | VolumeError::DatabaseDamaged { .. }
-                | VolumeError::SegmentMissing(_)
-                | VolumeError::SegmentShort { .. } => Self::Damaged,
-                VolumeError::NotAsSeen(e) => e.into(),
-                VolumeError::DatabaseFailed { .. } => Self::Disk,
-                VolumeError::NoSpace(_) => Self::NoSpace,
-                VolumeError::Io(source) => Self::from_io(source, Self::Disk),
-                VolumeError::NotCommitted(e) => e.into(),
+            EngineError::Check(e) => e.into(),
+            EngineError::Repair(e) => match e {
+                RepairError::NoImage { .. } | RepairError::Altered { .. } => Self::Damaged,
+                RepairError::NotThisImage { .. } => Self::NoSuchPath,
+                RepairError::Volume(e) => volume_exit(e),
+                RepairError::Io(e) => Self::from_io(e, Self::Disk),
+                RepairError::Rows(e) => e.into(),
             },
+            EngineError::Volume(e) => volume_exit(e),
         }
+    }
+}
+
+fn volume_exit(error: &VolumeError) -> Exit {
+    match error {
+        VolumeError::DatabaseMissing(_)
+        | VolumeError::DatabaseDamaged { .. }
+        | VolumeError::SegmentMissing(_)
+        | VolumeError::SegmentShort { .. } => Exit::Damaged,
+        VolumeError::NotAsSeen(e) => e.into(),
+        VolumeError::DatabaseFailed { .. } => Exit::Disk,
+        VolumeError::NoSpace(_) => Exit::NoSpace,
+        VolumeError::Io(source) => Exit::from_io(source, Exit::Disk),
+        VolumeError::NotCommitted(e) => e.into(),
     }
 }
 
@@ -131,6 +199,7 @@ impl fmt::Display for EngineError {
         match self {
             Self::Vault(e) => e.fmt(f),
             Self::Volume(e) => e.fmt(f),
+            Self::Repair(e) => e.fmt(f),
             Self::Check(e) => write!(f, "the check could not be carried out: {e}"),
         }
     }

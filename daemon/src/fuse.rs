@@ -35,6 +35,11 @@ use self::receivers::{Pool, Receivers};
 pub(crate) use crate::control_dir::{ControlCaller, ControlError, ControlService};
 use crate::control_dir::{ControlDir, Owner};
 
+/// The errno that programs see of a volume's error.
+pub(crate) fn errno(error: keyfold_fs::error::FsError) -> i32 {
+    errno::errno(error) as i32
+}
+
 /// Fewest threads that receive requests: one may wait while another is free.
 const THREADS_MIN: usize = 2;
 /// Most threads that receive requests unless asked for more. The kernel wakes them in turn, so each

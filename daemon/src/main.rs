@@ -9,6 +9,7 @@ mod fuse;
 mod fuzzing;
 mod mount;
 mod mount_table;
+mod snapshot_dir;
 
 use std::process::ExitCode;
 

@@ -14,17 +14,19 @@ use crate::volume::Volume;
 
 mod data;
 mod findings;
+mod images;
 mod maps;
 mod report;
 mod segments;
 mod tree;
 
 pub use report::{
-    CheckReport, CheckState, Counts, FINDINGS_LIMIT, Finding, FindingKind, FoundPath,
+    CheckReport, CheckState, Counts, FINDINGS_LIMIT, Finding, FindingKind, FoundPath, Unusable,
 };
 
 use data::Reader;
-use findings::{Findings, Subject};
+pub(crate) use findings::{Findings, Subject};
+use images::Images;
 use maps::Maps;
 use segments::{Owners, Segments};
 use tree::Tree;
@@ -271,7 +273,11 @@ impl<'a> Rows<'a> {
         let mut owners = Owners::new(scanner, maps, segments);
         self.try_each(Table::RunOwner, findings, &mut |row, f| owners.row(row, f))?;
         owners.end(findings);
-        Ok(())
+        let mut images = Images::new(self.volume);
+        self.each(Table::Image, findings, &mut |row, f| images.image(row, f));
+        self.try_each(Table::Held, findings, &mut |row, f| {
+            images.held(row, segments, f)
+        })
     }
 
     fn judge_state(
@@ -368,9 +374,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Tables of the format that this version writes nothing into.
-const RESERVED: [Table; 8] = [
-    Table::Image,
-    Table::Held,
+const RESERVED: [Table; 6] = [
     Table::Share,
     Table::ShareNode,
     Table::Outbox,

@@ -6,6 +6,7 @@
 mod bytes;
 mod file;
 mod ids;
+mod image;
 mod inode;
 mod leaf;
 mod pin;
@@ -14,6 +15,7 @@ mod state;
 
 pub use file::{BlockRow, ContentRow, FileKeyRow};
 pub use ids::{BlockIndex, KeyIndex, LeafIndex, MapId, SegmentId, Slot};
+pub use image::{ImageId, ImageKind, ImageRow};
 pub use inode::{DentryRow, DirBody, FileBody, InodeBody, InodeRow};
 pub use keyfold_crypto::BLOCK_SIZE;
 pub use leaf::{BlockEntry, Leaf, Place};

@@ -15,6 +15,7 @@ pub mod layout;
 mod meta;
 #[cfg(feature = "model")]
 pub mod model;
+pub mod repair;
 pub mod vault;
 pub mod vfs;
 pub mod volume;

@@ -2,6 +2,7 @@
 //!
 //! # Locks
 //! In this order, each only while the ones before it are held or free:
+//! 0. of images: the hold, the one that is being made or dropped, one that is opened;
 //! 1. `committer`: one commit at a time;
 //! 2. `gate`: held shared by every operation while it changes memory, exclusively by a commit
 //!    for the moment it takes its cut. Never taken twice by one thread;
@@ -38,6 +39,7 @@ mod content;
 mod flush;
 #[cfg(feature = "fuzzing")]
 pub(crate) mod fuzzing;
+mod images;
 mod inspect;
 mod install;
 mod journal;
@@ -52,12 +54,15 @@ mod status;
 mod verify;
 mod vfs;
 
+pub use images::ImageInfo;
+pub(crate) use images::{copy_durably, image_files, image_path};
 pub use open::VolumeError;
 pub use status::{VolumeState, VolumeStatus};
 pub use verify::{Verification, Verify};
 
 use commit::{Committer, Requests, Scope};
 use flush::WriteBehind;
+use images::Images;
 use node::{Handles, Node, NodeLeaves, Nodes, References};
 use pinning::Pinned;
 use space::Space;
@@ -70,6 +75,8 @@ pub struct VolumeOptions {
     pub dirty_limit: usize,
     /// Time between commits nobody asked for.
     pub commit_interval: Duration,
+    /// Time between images of the metadata that are made without being asked for, if any are.
+    pub image_interval: Option<Duration>,
     /// Threads that seal and append.
     pub flushers: usize,
     /// Source of time stamps.
@@ -83,9 +90,20 @@ impl Default for VolumeOptions {
         Self {
             dirty_limit: 256 << 20,
             commit_interval: Duration::from_secs(5),
+            image_interval: None,
             flushers: 2,
             clock: Arc::new(SystemClock),
             verify: Verify::default(),
+        }
+    }
+}
+
+impl VolumeOptions {
+    /// For who verifies the volume himself.
+    pub(crate) fn unverified() -> Self {
+        Self {
+            verify: Verify::Never,
+            ..Self::default()
         }
     }
 }
@@ -155,7 +173,8 @@ impl Counters {
 
 /// An open vault.
 pub struct Volume {
-    vault: UnlockedVault,
+    vault: Arc<UnlockedVault>,
+    access: Access,
     options: VolumeOptions,
     meta: Meta,
     segments: Segments,
@@ -168,6 +187,7 @@ pub struct Volume {
     counters: Counters,
     write_behind: WriteBehind,
     space: Space,
+    images: Images,
     committer: Mutex<Committer>,
     requests: Mutex<Requests>,
     /// Files renamed over others since the last commit: the next one takes their content along.
@@ -199,7 +219,7 @@ impl Volume {
     }
 
     fn is_read_only(&self) -> bool {
-        self.vault.access() == Access::ReadOnly
+        self.access == Access::ReadOnly
     }
 
     /// # Errors
@@ -221,8 +241,10 @@ impl Volume {
         self.space.check()
     }
 
-    /// Gives back what is dead, on a disk that is full. Waits, and is called holding no lock.
+    /// Gives back what is dead, on a disk that is full, and what only automatic images name. Waits,
+    /// and is called holding no lock.
     fn make_room(&self) -> FsResult<()> {
+        self.drop_automatic();
         self.segments.retire(|_, _| true)?;
         self.commit(&Scope::Everything)
     }
@@ -319,11 +341,13 @@ impl Volume {
             // A failure is kept in the volume's state; a full disk is tried again next time.
             let _ = self.commit_and_clean();
             self.pin_in_time();
+            self.end_abandoned_hold();
         }
     }
 
     fn commit_and_clean(&self) -> FsResult<()> {
         if self.space.is_full() {
+            self.drop_automatic();
             self.segments.retire(|_, _| true)?;
         }
         let before = self.committer.lock().state.commit;

@@ -13,5 +13,11 @@ mod busy;
 mod database;
 #[path = "check/live.rs"]
 mod live;
+#[path = "check/repair.rs"]
+mod repair;
+#[path = "check/repair_database.rs"]
+mod repair_database;
+#[path = "check/sound.rs"]
+mod sound;
 #[path = "check/stored.rs"]
 mod stored;

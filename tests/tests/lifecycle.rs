@@ -148,7 +148,10 @@ fn the_control_directory_is_there_but_not_listed() {
     let vault = Vault::new();
     let mount = vault.mount();
     assert_eq!(shell(mount.path(), "ls -A"), "");
-    assert_eq!(shell(mount.path(), "ls -A .keyfold"), "control\nstatus");
+    assert_eq!(
+        shell(mount.path(), "ls -A .keyfold"),
+        "control\nsnapshots\nstatus"
+    );
     assert!(
         fs::create_dir(mount.join(".keyfold")).is_err(),
         "the name is reserved"

@@ -1,5 +1,6 @@
 //! The command line: every command and option, with the text that explains it.
 
+use std::ffi::OsString;
 use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,6 +46,32 @@ pub(crate) enum Command {
     },
     /// Verify a vault, mounted or not
     Check(CheckArgs),
+    /// Keep the files as they are now, and bring back what was kept
+    ///
+    /// In a mount, snapshots are shown below .keyfold/snapshots/ and can only be read. They take the
+    /// space of what was changed or deleted since.
+    Snapshot {
+        #[command(subcommand)]
+        command: SnapshotCommand,
+    },
+    /// Run a backup program on an exact copy of a vault, mounted or not
+    ///
+    /// The program finds the vault's directory in the environment as KEYFOLD_VAULT: a whole vault,
+    /// as it was when the command began, which nothing changes until the program ends. Files can
+    /// be used and changed in the mount meanwhile. As the program is started without a shell, a
+    /// line that names the variable needs one:
+    ///
+    ///   keyfold backup-hold ~/Vault -- sh -c 'rsync -a --delete "$KEYFOLD_VAULT/" /backup/Vault.kf'
+    ///
+    /// The exit status is the program's own.
+    #[command(verbatim_doc_comment)]
+    BackupHold {
+        /// The vault, or where it is mounted
+        vault: PathBuf,
+        /// The program and its arguments, after --
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        command: Vec<OsString>,
+    },
     /// List files of a vault that is not mounted
     Ls(LsArgs),
     /// Print a file of a vault that is not mounted
@@ -124,7 +151,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 14] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 15] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -132,6 +159,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 14] = [
     (
         "dirty=SIZE",
         "bound on data not yet written to the vault, 4M to 64G",
+    ),
+    (
+        "snapshots=TIME|off",
+        "time between automatic snapshots, 4h unless set",
     ),
     ("threads=N", "threads that serve requests, 1 to 64"),
     ("verify=first|later", "as with --verify"),
@@ -287,11 +318,78 @@ pub(crate) struct CheckArgs {
     /// Read and verify the content of every file too
     #[arg(long)]
     pub(crate) read_data: bool,
+    /// Bring back what can be brought back; the vault must not be mounted
+    ///
+    /// Metadata that cannot be used is replaced by the newest snapshot that is whole. What follows
+    /// from the rest, such as counts, is computed anew, and what has lost its name gets one in
+    /// lost+found. What was damaged is kept in the vault's directory damaged/. Files with damaged
+    /// content are listed and left as they are.
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// With --repair: go back to this snapshot; what was changed since is lost
+    #[arg(long, value_name = "SNAPSHOT", requires = "repair")]
+    pub(crate) from: Option<String>,
+    /// With --repair: keep metadata that is not that of the last commit
+    #[arg(long, requires = "repair", conflicts_with = "from")]
+    pub(crate) accept_altered: bool,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) unlock: UnlockArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Keep the files as they are now
+    Create {
+        #[command(flatten)]
+        place: SnapshotArgs,
+        /// A name for the snapshot, unless it is to be made of the time
+        name: Option<String>,
+    },
+    /// List snapshots: when each was made, by whom, what deleting it gives back, its name
+    List {
+        #[command(flatten)]
+        place: SnapshotArgs,
+    },
+    /// Delete a snapshot
+    Delete {
+        #[command(flatten)]
+        place: SnapshotArgs,
+        /// Its name
+        name: String,
+    },
+    /// Bring back a file or directory of a mounted vault
+    ///
+    /// Nothing is written over: where something is in the way, move it away or give --to.
+    Restore(RestoreArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SnapshotArgs {
+    /// The vault, or where it is mounted
+    pub(crate) vault: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RestoreArgs {
+    /// Where it was in the mount, or where a snapshot shows it
+    pub(crate) path: PathBuf,
+    /// The snapshot to take it from, unless the newest one that has it
+    #[arg(long, value_name = "NAME")]
+    pub(crate) from: Option<String>,
+    /// Where to put it, unless where it was; into it, where that is a directory
+    #[arg(long, value_name = "DEST")]
+    pub(crate) to: Option<PathBuf>,
+    /// Print a report in JSON
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,19 +1,22 @@
 //! `check`: verifies a vault by itself, or through the program that has it mounted.
 
+use std::fmt::Write;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use keyfold_fs::check::{CheckReport, Phase, Progress, ReadData};
+use keyfold_fs::repair::{Altered, RepairOptions, RepairReport};
 use keyfold_fs::volume::Verify;
 
 use crate::cli::args::CheckArgs;
-use crate::cli::error::{CliError, Reason};
-use crate::cli::exit::Exit;
+use crate::cli::asking;
+use crate::cli::error::CliError;
 use crate::cli::inside;
+use crate::cli::listing::moment;
 use crate::cli::mounting::progress_is_seen;
 use crate::cli::output::{self, Form};
 use crate::control::Command;
-use crate::mount::client::{self, Answer};
-use crate::mount::unmount::{self, UnmountError};
-use crate::mount_table::MountRecord;
+use crate::engine::Engine;
+use crate::mount::unmount;
 
 /// Verifies a vault.
 pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {
@@ -22,8 +25,11 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {
     } else {
         ReadData::No
     };
-    let report = if let Ok(record) = unmount::find(&args.vault) {
-        through_mount(&record, read_data)?
+    if args.repair {
+        return repair(args, read_data);
+    }
+    let report: CheckReport = if let Ok(record) = unmount::find(&args.vault) {
+        asking::answer(&record, &Command::Check(read_data).line())?
     } else {
         let engine = inside::open(&args.vault, &args.unlock, Verify::Never)?;
         let bar = Bar::start();
@@ -35,38 +41,67 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), CliError> {
         Form::Json => output::json(&report)?,
         Form::Text => output::text(&report.to_string())?,
     }
+    verdict(&report)
+}
+
+fn verdict(report: &CheckReport) -> Result<(), CliError> {
     match report.damaged() {
         0 => Ok(()),
         findings => Err(CliError::DamageFound { findings }),
     }
 }
 
-fn through_mount(record: &MountRecord, read_data: ReadData) -> Result<CheckReport, CliError> {
-    let point = record.point.clone();
-    let refused = |exit, why| UnmountError::Command {
-        point: point.clone(),
-        exit,
-        why,
-    };
-    let answer = client::ask(&record.point, Command::Check(read_data).line());
-    match answer {
-        Ok(Answer::Done(reply)) => serde_json::from_str(&reply)
-            .map_err(|e| refused(Exit::General, format!("with no report ({e})")).into()),
-        Ok(Answer::Failed(e, said)) => {
-            let why = if said.is_empty() {
-                Reason(&e).to_string()
-            } else {
-                said
-            };
-            Err(refused(Exit::from_io(&e, Exit::General), why).into())
-        }
-        Err(e) => Err(match e.raw_os_error() {
-            Some(libc::ENOTCONN) => UnmountError::Dead(point.clone()),
-            Some(libc::EACCES) => UnmountError::Denied(point.clone()),
-            _ => refused(Exit::from_io(&e, Exit::General), Reason(&e).to_string()),
-        }
-        .into()),
+/// Repairs a vault that is not mounted, and tells what was done and what is wrong still.
+fn repair(args: &CheckArgs, read_data: ReadData) -> Result<(), CliError> {
+    if let Ok(record) = unmount::find(&args.vault) {
+        return Err(CliError::Mounted {
+            vault: record.source,
+            point: record.point,
+        });
     }
+    let options = RepairOptions {
+        from: args.from.clone(),
+        altered: if args.accept_altered {
+            Altered::Accept
+        } else {
+            Altered::Refuse
+        },
+        read_data,
+    };
+    let vault = inside::unlock_for_repair(&args.vault, &args.unlock)?;
+    let bar = Bar::start();
+    let repaired = Engine::repair(vault, &options, &mut |progress| bar.tell(progress));
+    bar.end();
+    let report = repaired?;
+    match Form::of(args.json) {
+        Form::Json => output::json(&report)?,
+        Form::Text => output::text(&told(&report))?,
+    }
+    verdict(&report.check)
+}
+
+fn told(report: &RepairReport) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    if let Some(restored) = &report.restored {
+        let _ = writeln!(
+            text,
+            "restored: the metadata is that of snapshot {} of {}; what was changed since is lost",
+            restored.name,
+            moment(restored.created)
+        );
+    }
+    for finding in &report.mended {
+        let _ = writeln!(text, "mended: {finding}");
+    }
+    if report.more > 0 {
+        let _ = writeln!(text, "mended: and {} more", report.more);
+    }
+    if let Some(aside) = &report.aside {
+        let _ = writeln!(text, "what was damaged is kept in {}", aside.display());
+    }
+    let _ = write!(text, "{}", report.check);
+    text
 }
 
 /// Progress on standard error, where that is a terminal.

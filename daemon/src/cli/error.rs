@@ -9,6 +9,7 @@ use keyfold_fs::export::ExportError;
 use keyfold_fs::vault::VaultError;
 
 use crate::cli::exit::Exit;
+use crate::cli::restore::RestoreError;
 use crate::cli::secret::SecretError;
 use crate::engine::EngineError;
 use crate::mount::front::FrontError;
@@ -40,6 +41,22 @@ pub(crate) enum CliError {
         /// What is wrong with it.
         error: FsError,
     },
+    /// An open vault refused something.
+    Volume {
+        /// The vault.
+        vault: PathBuf,
+        /// Why.
+        error: FsError,
+        /// The same in words.
+        why: String,
+    },
+    /// A program that was run for the user ended so, having said itself what there is to say.
+    Ended {
+        /// Its exit code.
+        code: u8,
+    },
+    /// Restoring from a snapshot.
+    Restore(RestoreError),
     /// A command for vaults that are not mounted was given for one that is.
     Mounted {
         /// The vault.
@@ -98,6 +115,12 @@ impl CliError {
             Self::Front(e) => e.into(),
             Self::Unmount(e) => e.into(),
             Self::Inside { error, .. } => error.into(),
+            Self::Volume { error, .. } => error.into(),
+            Self::Restore(e) => match e {
+                RestoreError::NotFound { .. } => Exit::NoSuchPath,
+                RestoreError::InTheWay(_) | RestoreError::NoParent(_) => Exit::Destination,
+                RestoreError::Failed { source, .. } => Exit::from_io(source, Exit::Destination),
+            },
             Self::Mounted { .. } => Exit::InUse,
             Self::Export(e) => e.into(),
             Self::File { source, .. } => Exit::from_io(source, Exit::Destination),
@@ -105,7 +128,7 @@ impl CliError {
             Self::DamageFound { .. } | Self::NotAsCommitted => Exit::Damaged,
             Self::LeftOut { .. } => Exit::Incomplete,
             Self::Server { exit, .. } => *exit,
-            Self::ServerDied { .. } => Exit::General,
+            Self::ServerDied { .. } | Self::Ended { .. } => Exit::General,
         }
     }
 
@@ -135,6 +158,9 @@ impl fmt::Display for CliError {
                     _ => Ok(()),
                 }
             }
+            Self::Volume { vault, why, .. } => write!(f, "vault {}: {why}", vault.display()),
+            Self::Restore(e) => e.fmt(f),
+            Self::Ended { code } => write!(f, "the program ended with status {code}"),
             Self::Mounted { vault, point } => write!(
                 f,
                 "vault {} is in use: it is mounted on {}. Use its files there, or unmount it first",
@@ -196,6 +222,12 @@ impl fmt::Display for Reason<'_> {
             }
             _ => f.write_str(text),
         }
+    }
+}
+
+impl From<RestoreError> for CliError {
+    fn from(e: RestoreError) -> Self {
+        Self::Restore(e)
     }
 }
 

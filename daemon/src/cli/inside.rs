@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use keyfold_fs::error::FsError;
-use keyfold_fs::vault::{Access, LockedVault, VaultError};
+use keyfold_fs::vault::{Access, LockedVault, UnlockedVault, VaultError};
 use keyfold_fs::vfs::{Attr, FileKind, Ino, Name, Place, Vfs};
 use keyfold_fs::volume::Verify;
 
@@ -17,9 +17,18 @@ use crate::mount_table;
 
 /// Opens the volume in the vault at `path` for reading.
 pub(crate) fn open(path: &Path, unlock: &UnlockArgs, verify: Verify) -> Result<Engine, CliError> {
+    open_for(path, unlock, (Access::ReadOnly, verify))
+}
+
+/// Opens the volume in the vault at `path`.
+pub(crate) fn open_for(
+    path: &Path,
+    unlock: &UnlockArgs,
+    (access, verify): (Access, Verify),
+) -> Result<Engine, CliError> {
     // A core file of this process could hold the keys; without the limit it is only unlikely.
     let _ = harden::forbid_core_dumps();
-    let locked = LockedVault::open(path, Access::ReadOnly).map_err(|e| hint(path, e))?;
+    let locked = LockedVault::open(path, access).map_err(|e| hint(path, e))?;
     let secret = unlock.obtain()?.to_secret()?;
     let mut vault = locked.unlock(&secret)?;
     vault.hold_to_pin(&pins::directory(), unlock.rollback())?;
@@ -28,6 +37,20 @@ pub(crate) fn open(path: &Path, unlock: &UnlockArgs, verify: Verify) -> Result<E
         ..EngineOptions::default()
     };
     Ok(Engine::open(vault, options)?)
+}
+
+/// Unlocks a vault to be repaired.
+pub(crate) fn unlock_for_repair(
+    path: &Path,
+    unlock: &UnlockArgs,
+) -> Result<UnlockedVault, CliError> {
+    // A core file of this process could hold the keys; without the limit it is only unlikely.
+    let _ = harden::forbid_core_dumps();
+    let locked = LockedVault::open_for_repair(path).map_err(|e| hint(path, e))?;
+    let secret = unlock.obtain()?.to_secret()?;
+    let mut vault = locked.unlock(&secret)?;
+    vault.hold_to_pin(&pins::directory(), unlock.rollback())?;
+    Ok(vault)
 }
 
 /// Tells where a vault in use is mounted.

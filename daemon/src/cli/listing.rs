@@ -201,7 +201,7 @@ fn mode_text(attr: &Attr) -> String {
 }
 
 /// `YYYY-MM-DD hh:mm` in UTC, for any year (days to dates after Howard Hinnant's `civil_from_days`).
-fn moment(secs: i64) -> String {
+pub(crate) fn moment(secs: i64) -> String {
     let (days, rest) = (secs.div_euclid(86_400), secs.rem_euclid(86_400));
     let shifted = i128::from(days) + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));

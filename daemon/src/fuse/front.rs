@@ -15,7 +15,8 @@ use nix::errno::Errno;
 
 use super::acl;
 use super::errno::Failure;
-use crate::control_dir::{self, ControlCaller, ControlDir, LISTING, Node};
+use crate::control_dir::{self, ControlCaller, ControlDir, Node};
+use crate::snapshot_dir;
 
 /// Most bytes one request copies between files: a longer copy would keep its thread too long, and
 /// programs go on after a short one.
@@ -26,6 +27,8 @@ const STATE_PREFIX: &[u8] = b"user.keyfold.";
 const STATE_NAME: &[u8] = b"user.keyfold.state";
 /// The state of a file that is in no share.
 const STATE_PRIVATE: &[u8] = b"private";
+/// The state of a file as a snapshot shows it.
+const STATE_SNAPSHOT: &[u8] = b"snapshot";
 
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
@@ -148,6 +151,9 @@ impl Front {
         if let Some(node) = Node::from_ino(parent) {
             return match (node, Node::named(name)) {
                 (Node::Directory, Some(file)) => Ok(Found::Entry(self.control.attr(file))),
+                (Node::Directory, None) if name == snapshot_dir::NAME => {
+                    Ok(Found::Entry(self.vfs.getattr(snapshot_dir::DIRECTORY)?))
+                }
                 (Node::Directory, None) => Ok(Found::Nothing),
                 (Node::Status | Node::Control, _) => Err(Errno::ENOTDIR.into()),
             };
@@ -160,6 +166,10 @@ impl Front {
             name: Name::new(name)?,
         }) {
             Ok(entry) => Ok(Found::Entry(entry.attr)),
+            // A snapshot of this name may be made at any moment.
+            Err(FsError::NotFound) if parent == snapshot_dir::DIRECTORY => {
+                Err(Errno::ENOENT.into())
+            }
             Err(FsError::NotFound) => Ok(Found::Nothing),
             Err(e) => Err(e.into()),
         }
@@ -359,10 +369,12 @@ impl Front {
             Some(Node::Status | Node::Control) => return Err(Errno::ENOTDIR.into()),
             None => self.vfs.opendir(ino)?,
         };
-        Ok(Opened {
-            handle,
-            treatment: Treatment::Listing,
-        })
+        let treatment = if ino == snapshot_dir::DIRECTORY {
+            Treatment::Direct
+        } else {
+            Treatment::Listing
+        };
+        Ok(Opened { handle, treatment })
     }
 
     pub(crate) fn readdir(
@@ -372,8 +384,7 @@ impl Front {
         sink: &mut dyn FnMut(DirEntry<'_>) -> Listing,
     ) -> Outcome<()> {
         if Node::from_ino(ino).is_some() {
-            list_control(from, sink);
-            return Ok(());
+            return self.list_control(from, &mut |entry, _| sink(entry));
         }
         Ok(self.vfs.readdir(handle, from, sink)?)
     }
@@ -385,17 +396,27 @@ impl Front {
         sink: &mut dyn FnMut(DirEntry<'_>, &Attr) -> Listing,
     ) -> Outcome<()> {
         if Node::from_ino(ino).is_some() {
-            let mut result = Ok(());
-            list_control(from, &mut |entry| match self.getattr(entry.ino) {
-                Ok(attr) => sink(entry, &attr),
-                Err(e) => {
-                    result = Err(e);
-                    Listing::Full
-                }
-            });
-            return result;
+            return self.list_control(from, sink);
         }
         Ok(self.vfs.readdir_plus(handle, from, sink)?)
+    }
+
+    fn list_control(
+        &self,
+        from: Cookie,
+        sink: &mut dyn FnMut(DirEntry<'_>, &Attr) -> Listing,
+    ) -> Outcome<()> {
+        let mut result = Ok(());
+        control_dir::list(from, &mut |entry| match self.getattr(entry.ino) {
+            Ok(attr) => sink(entry, &attr),
+            // What is served need not have snapshots.
+            Err(_) if entry.ino == snapshot_dir::DIRECTORY => Listing::Continue,
+            Err(e) => {
+                result = Err(e);
+                Listing::Full
+            }
+        });
+        result
     }
 
     pub(crate) fn releasedir(&self, ino: Ino, handle: Handle) {
@@ -429,10 +450,10 @@ impl Front {
     pub(crate) fn getxattr(&self, ino: Ino, name: &[u8]) -> Outcome<Vec<u8>> {
         real(ino, Errno::ENODATA)?;
         if name.starts_with(STATE_PREFIX) {
-            return if name == STATE_NAME {
-                Ok(STATE_PRIVATE.to_vec())
-            } else {
-                Err(Errno::ENODATA.into())
+            return match name {
+                STATE_NAME if snapshot_dir::shows(ino) => Ok(STATE_SNAPSHOT.to_vec()),
+                STATE_NAME => Ok(STATE_PRIVATE.to_vec()),
+                _ => Err(Errno::ENODATA.into()),
             };
         }
         Ok(self.vfs.getxattr(ino, name)?)
@@ -477,22 +498,5 @@ fn real(ino: Ino, otherwise: Errno) -> Outcome<Ino> {
     match Node::from_ino(ino) {
         Some(_) => Err(otherwise.into()),
         None => Ok(ino),
-    }
-}
-
-fn list_control(from: Cookie, sink: &mut dyn FnMut(DirEntry<'_>) -> Listing) {
-    let start = usize::try_from(from.0)
-        .unwrap_or(usize::MAX)
-        .min(LISTING.len());
-    for ((name, ino, kind), cookie) in LISTING[start..].iter().zip(from.0 + 1..) {
-        let entry = DirEntry {
-            name,
-            ino: *ino,
-            kind: *kind,
-            cookie: Cookie(cookie),
-        };
-        if sink(entry) == Listing::Full {
-            break;
-        }
     }
 }

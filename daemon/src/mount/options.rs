@@ -15,6 +15,8 @@ use crate::mount::point::Cover;
 pub(crate) const MIN_DIRTY: u64 = 4 << 20;
 /// Largest bound on dirty memory, in bytes.
 pub(crate) const MAX_DIRTY: u64 = 64 << 30;
+/// Time between automatic snapshots, unless another is asked for.
+const SNAPSHOT_INTERVAL: Duration = Duration::from_hours(4);
 /// Most threads that serve requests.
 pub(crate) const MAX_THREADS: usize = 64;
 
@@ -81,6 +83,8 @@ pub(crate) struct MountOptions {
     pub(crate) idle: Option<Duration>,
     /// Bound on data not yet written to the vault, in bytes.
     pub(crate) dirty_limit: Option<u64>,
+    /// Time between automatic snapshots, if any are to be made.
+    pub(crate) snapshot_interval: Option<Duration>,
     /// Threads that serve requests.
     pub(crate) threads: Option<usize>,
     pub(crate) cpu_idle: CpuIdle,
@@ -104,6 +108,7 @@ impl Default for MountOptions {
             cover: Cover::EmptyOnly,
             idle: None,
             dirty_limit: None,
+            snapshot_interval: Some(SNAPSHOT_INTERVAL),
             threads: None,
             cpu_idle: CpuIdle::Shallow,
             rollback: Rollback::default(),
@@ -161,7 +166,7 @@ impl MountOptions {
             "sync" => self.flag(KernelFlag::Sync),
             "dirsync" => self.flag(KernelFlag::DirSync),
             "noatime" => self.flag(KernelFlag::NoAtime),
-            "idle" | "dirty" | "threads" | "verify" | "control" | "passwordfile"
+            "idle" | "dirty" | "threads" | "verify" | "control" | "snapshots" | "passwordfile"
             | "passwordcommand" => {
                 return Err(OptionError::Value(word.to_owned()));
             }
@@ -184,6 +189,11 @@ impl MountOptions {
             "dirty" => {
                 let limit = parse_size(value).filter(|n| (MIN_DIRTY..=MAX_DIRTY).contains(n));
                 self.dirty_limit = Some(limit.ok_or_else(|| bad("a size from 4M to 64G"))?);
+            }
+            "snapshots" if value == "off" => self.snapshot_interval = None,
+            "snapshots" => {
+                let interval = parse_duration(value);
+                self.snapshot_interval = Some(interval.ok_or_else(|| bad("a time, or off"))?);
             }
             "threads" => {
                 let threads = value.parse().ok().filter(|n| (1..=MAX_THREADS).contains(n));
@@ -385,7 +395,7 @@ mod tests {
     #[test]
     fn every_option_of_ours_takes_effect() {
         let options = parse(
-            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,threads=3,deep_idle,control=read,\
+            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,control=read,\
              passwordcommand=pass show a\\,b",
         )
         .unwrap();
@@ -394,6 +404,7 @@ mod tests {
         assert_eq!(options.cover, Cover::Anything);
         assert_eq!(options.idle, Some(Duration::from_mins(90)));
         assert_eq!(options.dirty_limit, Some(64 << 20));
+        assert_eq!(options.snapshot_interval, Some(Duration::from_hours(1)));
         assert_eq!(options.threads, Some(3));
         assert_eq!(options.cpu_idle, CpuIdle::Deep);
         assert_eq!(options.control, ControlAccess::Read);
@@ -405,7 +416,8 @@ mod tests {
 
     #[test]
     fn a_later_option_replaces_an_earlier_one() {
-        let options = parse("nosuid,ro,suid,rw").unwrap();
+        let options = parse("nosuid,ro,suid,rw,snapshots=1h,snapshots=off").unwrap();
+        assert_eq!(options.snapshot_interval, None);
         assert_eq!(options.flags, [KernelFlag::Suid]);
         assert_eq!(options.access, MountAccess::ReadWrite);
     }
@@ -428,6 +440,8 @@ mod tests {
             "idle=99999999999999999999",
             "dirty=1K",
             "dirty=x",
+            "snapshots=on",
+            "snapshots=0",
             "threads=0",
             "threads=65",
             "control=all",

@@ -16,6 +16,7 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::secret::SecretText;
 use crate::control::{About, VolumeControl};
+use crate::control_dir::Owner;
 use crate::engine::{Engine, EngineOptions};
 use crate::fuse::{self, Activity, FuseOptions, Mounted, Unmount, UnmountError, Unmounter};
 use crate::mount::front::FrontError;
@@ -160,10 +161,12 @@ fn start(job: Job) -> Result<(Arc<Engine>, Mounted), CliError> {
         EngineOptions {
             dirty_limit: options.dirty_limit,
             verify: options.verify,
+            snapshot_interval: options.snapshot_interval,
         },
     )?);
     let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about));
-    match fuse::mount(engine.vfs(), control, place.path(), &fuse_options) {
+    let vfs = engine.vfs_with_snapshots(Owner::of_process());
+    match fuse::mount(vfs, control, place.path(), &fuse_options) {
         Ok(mounted) => Ok((engine, mounted)),
         Err(error) => {
             close(&engine)?;

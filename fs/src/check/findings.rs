@@ -13,7 +13,7 @@ const MAX_DEPTH: usize = 4096;
 
 /// What a finding is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Subject {
+pub(crate) enum Subject {
     /// The volume as a whole.
     Volume,
     /// An inode.
@@ -34,7 +34,7 @@ struct Draft {
 
 /// The findings of a check: a bounded list, and a count of the rest.
 #[derive(Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     list: Vec<Draft>,
     more: u64,
     /// Files that were found to have blocks missing: reading them finds it again.
@@ -42,8 +42,9 @@ pub(super) struct Findings {
 }
 
 impl Findings {
-    pub(super) fn add(&mut self, kind: FindingKind, subject: Subject, detail: String) {
-        if self.list.len() < FINDINGS_LIMIT {
+    pub(crate) fn add(&mut self, kind: FindingKind, subject: Subject, detail: String) {
+        // What decides how the database can be used is never left out.
+        if self.list.len() < FINDINGS_LIMIT || kind == FindingKind::StateHash {
             tracing::error!(%kind, "check found damage");
             self.list.push(Draft {
                 kind,
@@ -56,7 +57,7 @@ impl Findings {
     }
 
     /// Names what was found.
-    pub(super) fn finish(self, scanner: &Scanner) -> (Vec<Finding>, u64) {
+    pub(crate) fn finish(self, scanner: &Scanner) -> (Vec<Finding>, u64) {
         let names = Names::find(scanner, &self.inodes()).unwrap_or_default();
         let mut paths = Paths {
             scanner,

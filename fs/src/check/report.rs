@@ -160,6 +160,10 @@ pub enum FindingKind {
     RunOwner,
     /// A run of slots is to be punched and is not dead.
     Freed,
+    /// A kept image is missing or altered.
+    Image,
+    /// Slots are held for no image, or cannot be.
+    Held,
     /// A stored block does not verify.
     BlockTampered,
     /// A stored block could not be read.
@@ -176,7 +180,34 @@ impl fmt::Display for FindingKind {
     }
 }
 
+/// What keeps a database from being worked with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// Some of it cannot be read.
+    Unreadable,
+    /// Its rows are not those of the last commit.
+    Altered,
+}
+
 impl CheckReport {
+    /// What keeps the database from being worked with, if anything does.
+    pub fn unusable(&self) -> Option<Unusable> {
+        let any = |kinds: &[FindingKind]| self.findings.iter().any(|f| kinds.contains(&f.kind));
+        let unreadable = [
+            FindingKind::DatabasePage,
+            FindingKind::DatabaseStructure,
+            FindingKind::DatabaseSchema,
+            FindingKind::DatabaseUnreadable,
+        ];
+        if any(&unreadable) {
+            Some(Unusable::Unreadable)
+        } else if any(&[FindingKind::StateHash]) {
+            Some(Unusable::Altered)
+        } else {
+            None
+        }
+    }
+
     /// How many things are wrong.
     pub fn damaged(&self) -> u64 {
         self.findings.len() as u64 + self.more

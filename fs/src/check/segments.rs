@@ -116,6 +116,42 @@ impl<'a> Segments<'a> {
         Ok(())
     }
 
+    /// Takes what an image holds of a segment, when all segments were taken.
+    pub(super) fn held(
+        &mut self,
+        (image, id): (u64, SegmentId),
+        slots: &SegmentRow,
+        findings: &mut Findings,
+    ) -> FsResult<()> {
+        if slots.live() == 0 {
+            return Ok(());
+        }
+        let subject = Subject::Segment(u64::from(id.0));
+        let usage = self.uses.get(&id.0);
+        let known = usage
+            .and_then(|u| u.row.as_ref())
+            .map_or(0, |r| r.committed);
+        if known < slots.committed {
+            let what = format!(
+                "image {image} holds slots of segment {id} that it never had",
+                id = id.0
+            );
+            findings.add(Kind::Held, subject, what);
+            return Ok(());
+        }
+        let live = usage.is_some_and(|u| u.row.as_ref().is_some_and(|r| r.live() > 0));
+        let present = self.volume.slots_on_disk(id)?.unwrap_or(0);
+        // Where something lives, the file was looked at already.
+        if !live && present < slots.committed && self.volume.segment_now(id)?.is_some() {
+            let what = format!(
+                "segment {} is missing or short, and image {image} shows what was in it",
+                id.0
+            );
+            findings.add(Kind::Held, subject, what);
+        }
+        Ok(())
+    }
+
     /// Whether what is committed now has nothing in the segment any more.
     fn is_gone_by_now(&self, id: u32) -> FsResult<bool> {
         let now = self.volume.segment_now(SegmentId(id))?;

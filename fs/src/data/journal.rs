@@ -127,6 +127,15 @@ impl Journal {
         (self.commit, self.number, self.position) = (commit, 0, 0);
     }
 
+    /// Empties a journal that is not open, where there is one.
+    pub(crate) fn clear(vault: &Path) -> io::Result<()> {
+        match OpenOptions::new().write(true).open(journal_path(vault)) {
+            Ok(file) => file.set_len(0),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) => Err(e),
+        }
+    }
+
     /// Leaves nothing behind: the last commit holds everything.
     pub(crate) fn close(self) -> io::Result<()> {
         self.file.set_len(0)

@@ -56,6 +56,20 @@ impl SegmentRow {
         (first, end - first)
     }
 
+    /// Marks as live what is live in `other` too.
+    pub fn add(&mut self, other: &Self) {
+        self.committed = self.committed.max(other.committed);
+        for (word, more) in self.bits.iter_mut().zip(&other.bits) {
+            *word |= more;
+        }
+    }
+
+    /// Number of slots that are live here and not in `other`.
+    pub fn live_beyond(&self, other: &Self) -> u32 {
+        let words = self.bits.iter().zip(&other.bits);
+        words.map(|(word, less)| (word & !less).count_ones()).sum()
+    }
+
     /// Its bytes, without the words after the last committed slot.
     pub fn encode(&self) -> Box<[u8]> {
         let mut w = Writer::default();

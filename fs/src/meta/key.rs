@@ -1,6 +1,6 @@
 //! Tables of the database and the keys of their rows.
 
-use crate::layout::{LeafIndex, MapId, SegmentId};
+use crate::layout::{ImageId, LeafIndex, MapId, SegmentId};
 use crate::vfs::Ino;
 
 /// A table. The number is part of the format: the state hash covers it.
@@ -198,6 +198,16 @@ impl Key {
     }
     pub(crate) fn trim(map: MapId) -> Self {
         Self::int(Table::Trim, map.0)
+    }
+    pub(crate) fn image(id: ImageId) -> Self {
+        Self::int(Table::Image, u64::from(id.0))
+    }
+    pub(crate) fn held(image: ImageId, segment: SegmentId) -> Self {
+        Self {
+            table: Table::Held,
+            a: u64::from(image.0),
+            b: Tail::Int(u64::from(segment.0)),
+        }
     }
 
     /// Whether the second key column is what its table has there.

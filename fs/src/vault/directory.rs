@@ -80,16 +80,12 @@ impl VaultDir {
         Self::lock(path, access)
     }
 
-    /// Opens and locks the directory of a vault that may have lost its superblock.
-    pub(super) fn open_without_superblock(path: &Path) -> Result<Self, VaultError> {
+    /// Opens and locks the directory of a vault that may have lost this part.
+    pub(super) fn open_without(path: &Path, lost: Part) -> Result<Self, VaultError> {
         let path = existing_directory(path)?;
         match require_parts(&path) {
-            Ok(())
-            | Err(VaultError::MissingPart {
-                part: Part::Superblock,
-                ..
-            }) => {}
-            Err(e) => return Err(e),
+            Err(VaultError::MissingPart { part, .. }) if part == lost => {}
+            other => other?,
         }
         Self::lock(path, Access::ReadWrite)
     }

@@ -398,7 +398,14 @@ impl VaultError {
                  interrupted, remove the directory and repeat it"
             }
             Self::MissingPart {
-                part: Part::Database | Part::Segments,
+                part: Part::Database,
+                ..
+            } => {
+                "`keyfold check --repair` restores it from a snapshot if there is one, else bring \
+                 it back from a backup of the whole vault"
+            }
+            Self::MissingPart {
+                part: Part::Segments,
                 ..
             } => "bring it back from a backup of the whole vault",
             Self::ReadOnlyDirectory { .. } => "open it with --read-only, or make it writable",

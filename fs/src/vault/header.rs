@@ -7,7 +7,7 @@ use super::copies::Copies;
 use super::directory::{
     Copy, VaultDir, existing_directory, looks_like_a_vault, read_bounded, sync_directory, write_new,
 };
-use super::error::{Action, Damage, VaultError};
+use super::error::{Action, Damage, Part, VaultError};
 use super::superblock::{Parsed, Revision, Superblock, VaultId};
 
 /// The most replaced copies that are kept.
@@ -70,7 +70,7 @@ pub fn backup_header(vault: &Path, to: &Path) -> Result<HeaderBackup, VaultError
 /// The backup must parse and be of the same vault as any copy that still parses. Passwords become
 /// those of the time of the backup. Its authentication code is checked at the next unlock.
 pub fn restore_header(vault: &Path, from: &Path) -> Result<HeaderBackup, VaultError> {
-    let dir = VaultDir::open_without_superblock(vault)?;
+    let dir = VaultDir::open_without(vault, Part::Superblock)?;
     let backup = read_backup(from)?;
     for copy in Copy::ALL {
         if let Ok(Parsed::Usable(present)) = dir.read_copy(copy).map(|b| Superblock::parse(&b))

@@ -278,6 +278,12 @@ impl UnlockedVault {
         }
     }
 
+    /// Number of the last commit that was seen, if the vault is held to a pin.
+    pub(crate) fn last_seen_commit(&self) -> Option<u64> {
+        let row = self.pin.as_ref()?.kept.lock().row;
+        row.map(|row| row.commit)
+    }
+
     /// Pins a state and the superblock, both of which are durable. A vault that was accepted only
     /// for reading keeps its pin.
     pub(crate) fn pin_state(&self, state: &StateRow) -> Result<(), VaultError> {

@@ -7,7 +7,7 @@ use keyfold_crypto::{MasterKey, SlotKeys};
 use super::UnlockedVault;
 use super::copies::{Copies, CopyHealth};
 use super::directory::{Access, Copy, VaultDir, make_directory};
-use super::error::{Damage, VaultError};
+use super::error::{Damage, Part, VaultError};
 use super::slot::{Attempt, Secret, Slot, SlotId};
 use super::superblock::{Superblock, VaultId};
 
@@ -32,6 +32,13 @@ impl LockedVault {
     /// Opens the vault directory at `path` and takes its lock.
     pub fn open(path: &Path, access: Access) -> Result<Self, VaultError> {
         let dir = VaultDir::open(path, access)?;
+        let copies = Copies::read(&dir)?;
+        Ok(Self { dir, copies })
+    }
+
+    /// Opens the vault directory at `path` to be changed, though it may have lost its database.
+    pub fn open_for_repair(path: &Path) -> Result<Self, VaultError> {
+        let dir = VaultDir::open_without(path, Part::Database)?;
         let copies = Copies::read(&dir)?;
         Ok(Self { dir, copies })
     }

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::flush::Moving;
+use super::images::Held;
 use super::install::{Hurry, Install, Installed};
 use super::node::Node;
 use super::{Failure, Volume};
@@ -75,6 +76,10 @@ pub(super) struct Committer {
     pub(super) trims: BTreeSet<MapId>,
     /// What was freed and not yet given back to the disk.
     pub(super) reclaim: super::reclaim::Reclaim,
+    /// Slots that kept images name.
+    pub(super) held: Held,
+    /// The database file is being copied: nothing is written to it but the log.
+    pub(super) still: bool,
     /// Takes what small fsyncs make durable between commits.
     pub(super) journal: Option<Journal>,
     /// Files of which the journal holds more than the database: the next commit, which makes
@@ -93,6 +98,8 @@ impl Committer {
             database_blocks: Vec::new(),
             trims: BTreeSet::new(),
             reclaim: super::reclaim::Reclaim::default(),
+            held: Held::default(),
+            still: false,
             journal: None,
             journaled: BTreeSet::new(),
             done: 0,
@@ -148,7 +155,7 @@ impl Volume {
             self.move_database_blocks(c)?;
         }
         self.flush_ahead(c, request)?;
-        if let Some(w) = &c.writer {
+        if let Some(w) = c.writer.as_ref().filter(|_| !c.still) {
             w.bound_log().map_err(|_| self.fail(Failure::Database))?;
         }
         let cut = self.cut(c, request);
@@ -178,7 +185,7 @@ impl Volume {
                 && !self.space.is_full()
                 && c.database_blocks.is_empty()
                 && c.trims.is_empty()
-                && c.reclaim.is_done(&self.segments.filling());
+                && c.reclaim.is_done(&self.segments.filling(), &c.held);
         }
         request
             .files
@@ -341,6 +348,7 @@ impl Volume {
         self.give_back(c, &installed.reclaimed);
         self.space.restore_reserve();
         if cut.everything
+            && !c.still
             && let Some(w) = &c.writer
         {
             w.checkpoint_passively()

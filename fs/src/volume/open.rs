@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::commit::{Committer, Scope};
 use super::journal::{journal_key, replay};
 use super::{
-    Counters, Handles, Nodes, Progress, References, Requests, Space, Volume, VolumeOptions,
+    Counters, Handles, Images, Nodes, Progress, References, Requests, Space, Volume, VolumeOptions,
     WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
@@ -25,12 +25,15 @@ mod database;
 mod error;
 mod recover;
 
+use super::images::image_names;
 use database::Database;
 pub use error::VolumeError;
 use error::open_failure;
 
 /// Connections for looking up; a few more than there are cores to use them.
 const READERS: usize = 4;
+/// Connections for looking up in an image.
+const IMAGE_READERS: usize = 2;
 
 impl Volume {
     /// Makes the empty volume of a new vault: its database with the root directory, which
@@ -89,7 +92,50 @@ impl Volume {
     /// # Errors
     /// When the vault is damaged or the system refuses; nothing has been changed then.
     pub fn open(vault: UnlockedVault, options: VolumeOptions) -> Result<Arc<Self>, VolumeError> {
-        let database = Database::of(&vault)?;
+        let access = vault.access();
+        let vault = Arc::new(vault);
+        Self::open_shared((Arc::clone(&vault), access), options).map_err(|e| match e {
+            VolumeError::DatabaseDamaged { path, why, .. } => VolumeError::DatabaseDamaged {
+                path,
+                why,
+                images: image_names(&vault),
+            },
+            other => other,
+        })
+    }
+
+    /// Brings the database of a vault up to what the log and the journal have, and does nothing
+    /// else that opening does.
+    pub(crate) fn settle_database(vault: &UnlockedVault) -> Result<(), VolumeError> {
+        let path = vault.dir().meta_db();
+        let failed = |e| open_failure(&path, e);
+        let (key, hash_key) = (
+            vault.master().meta_db_key(),
+            vault.master().state_hash_key(),
+        );
+        let mut writer = Writer::open(&path, &key, hash_key).map_err(failed)?;
+        let readers = Readers::open(&path, &key, Mode::ReadWrite, 1).map_err(failed)?;
+        let state = readers.state().map_err(failed)?;
+        let state = state.ok_or_else(|| VolumeError::damaged(&path, "it has no state"))?;
+        let meta = Meta::new(readers);
+        let records = Journal::read(vault.dir().path(), &journal_key(vault), state.commit)?;
+        if !records.is_empty() {
+            replay(&records, &meta, (&mut writer, state))?;
+        }
+        drop(meta);
+        writer
+            .checkpoint_all()
+            .map_err(|_| VolumeError::NotCommitted(FsError::Database))?;
+        // The commit made its records void.
+        Ok(Journal::clear(vault.dir().path())?)
+    }
+
+    /// Opens the volume of a vault that others have too, with this or less access than it has.
+    pub(crate) fn open_shared(
+        (vault, access): (Arc<UnlockedVault>, Access),
+        options: VolumeOptions,
+    ) -> Result<Arc<Self>, VolumeError> {
+        let database = Database::of(&vault, access)?;
         let shown = vault.dir().meta_db();
         let master = vault.master();
         let key = master.meta_db_key();
@@ -102,10 +148,7 @@ impl Volume {
         let mut state = readers
             .state()
             .map_err(|e| open_failure(&shown, e))?
-            .ok_or_else(|| VolumeError::DatabaseDamaged {
-                path: shown.clone(),
-                why: "it has no state",
-            })?;
+            .ok_or_else(|| VolumeError::damaged(&shown, "it has no state"))?;
         vault
             .compare_state(&state)
             .map_err(VolumeError::NotAsSeen)?;
@@ -118,8 +161,9 @@ impl Volume {
                 (state, freed) = (replayed.state, replayed.freed);
             }
         }
-        let writer = writer.filter(|_| vault.access() == Access::ReadWrite);
-        let volume = Arc::new(Self::assemble(vault, options, (meta, writer), state));
+        let writer = writer.filter(|_| access == Access::ReadWrite);
+        let volume = Self::assemble((vault, access), options, (meta, writer), state);
+        let volume = Arc::new(volume);
         if let Some(copy) = database.copy {
             // Opened files stay readable; nothing of the copy outlives the process.
             drop(copy);
@@ -164,8 +208,28 @@ impl Volume {
         }
     }
 
+    /// Opens the volume as an image of its database shows it, for reading. The vault stays
+    /// locked while it is open.
+    pub(crate) fn open_image(
+        vault: &Arc<UnlockedVault>,
+        path: &Path,
+        options: VolumeOptions,
+    ) -> Result<Arc<Self>, VolumeError> {
+        let failed = |e| open_failure(path, e);
+        let key = vault.master().meta_db_key();
+        let readers = Readers::open(path, &key, Mode::Immutable, IMAGE_READERS).map_err(failed)?;
+        let state = readers.state().map_err(failed)?;
+        let state = state.ok_or_else(|| VolumeError::damaged(path, "it has no state"))?;
+        let vault = (Arc::clone(vault), Access::ReadOnly);
+        let volume = Self::assemble(vault, options, (Meta::new(readers), None), state);
+        let volume = Arc::new(volume);
+        Self::begin_verifying(&volume)?;
+        volume.load(path).inspect_err(|_| volume.stop_verifying())?;
+        Ok(volume)
+    }
+
     fn assemble(
-        vault: UnlockedVault,
+        (vault, access): (Arc<UnlockedVault>, Access),
         options: VolumeOptions,
         (meta, writer): (Meta, Option<Writer>),
         state: StateRow,
@@ -182,6 +246,7 @@ impl Volume {
             counters: Counters::from(&state),
             write_behind: WriteBehind::new(options.dirty_limit),
             space: Space::new(&path),
+            images: Images::default(),
             committer: Mutex::new(Committer::new(writer, state)),
             requests: Mutex::new(Requests::default()),
             renamed: Mutex::default(),
@@ -199,16 +264,14 @@ impl Volume {
             stopped: Condvar::new(),
             threads: Mutex::default(),
             vault,
+            access,
             options,
         }
     }
 
     /// Reads what the committer keeps in memory.
     fn load(&self, shown: &Path) -> Result<(), VolumeError> {
-        let damaged = || VolumeError::DatabaseDamaged {
-            path: shown.to_owned(),
-            why: "a row of it cannot be read",
-        };
+        let damaged = || VolumeError::damaged(shown, "a row of it cannot be read");
         let all = |table| {
             self.meta
                 .stored(table, 0..=i64::MAX as u64, usize::MAX >> 1)
@@ -223,7 +286,8 @@ impl Volume {
         c.database_blocks = all(Table::Block)?.into_keys().map(|k| k.a).collect();
         c.trims = all(Table::Trim)?.into_keys().map(|k| MapId(k.a)).collect();
         *self.orphans.lock() = all(Table::Orphan)?.into_keys().map(|k| Ino(k.a)).collect();
-        Ok(())
+        drop(c);
+        self.load_images().map_err(|_| damaged())
     }
 
     fn start(volume: &Arc<Self>) -> Result<(), VolumeError> {
@@ -240,6 +304,11 @@ impl Volume {
         let v = Arc::clone(volume);
         let timer = std::thread::Builder::new().name("kf-commit".into());
         threads.push(timer.spawn(move || v.run_timer())?);
+        if let Some(interval) = volume.options.image_interval {
+            let v = Arc::clone(volume);
+            let keeper = std::thread::Builder::new().name("kf-images".into());
+            threads.push(keeper.spawn(move || v.run_image_keeper(interval))?);
+        }
         Ok(())
     }
 
@@ -251,9 +320,11 @@ impl Volume {
     pub fn close(&self) -> Result<(), VolumeError> {
         self.stop_timer();
         self.stop_verifying();
+        self.close_images();
         if self.is_read_only() {
             return Ok(());
         }
+        self.keep_on_closing();
         let result = self.close_committed();
         self.write_behind.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
@@ -266,7 +337,9 @@ impl Volume {
             self.pin();
             // These only tidy up: everything is durable already.
             let _ = self.committer.lock().journal.take().map(Journal::close);
-            let _ = writer.checkpoint_all();
+            if !self.committer.lock().still {
+                let _ = writer.checkpoint_all();
+            }
             let _ = self.segments.close();
         }
         self.failed
@@ -311,6 +384,7 @@ impl Volume {
         self.fail(super::Failure::Commit(FsError::Disk(libc::EIO)));
         self.stop_timer();
         self.stop_verifying();
+        self.close_images();
         self.write_behind.stop();
         for thread in std::mem::take(&mut *self.threads.lock()) {
             drop(thread.join());

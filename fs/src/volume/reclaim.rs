@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Volume;
 use super::commit::Committer;
 use super::flush::Moving;
+use super::images::Held;
 use super::install::Install;
 use crate::error::{FsError, FsResult};
 use crate::layout::{
@@ -65,8 +66,9 @@ impl Reclaim {
     }
 
     /// Nothing can be given back now: what died lies in segments that are still appended to.
-    pub(super) fn is_done(&self, filling: &[SegmentId]) -> bool {
-        !self.left_over && self.stale.iter().all(|id| filling.contains(id))
+    pub(super) fn is_done(&self, filling: &[SegmentId], held: &Held) -> bool {
+        let waits = |id: &SegmentId| filling.contains(id) || held.is_still(*id);
+        !self.left_over && self.stale.iter().all(waits)
     }
 }
 
@@ -77,6 +79,7 @@ impl Install<'_> {
         let dead: Vec<SegmentId> = closed
             .iter()
             .filter(|id| self.current(**id).is_none_or(|r| r.live() == 0))
+            .filter(|id| !self.committer.held.holds(**id))
             .copied()
             .collect();
         for id in dead {
@@ -95,7 +98,8 @@ impl Install<'_> {
             .copied()
             .collect();
         for id in stale {
-            if closed.contains(&id) && !self.out.reclaimed.deleted.contains(&id) {
+            let untouchable = self.committer.held.is_still(id);
+            if closed.contains(&id) && !untouchable && !self.out.reclaimed.deleted.contains(&id) {
                 self.find_runs(id);
                 self.out.reclaimed.examined.insert(id);
             }
@@ -112,6 +116,7 @@ impl Install<'_> {
 
     fn find_runs(&mut self, id: SegmentId) {
         let Some(row) = self.current(id) else { return };
+        let row = self.committer.held.over(id, row);
         let punched = self.committer.reclaim.punched.get(&id);
         let mut runs = Vec::new();
         let mut slot = 0;
@@ -194,7 +199,10 @@ impl Volume {
 
     /// Stops appending to a segment in which much is dead, so that it can be given back.
     pub(super) fn retire_dead(&self, c: &Committer) -> FsResult<()> {
-        let live = |id| c.segments.get(&id).map_or(0, SegmentRow::live);
+        let live = |id| {
+            let row = c.segments.get(&id);
+            row.map_or(0, |row| c.held.over(id, row).live())
+        };
         self.segments
             .retire(|id, used| used.saturating_sub(live(id)) >= RETIRE_SLOTS)?;
         Ok(())
@@ -212,7 +220,8 @@ impl Volume {
         let victims: Vec<(SegmentId, u32)> = c
             .segments
             .iter()
-            .filter(|(id, _)| !filling.contains(id))
+            // What an image names would have to stay where it is.
+            .filter(|(id, _)| !filling.contains(id) && !c.held.holds(**id))
             .map(|(id, row)| (*id, row.live(), row.committed))
             .filter(|(id, live, committed)| {
                 *live > 0

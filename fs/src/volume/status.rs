@@ -44,6 +44,10 @@ pub struct VolumeStatus {
     pub segments: u64,
     /// Bytes of segments that committed files name.
     pub live_bytes: u64,
+    /// Kept images of the metadata, snapshots among them.
+    pub images: u64,
+    /// Bytes of segments that only such images name.
+    pub held_back_bytes: u64,
     /// Open files.
     pub open_files: u64,
     /// Files in memory: open, or waiting for the next commit.
@@ -93,6 +97,8 @@ impl Volume {
                 .map(|s| u64::from(s.live()))
                 .sum::<u64>()
                 * crate::layout::BLOCK_SIZE as u64,
+            images: self.images.count() as u64,
+            held_back_bytes: c.held.back(&c.segments) * crate::layout::BLOCK_SIZE as u64,
             open_files: self.handles.open_files() as u64,
             files_in_memory: self.nodes.count() as u64,
             verification: self.progress.now(),

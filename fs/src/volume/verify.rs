@@ -97,11 +97,11 @@ impl Volume {
     fn verify_first(&self) -> Result<(), VolumeError> {
         match self.verify() {
             Outcome::Verified | Outcome::Stopped => Ok(()),
-            Outcome::Damaged(_) => Err(VolumeError::DatabaseDamaged {
-                path: self.vault.dir().meta_db(),
-                why: "its rows are not those of the last commit: older ones were put back, or it \
-                      was altered",
-            }),
+            Outcome::Damaged(_) => Err(VolumeError::damaged(
+                &self.vault.dir().meta_db(),
+                "its rows are not those of the last commit: older ones were put back, or it was \
+                 altered",
+            )),
             Outcome::Failed(e) => Err(VolumeError::DatabaseFailed {
                 path: self.vault.dir().meta_db(),
                 why: e.to_string(),
@@ -142,6 +142,11 @@ impl Volume {
             drop(thread.join());
         }
         self.progress.now()
+    }
+
+    /// Whether all rows are those of the last commit, and the database's trees are whole.
+    pub(super) fn is_verified(&self) -> bool {
+        self.verify() == Outcome::Verified
     }
 
     fn verify(&self) -> Outcome {

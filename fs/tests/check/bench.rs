@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use keyfold_crypto::{Password, Rounds};
 use keyfold_fs::check::{CheckOptions, CheckReport, FindingKind, ReadData, check};
+use keyfold_fs::clock::{Clock, SystemClock};
 use keyfold_fs::vault::{
     Access, CreateOptions, KdfCost, LockedVault, Secret, UnlockedVault, VaultError,
 };
@@ -42,6 +43,9 @@ pub(crate) struct Bench {
     secret: Secret,
     /// Between commits nobody asked for.
     interval: Duration,
+    /// Of automatic images.
+    pub(crate) images: Option<Duration>,
+    pub(crate) clock: Arc<dyn Clock>,
     volume: Option<Arc<Volume>>,
 }
 
@@ -77,6 +81,8 @@ impl Bench {
             dir,
             secret: Secret::Recovery(recovery),
             interval,
+            images: None,
+            clock: Arc::new(SystemClock),
             volume: None,
         };
         bench.open(Access::ReadWrite);
@@ -104,6 +110,8 @@ impl Bench {
             commit_interval: self.interval,
             // What a check finds is the matter here.
             verify: Verify::Never,
+            image_interval: self.images,
+            clock: Arc::clone(&self.clock),
             ..VolumeOptions::default()
         };
         Volume::open(self.unlock(access), options)
@@ -113,6 +121,11 @@ impl Bench {
         if let Some(volume) = self.volume.take() {
             volume.close().unwrap();
         }
+    }
+
+    /// Lets go of a volume that crashed.
+    pub(crate) fn forget(&mut self) {
+        self.volume = None;
     }
 
     pub(crate) fn remount(&mut self) {
@@ -140,6 +153,30 @@ impl Bench {
         change(self);
         self.open(Access::ReadOnly);
         self.check(read_data)
+    }
+
+    /// The closed vault, to be repaired.
+    pub(crate) fn unlock_for_repair(&self) -> UnlockedVault {
+        LockedVault::open_for_repair(&self.dir.path().join("v"))
+            .unwrap()
+            .unlock(&self.secret)
+            .unwrap()
+    }
+
+    /// Changes the database and makes the state hash that of its rows, as a fault of the program
+    /// itself would.
+    pub(crate) fn edit_soundly(&self, change: impl FnOnce(&Connection)) {
+        let key = self.unlock(Access::ReadOnly).master().state_hash_key();
+        self.edit(|db| {
+            change(db);
+            let sum = crate::sound::state_hash(db, &key);
+            let mut state: Vec<u8> = db
+                .query_row("SELECT v FROM state", [], |r| r.get(0))
+                .unwrap();
+            let at = state.len() - 32;
+            state[at..].copy_from_slice(&sum);
+            db.execute("UPDATE state SET v = ?1", [state]).unwrap();
+        });
     }
 
     /// Changes the database as somebody who has its key could.

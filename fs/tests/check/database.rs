@@ -9,11 +9,11 @@ use rusqlite::{Connection, params};
 
 use crate::bench::{Bench, assert_found, pattern};
 
-fn value(db: &Connection, sql: &str) -> Vec<u8> {
+pub(crate) fn value(db: &Connection, sql: &str) -> Vec<u8> {
     db.query_row(sql, [], |r| r.get(0)).unwrap()
 }
 
-fn put(db: &Connection, sql: &str, value: &[u8]) {
+pub(crate) fn put(db: &Connection, sql: &str, value: &[u8]) {
     assert_eq!(db.execute(sql, params![value]).unwrap(), 1, "{sql}");
 }
 
@@ -23,7 +23,7 @@ fn check_after(bench: &mut Bench, edit: impl FnOnce(&Connection)) -> CheckReport
     report
 }
 
-fn change_inode(db: &Connection, ino: Ino, change: impl FnOnce(&mut InodeRow)) {
+pub(crate) fn change_inode(db: &Connection, ino: Ino, change: impl FnOnce(&mut InodeRow)) {
     let sql = format!("SELECT v FROM inode WHERE ino = {ino}");
     let mut row = InodeRow::decode(&value(db, &sql)).unwrap();
     change(&mut row);
@@ -31,19 +31,19 @@ fn change_inode(db: &Connection, ino: Ino, change: impl FnOnce(&mut InodeRow)) {
     put(db, &sql, &row.encode());
 }
 
-fn content(db: &Connection, ino: Ino) -> ContentRow {
+pub(crate) fn content(db: &Connection, ino: Ino) -> ContentRow {
     let sql = format!("SELECT v FROM content WHERE ino = {ino}");
     ContentRow::decode(&value(db, &sql)).unwrap()
 }
 
-fn change_content(db: &Connection, ino: Ino, change: impl FnOnce(&mut ContentRow)) {
+pub(crate) fn change_content(db: &Connection, ino: Ino, change: impl FnOnce(&mut ContentRow)) {
     let mut row = content(db, ino);
     change(&mut row);
     let sql = format!("UPDATE content SET v = ?1 WHERE ino = {ino}");
     put(db, &sql, &row.encode());
 }
 
-fn change_leaf(db: &Connection, map: MapId, change: impl FnOnce(&mut Leaf)) {
+pub(crate) fn change_leaf(db: &Connection, map: MapId, change: impl FnOnce(&mut Leaf)) {
     let id = map.leaf_key(LeafIndex(0));
     let mut leaf =
         Leaf::decode(&value(db, &format!("SELECT v FROM leaf WHERE id = {id}"))).unwrap();

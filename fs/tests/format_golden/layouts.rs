@@ -6,8 +6,9 @@ use data_encoding::HEXLOWER;
 use keyfold_crypto::{FileId, FileKey, KeyId, Sealed, Tag, Tweak};
 use keyfold_fs::layout::{
     BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow, DirBody, ENTRY_BYTES,
-    FileBody, FileKeyRow, InodeBody, InodeRow, KeyIndex, LEAF_BLOCKS, Leaf, LeafIndex, MapId,
-    PinRow, Place, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot, StateRow,
+    FileBody, FileKeyRow, ImageKind, ImageRow, InodeBody, InodeRow, KeyIndex, LEAF_BLOCKS, Leaf,
+    LeafIndex, MapId, PinRow, Place, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot,
+    StateRow,
 };
 use keyfold_fs::vfs::{FILE_MAX, FileKind, Ino, LINK_MAX, NAME_MAX, TARGET_MAX, Timestamp};
 
@@ -110,6 +111,7 @@ pub(crate) fn sections() -> Vec<Section> {
         named("leaf", leaf()),
         named("segment", segment()),
         named("run-owner", run_owner()),
+        named("image", image()),
         named("block", block()),
         named("state", state()),
         named("pin", pin()),
@@ -301,6 +303,26 @@ fn run_owner() -> String {
     assert_eq!(RunOwner::decode_all(&bytes), Ok(runs.to_vec()));
     let one = [("inode", 8), ("first block", 8), ("slots", 4)];
     let fields: Vec<_> = (0..2).flat_map(|_| one).collect();
+    show(&fields, &bytes)
+}
+
+fn image() -> String {
+    let row = ImageRow {
+        kind: ImageKind::Snapshot,
+        commit: 9,
+        hash: counting(0xa0),
+        created: time(1_700_000_000, 1),
+        name: "before".to_owned(),
+    };
+    let bytes = row.encode();
+    assert_eq!(ImageRow::decode(&bytes), Ok(row));
+    let fields = [
+        ("kind: 1 automatic, 2 asked for, 3 hold", 4),
+        ("commit", 8),
+        ("state hash", 32),
+        ("creation", 12),
+        ("name", 6),
+    ];
     show(&fields, &bytes)
 }
 

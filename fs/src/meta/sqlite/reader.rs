@@ -65,7 +65,7 @@ impl Readers {
     }
 
     /// The connection for what takes long.
-    pub(in crate::meta) fn scanner(&self) -> MutexGuard<'_, Scanner> {
+    pub(crate) fn scanner(&self) -> MutexGuard<'_, Scanner> {
         self.scanner.take()
     }
 

@@ -177,6 +177,17 @@ impl Writer {
         self.checkpoint("TRUNCATE").map_err(CommitFailure::from)
     }
 
+    /// Copies all of the log into the database, so that its file alone is the last commit.
+    /// Returns whether it is: readers of older commits prevent it.
+    pub(crate) fn settle(&self) -> Result<bool, CommitFailure> {
+        let text = "PRAGMA wal_checkpoint(FULL)";
+        let settled = self.connection.query_row(text, [], |r| {
+            let (busy, frames, copied): (i64, i64, i64) = (r.get(0)?, r.get(1)?, r.get(2)?);
+            Ok(busy == 0 && frames == copied)
+        });
+        settled.map_err(CommitFailure::from)
+    }
+
     /// Pages in the log since it was last at its start.
     fn log_pages(&self) -> u64 {
         let counted = self

@@ -26,12 +26,12 @@ impl Drop for PrivateCopy {
 }
 
 impl Database {
-    pub(super) fn of(vault: &UnlockedVault) -> Result<Self, VolumeError> {
+    pub(super) fn of(vault: &UnlockedVault, access: Access) -> Result<Self, VolumeError> {
         let path = vault.dir().meta_db();
         if !path.exists() {
             return Err(VolumeError::DatabaseMissing(path));
         }
-        if vault.access() == Access::ReadWrite {
+        if access == Access::ReadWrite {
             return Ok(Self {
                 path,
                 mode: Mode::ReadWrite,

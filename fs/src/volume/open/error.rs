@@ -19,6 +19,8 @@ pub enum VolumeError {
         path: PathBuf,
         /// What is wrong with it.
         why: &'static str,
+        /// Names of kept images that it may be restored from, newest first.
+        images: Vec<String>,
     },
     /// The metadata database could not be read or written.
     DatabaseFailed {
@@ -54,16 +56,26 @@ impl fmt::Display for VolumeError {
             Self::DatabaseMissing(p) => {
                 write!(
                     f,
-                    "the metadata database {} is missing; restore the vault from a backup",
+                    "the metadata database {} is missing; `keyfold check --repair` restores it \
+                     from a snapshot if there is one, else restore the vault from a backup",
                     p.display()
                 )
             }
-            Self::DatabaseDamaged { path, why } => write!(
-                f,
-                "the metadata database {} is damaged or not this vault's: {why}; restore the \
-                 vault from a backup",
-                path.display()
-            ),
+            Self::DatabaseDamaged { path, why, images } => {
+                write!(
+                    f,
+                    "the metadata database {} is damaged or not this vault's: {why}; ",
+                    path.display()
+                )?;
+                if images.is_empty() {
+                    return write!(f, "restore the vault from a backup");
+                }
+                write!(
+                    f,
+                    "`keyfold check --repair` restores it from a snapshot. There is {}",
+                    images.join(", ")
+                )
+            }
             Self::DatabaseFailed { path, why } => {
                 write!(f, "the metadata database {} failed: {why}", path.display())
             }
@@ -91,6 +103,16 @@ impl fmt::Display for VolumeError {
     }
 }
 
+impl VolumeError {
+    pub(in crate::volume) fn damaged(path: &Path, why: &'static str) -> Self {
+        Self::DatabaseDamaged {
+            path: path.to_owned(),
+            why,
+            images: Vec::new(),
+        }
+    }
+}
+
 impl std::error::Error for VolumeError {}
 
 impl From<io::Error> for VolumeError {
@@ -103,7 +125,7 @@ pub(super) fn open_failure(path: &Path, failure: OpenFailure) -> VolumeError {
     let path = path.to_owned();
     match failure {
         OpenFailure::Missing => VolumeError::DatabaseMissing(path),
-        OpenFailure::Damaged(why) => VolumeError::DatabaseDamaged { path, why },
+        OpenFailure::Damaged(why) => VolumeError::damaged(&path, why),
         OpenFailure::NoSpace => VolumeError::NoSpace(path),
         OpenFailure::Refused(e) => VolumeError::Io(e),
         OpenFailure::Failed(e) => VolumeError::DatabaseFailed {

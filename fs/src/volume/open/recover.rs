@@ -44,6 +44,7 @@ impl Volume {
         self.space.restore_reserve();
         self.delete_unknown_segments()?;
         self.shorten_segments()?;
+        self.settle_images()?;
         let mut c = self.committer.lock();
         if c.segments.values().any(|s| s.live() == 0) {
             c.reclaim.note_left_over();
@@ -56,12 +57,16 @@ impl Volume {
         {
             let mut c = self.committer.lock();
             for (key, row) in freed {
+                if c.held.is_still(SegmentId(key.a as u32)) {
+                    continue;
+                }
                 let count = decode_u64(&row).unwrap_or(0) as u32;
                 let first = Slot {
                     segment: SegmentId(key.a as u32),
                     index: key.number() as u32,
                 };
                 let dead = c.segments.get(&first.segment).is_some_and(|s| {
+                    let s = c.held.over(first.segment, s);
                     (first.index..first.index.saturating_add(count))
                         .all(|slot| slot < s.committed && !s.is_live(slot))
                 });

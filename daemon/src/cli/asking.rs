@@ -1,0 +1,62 @@
+//! Giving a command to a mounted volume.
+
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+
+use crate::cli::error::{CliError, Reason};
+use crate::cli::exit::Exit;
+use crate::mount::client::{self, Answer};
+use crate::mount::unmount::UnmountError;
+use crate::mount_table::MountRecord;
+
+/// The reply to a command, in words.
+pub(crate) fn reply(record: &MountRecord, line: &str) -> Result<String, CliError> {
+    let point = &record.point;
+    match client::ask(point, line) {
+        Ok(Answer::Done(reply)) => Ok(reply),
+        Ok(Answer::Failed(e, said)) => {
+            let why = if said.is_empty() {
+                Reason(&e).to_string()
+            } else {
+                said
+            };
+            let other = match e.raw_os_error() {
+                Some(libc::ENOENT) => Exit::NoSuchPath,
+                Some(libc::EBUSY) => Exit::Busy,
+                _ => Exit::General,
+            };
+            Err(refused(point, Exit::from_io(&e, other), why))
+        }
+        Err(e) => Err(match e.raw_os_error() {
+            Some(libc::ENOTCONN) => UnmountError::Dead(point.clone()).into(),
+            Some(libc::EACCES) => UnmountError::Denied(point.clone()).into(),
+            _ => refused(
+                point,
+                Exit::from_io(&e, Exit::General),
+                Reason(&e).to_string(),
+            ),
+        }),
+    }
+}
+
+/// The reply to a command that answers in JSON.
+pub(crate) fn answer<T: DeserializeOwned>(record: &MountRecord, line: &str) -> Result<T, CliError> {
+    let reply = reply(record, line)?;
+    serde_json::from_str(&reply).map_err(|e| {
+        refused(
+            &record.point,
+            Exit::General,
+            format!("with something else ({e})"),
+        )
+    })
+}
+
+fn refused(point: &Path, exit: Exit, why: String) -> CliError {
+    UnmountError::Command {
+        point: point.to_path_buf(),
+        exit,
+        why,
+    }
+    .into()
+}

@@ -1,0 +1,110 @@
+//! Automatic images: made at intervals and at closing, few kept, dropped before they cost much.
+
+use std::time::Duration;
+
+use crate::layout::{ImageId, ImageKind, ImageRow, SegmentRow};
+use crate::volume::Volume;
+
+/// How many automatic images are kept.
+const KEPT: usize = 2;
+/// Automatic images hold back at most one slot for so many live ones,
+const SHARE: u64 = 10;
+/// or so many (64 MiB), whichever is more.
+const ALLOWANCE: u64 = 16_384;
+/// How often it is looked whether an image is due, or one too many.
+const LOOK: Duration = Duration::from_mins(1);
+/// Closing makes an image if the last is older than this share of the interval.
+const CLOSING: u32 = 4;
+
+impl Volume {
+    /// Body of the thread that makes automatic images.
+    pub(in crate::volume) fn run_image_keeper(&self, interval: Duration) {
+        loop {
+            {
+                let mut stop = self.stop.lock();
+                if !*stop {
+                    self.stopped.wait_for(&mut stop, LOOK.min(interval));
+                }
+                if *stop {
+                    return;
+                }
+            }
+            if self.failure().is_some() || self.space.is_full() {
+                continue;
+            }
+            self.keep_limits();
+            if self.is_image_due(interval) {
+                self.keep_automatic();
+            }
+        }
+    }
+
+    /// Makes an image of what is left behind, so that it can be restored.
+    pub(in crate::volume) fn keep_on_closing(&self) {
+        if let Some(interval) = self.options.image_interval
+            && self.failure().is_none()
+            && self.is_image_due(interval / CLOSING)
+        {
+            self.keep_automatic();
+        }
+    }
+
+    fn keep_automatic(&self) {
+        // Without one there is the last one; the next is tried for after the same time.
+        if let Err(error) = self.keep_image(ImageKind::Automatic, None) {
+            tracing::warn!(%error, "no automatic image");
+        }
+        self.keep_limits();
+    }
+
+    /// Whether the last automatic image is so old, and something has changed since.
+    fn is_image_due(&self, interval: Duration) -> bool {
+        let Some((_, last)) = self.automatic().pop() else {
+            return true;
+        };
+        let age = self.now().secs.saturating_sub(last.created.secs);
+        // A clock that was set back makes an image of the future, which proves nothing.
+        let old = u64::try_from(age).is_err() || age as u64 >= interval.as_secs();
+        let commit = self.committer.lock().state.commit;
+        // Listing an image takes one commit.
+        old && (commit > last.commit + 1 || !self.is_settled())
+    }
+
+    /// The automatic images, oldest first.
+    fn automatic(&self) -> Vec<(ImageId, ImageRow)> {
+        let mut rows = self.images.rows();
+        rows.retain(|(_, row)| row.kind == ImageKind::Automatic);
+        rows
+    }
+
+    /// Drops automatic images beyond their number, and beyond the space they may hold back.
+    fn keep_limits(&self) {
+        let mut rows = self.automatic();
+        while rows.len() > KEPT || !rows.is_empty() && self.is_too_much(&rows) {
+            let (id, _) = rows.remove(0);
+            // One that is in use goes the next time.
+            let _ = self.drop_image(id);
+        }
+    }
+
+    fn is_too_much(&self, rows: &[(ImageId, ImageRow)]) -> bool {
+        let ids: Vec<ImageId> = rows.iter().map(|(id, _)| *id).collect();
+        let c = self.committer.lock();
+        let live: u64 = c
+            .segments
+            .values()
+            .map(|s| u64::from(SegmentRow::live(s)))
+            .sum();
+        c.held.alone(&ids, &c.segments) > (live / SHARE).max(ALLOWANCE)
+    }
+
+    /// Drops all automatic images, on a disk that is full. Returns whether there was one.
+    pub(in crate::volume) fn drop_automatic(&self) -> bool {
+        let mut dropped = false;
+        for (id, _) in self.automatic() {
+            // A full disk does not let the rows be committed now; the space is given back then.
+            dropped |= self.try_drop_image(id).is_some();
+        }
+        dropped
+    }
+}
