@@ -1,0 +1,173 @@
+//! A workload run on a volume, with the model beside it and a recorder beneath it.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use keyfold_fs::clock::TestClock;
+use keyfold_fs::error::{FsError, FsResult};
+use keyfold_fs::model::ModelFs;
+use keyfold_fs::vfs::Ino;
+use keyfold_fs::volume::Volume;
+use keyfold_recorder::Recorder;
+
+use crate::act::{Act, Confirmed, Done, Held, act};
+use crate::history::History;
+use crate::seen::{Seen, see};
+use crate::stage::{Stage, clock, empty_model};
+use crate::vault::{self, Refused, Timer};
+
+/// A volume above a recorder.
+pub struct Recording<'a> {
+    pub stage: &'a Stage,
+    pub recorder: Recorder,
+    pub clock: Arc<TestClock>,
+    pub history: History,
+    mount_point: PathBuf,
+    timer: Timer,
+    volume: Option<Arc<Volume>>,
+    model: ModelFs,
+    /// Files held open, on the volume and on the model.
+    held: (Held, Held),
+    numbers: Numbers,
+}
+
+/// The model's inode numbers by those of the volume.
+#[derive(Debug, Clone, Default)]
+pub struct Numbers(HashMap<Ino, Ino>);
+
+impl Numbers {
+    /// The model's number; one that it never gives out for inodes that it does not know.
+    pub fn of(&self, ino: Ino) -> Ino {
+        if ino == Ino::ROOT {
+            return ino;
+        }
+        self.0.get(&ino).copied().unwrap_or(Ino(u64::MAX - ino.0))
+    }
+}
+
+impl<'a> Recording<'a> {
+    /// Opens the vault `beneath` through a recorder.
+    pub fn begin(stage: &'a Stage, beneath: &Path, timer: Timer) -> Self {
+        let mut recording = Self::prepare(stage, beneath, timer);
+        recording.open().unwrap();
+        recording
+    }
+
+    /// Has the vault `beneath` under a recorder, and does not open it.
+    pub fn prepare(stage: &'a Stage, beneath: &Path, timer: Timer) -> Self {
+        let mount_point = stage.directory();
+        let recorder = Recorder::mount(beneath, &mount_point).unwrap();
+        let clock = clock();
+        let model = empty_model(&clock);
+        let seen = see(&model, &|ino| ino).unwrap();
+        Self {
+            stage,
+            recorder,
+            clock,
+            history: History::starting_at(seen),
+            mount_point,
+            timer,
+            volume: None,
+            model,
+            held: <(Held, Held)>::default(),
+            numbers: Numbers::default(),
+        }
+    }
+
+    pub fn open(&mut self) -> Result<(), Refused> {
+        let how = (&self.clock, self.timer);
+        self.volume = Some(vault::open(&self.mount_point, &self.stage.key, how)?);
+        Ok(())
+    }
+
+    pub fn volume(&self) -> &Arc<Volume> {
+        self.volume.as_ref().unwrap()
+    }
+
+    pub fn numbers(&self) -> &Numbers {
+        &self.numbers
+    }
+
+    /// Does `what` on the volume, and if that succeeds on the model.
+    pub fn act(&mut self, what: &Act) -> FsResult<()> {
+        let began = self.recorder.position();
+        let volume = Arc::clone(self.volume());
+        let done = act(&*volume, &mut self.held.0, what)?;
+        let ended = self.recorder.position();
+        let modelled = act(&self.model, &mut self.held.1, what);
+        let modelled = modelled.unwrap_or_else(|e| panic!("the model refuses {what:?}: {e}"));
+        self.clock.advance(1);
+        if let (Some(ino), Some(model)) = (done.made, modelled.made) {
+            self.numbers.0.insert(ino, model);
+        }
+        self.note(what, modelled, (began, ended));
+        Ok(())
+    }
+
+    fn note(&mut self, what: &Act, done: Done, (began, ended): (usize, usize)) {
+        match what {
+            Act::Fsync(_) | Act::Sync => {}
+            _ => {
+                let seen = see(&self.model, &|ino| ino).unwrap();
+                self.history.push(seen, began, format!("{what:?}"));
+            }
+        }
+        if let Some(ino) = done.replaced_by {
+            self.history.replaced_by(ino);
+        }
+        if let Some(confirmed) = done.confirmed {
+            self.history.confirm(confirmed, ended);
+        }
+    }
+
+    /// Does all of `acts`, which succeed.
+    pub fn run(&mut self, acts: &[Act]) {
+        for what in acts {
+            self.act(what)
+                .unwrap_or_else(|e| panic!("{what:?} failed: {e}"));
+        }
+    }
+
+    /// What the model shows.
+    pub fn expected(&self) -> Seen {
+        see(&self.model, &|ino| ino).unwrap()
+    }
+
+    /// What the volume shows.
+    pub fn shown(&self) -> Seen {
+        see(&**self.volume(), &|ino| self.numbers.of(ino)).unwrap()
+    }
+
+    /// Compares the volume with the model.
+    pub fn check_live(&self) {
+        let (expected, shown) = (self.expected(), self.shown());
+        let difference = expected.namespace_difference(&shown);
+        assert!(expected == shown, "volume and model differ:\n{difference}");
+    }
+
+    /// Closes the volume, which confirms everything.
+    pub fn close(&mut self) -> Result<(), FsError> {
+        let volume = self.volume.take().unwrap();
+        for (ino, handle) in std::mem::take(&mut self.held.0).into_values() {
+            use keyfold_fs::vfs::Vfs;
+            volume.release(ino, handle);
+        }
+        let closed = volume.close();
+        assert_eq!(Arc::strong_count(&volume), 1, "the volume is still in use");
+        drop(volume);
+        closed.map_err(|_| FsError::Database)?;
+        self.history
+            .confirm(Confirmed::Everything, self.recorder.position());
+        Ok(())
+    }
+}
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        // Nothing of the volume may wait for the recorder when that goes.
+        if let Some(volume) = self.volume.take() {
+            volume.crash();
+        }
+    }
+}
