@@ -25,41 +25,49 @@ mod vault;
 #[path = "recorded/workloads.rs"]
 mod workloads;
 
+#[path = "crash_replay/killed.rs"]
+mod killed;
+#[path = "crash_replay/lies.rs"]
+mod lies;
+#[path = "crash_replay/making.rs"]
+mod making;
+#[path = "crash_replay/pairs.rs"]
+mod pairs;
+#[path = "crash_replay/points.rs"]
+mod points;
+#[path = "crash_replay/sequences.rs"]
+mod sequences;
+
 use std::time::Instant;
 
-use keyfold_recorder::{AfterFailedSync, Dice, Loss, Step};
+use keyfold_recorder::{AfterFailedSync, Dice};
 
 use judge::Judge;
+use points::{Extent, judge_from, seed};
 use recording::Recording;
 use stage::Stage;
 use workloads::Workload;
-
-/// How many points are judged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Extent {
-    /// So many of those that there are.
-    Sample(u64),
-    /// Every step of the log, several ways.
-    All,
-}
-
-fn seed() -> u64 {
-    keyfold_tests::count("KEYFOLD_CRASH_SEED", 0x5eed)
-}
 
 /// Records a workload and judges crashes all along it.
 fn replay(workload: &Workload, extent: Extent) {
     let stage = Stage::new();
     let started = Instant::now();
-    let beneath = stage.vault();
+    let beneath = match workload.disk {
+        Some(mebibytes) => stage.vault_on_small_disk(mebibytes),
+        None => stage.vault(),
+    };
     let mut recording = Recording::begin(&stage, &beneath, workload.timer);
-    recording.run(&workload.acts);
+    let refused = recording.run_on_full_disk(&workload.acts);
+    assert_eq!(refused > 0, workload.disk.is_some(), "{refused} refused");
     recording.check_live();
     recording.close().unwrap();
     let recorded = started.elapsed();
     let mut judge = Judge::new(&recording, AfterFailedSync::StillWritten);
+    if let Some(mebibytes) = workload.disk {
+        judge.rebuild_in(stage.small_disk(mebibytes));
+    }
     let seed = seed();
-    judge_all(&mut judge, extent, &mut Dice::new(seed));
+    judge_from(&mut judge, 0, (extent, &mut Dice::new(seed)));
     println!(
         "{}: {} steps, {} points, {} images, recorded in {recorded:.1?}, judged in {:.1?} \
          (seed {seed})",
@@ -69,39 +77,6 @@ fn replay(workload: &Workload, extent: Extent) {
         judge.tally.images,
         started.elapsed() - recorded,
     );
-}
-
-fn judge_all(judge: &mut Judge<'_>, extent: Extent, dice: &mut Dice) {
-    let end = judge.end();
-    let is_sync =
-        |judge: &Judge<'_>, at: usize| at < end && matches!(judge.steps()[at], Step::Sync { .. });
-    for position in 0..=end {
-        let at_sync = is_sync(judge, position) || position > 0 && is_sync(judge, position - 1);
-        let losses = match extent {
-            Extent::All if at_sync => {
-                vec![Loss::Nothing, Loss::Unsynced, random(dice), random(dice)]
-            }
-            Extent::All => vec![Loss::Nothing, random(dice), random(dice)],
-            Extent::Sample(points) => {
-                let weight = if at_sync { 4 } else { 1 };
-                let chosen = dice.below(end as u64 * 2) < points * weight;
-                let loss = [Loss::Nothing, Loss::Unsynced, random(dice), random(dice)];
-                let loss = dice.one_of(&loss);
-                if chosen || position == end {
-                    vec![loss]
-                } else {
-                    Vec::new()
-                }
-            }
-        };
-        for loss in losses {
-            judge.check(position, loss);
-        }
-    }
-}
-
-fn random(dice: &mut Dice) -> Loss {
-    Loss::Random(dice.roll())
 }
 
 /// A test of a sample and one of all points for each workload.
@@ -137,4 +112,6 @@ survives! {
         many_small_files;
     commits_amid_changes_survive_a_power_cut, commits_amid_changes_survive_a_power_cut_anywhere:
         committing_all_the_time;
+    a_disk_that_fills_up_survives_a_power_cut, a_disk_that_fills_up_survives_a_power_cut_anywhere:
+        filling_the_disk;
 }

@@ -85,6 +85,16 @@ impl Recorder {
         self.recording.lock().log.steps.clone()
     }
 
+    /// Whatever had this name at some time.
+    pub fn named(&self, name: &str) -> Vec<Node> {
+        let recording = self.recording.lock();
+        let named = recording.nodes.named.iter();
+        named
+            .filter(|(_, n)| n == name)
+            .map(|(node, _)| *node)
+            .collect()
+    }
+
     /// The disk before the first step.
     pub fn disk(&self, after_failed_sync: AfterFailedSync) -> Disk {
         self.base.clone().with(after_failed_sync)

@@ -30,6 +30,8 @@ pub(crate) struct Nodes {
     known: HashMap<u64, Known>,
     by_inode: HashMap<u64, Node>,
     last: u64,
+    /// Every name that anything ever had.
+    pub(crate) named: Vec<(Node, OsString)>,
     pub(crate) opened: HashMap<u64, Opened>,
     last_handle: u64,
 }
@@ -47,6 +49,7 @@ impl Nodes {
             known: HashMap::new(),
             by_inode: HashMap::new(),
             last: 0,
+            named: Vec::new(),
             opened: HashMap::new(),
             last_handle: 0,
         };
@@ -66,6 +69,7 @@ impl Nodes {
             inode: stat.st_ino,
         };
         self.known.insert(self.last, known);
+        self.named.push((Node(self.last), name.to_owned()));
         self.by_inode.insert(stat.st_ino, Node(self.last));
         Ok((Node(self.last), stat))
     }
@@ -134,6 +138,7 @@ impl Nodes {
             && let Some(known) = self.known.get_mut(&node.0)
         {
             known.name = to.to_owned();
+            self.named.push((*node, to.to_owned()));
             debug_assert_eq!(known.inode, stat.st_ino);
         }
         Ok(())

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rustix::fs::{
-    AtFlags, FallocateFlags, Mode, OFlags, RawDir, Stat, chmodat, fallocate, mkdirat, openat,
+    AtFlags, FallocateFlags, Mode, OFlags, RawDir, Stat, fallocate, fchmod, mkdirat, openat,
     renameat, unlinkat,
 };
 
@@ -188,13 +188,7 @@ impl Recording {
     pub(crate) fn set_mode(&mut self, node: Node, mode: u32) -> io::Result<()> {
         self.check_alive(None)?;
         let file = self.nodes.reopen(node, OFlags::RDONLY)?;
-        Ok(chmodat(
-            &file,
-            "",
-            Mode::from_bits_truncate(mode),
-            AtFlags::EMPTY_PATH,
-        )
-        .or_else(|_| rustix::fs::fchmod(&file, Mode::from_bits_truncate(mode)))?)
+        Ok(fchmod(&file, Mode::from_bits_truncate(mode))?)
     }
 
     pub(crate) fn create(

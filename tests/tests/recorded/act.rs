@@ -57,6 +57,8 @@ pub enum Act {
     Hold(String),
     /// Writes to a file held open: offset, length and look.
     WriteHeld(String, u64, usize, u8),
+    /// Makes a file held open durable, whatever its name is now.
+    FsyncHeld(String),
     /// Closes what was held.
     LetGo(String),
     /// Makes a file durable, or of a directory the names.
@@ -166,6 +168,14 @@ impl Hands<'_> {
                 };
                 self.vfs.write(at, &pattern(*seed, offset, *len))?;
                 Ok(Done::default())
+            }
+            Act::FsyncHeld(path) => {
+                let (ino, handle) = self.held[path];
+                self.vfs.fsync(ino, handle)?;
+                Ok(Done {
+                    confirmed: Some(Confirmed::File(ino)),
+                    ..Done::default()
+                })
             }
             Act::LetGo(path) => {
                 if let Some((ino, handle)) = self.held.remove(path) {
@@ -392,6 +402,7 @@ impl Act {
             | Self::RemoveXattr(path, _)
             | Self::Hold(path)
             | Self::WriteHeld(path, ..)
+            | Self::FsyncHeld(path)
             | Self::LetGo(path)
             | Self::Fsync(path) => within(path),
             Self::Rename(from, to)

@@ -53,7 +53,12 @@ impl History {
             confirmations: Vec::new(),
             replacing: Vec::new(),
         };
-        history.push(seen, 0, "the beginning".to_owned());
+        history.moments.push(Moment {
+            digest: seen.namespace_digest(),
+            seen,
+            began: 0,
+            by: "the beginning".to_owned(),
+        });
         history.confirm(Confirmed::Everything, 0);
         history
     }
@@ -68,13 +73,21 @@ impl History {
         });
     }
 
+    /// Whoever made the moments that began when the log had `position` steps, or later, was
+    /// dead by then: nothing of them is ever shown.
+    pub fn forget_from(&mut self, position: usize) {
+        self.moments.retain(|m| m.began < position);
+        let now = self.now();
+        self.replacing.retain(|(moment, _)| *moment <= now);
+        for confirmation in &mut self.confirmations {
+            // What was confirmed without writing anything was so before.
+            confirmation.moment = confirmation.moment.min(now);
+        }
+    }
+
     /// The latest moment.
     pub fn now(&self) -> usize {
         self.moments.len() - 1
-    }
-
-    pub fn at(&self, moment: usize) -> &Moment {
-        &self.moments[moment]
     }
 
     /// The present was confirmed when the log had `given` steps.
@@ -92,14 +105,9 @@ impl History {
         self.replacing.push((self.now(), ino));
     }
 
-    /// Positions at which something was confirmed.
-    pub fn confirmed_at(&self) -> impl Iterator<Item = usize> {
-        self.confirmations.iter().map(|c| c.given)
-    }
-
     /// The moments that a crash at `position` may show, by number: those of the namespace.
     pub fn namespaces(&self, position: usize) -> std::ops::RangeInclusive<usize> {
-        let begun = |m: &&Moment| m.began < position;
+        let begun = |m: &&Moment| m.began < position || m.began == 0;
         let last = self.moments.iter().take_while(begun).count().max(1) - 1;
         let floor = self.floor(position, |_| true);
         // What writes nothing may have begun and been confirmed at the same length of the log.

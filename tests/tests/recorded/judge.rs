@@ -1,14 +1,14 @@
 //! Rebuilding what a crash leaves, opening it, and comparing it with what may be there.
 
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keyfold_fs::check::{CheckOptions, CheckState, ReadData, check};
 use keyfold_fs::clock::TestClock;
 use keyfold_fs::vfs::Vfs;
 use keyfold_fs::volume::Volume;
-use keyfold_recorder::{AfterFailedSync, Disk, Loss, Step};
+use keyfold_recorder::{AfterFailedSync, Disk, Loss, Node, Step};
 
 use crate::history::History;
 use crate::recording::{Numbers, Recording};
@@ -27,6 +27,7 @@ pub struct Judge<'a> {
     position: usize,
     /// What images showed that were opened already.
     known: HashMap<u64, Seen>,
+    place: Option<PathBuf>,
     pub tally: Tally,
 }
 
@@ -50,8 +51,25 @@ impl<'a> Judge<'a> {
             disk: recording.recorder.disk(after),
             position: 0,
             known: HashMap::new(),
+            place: None,
             tally: Tally::default(),
         }
+    }
+
+    /// Takes every sync of these for nothing, as a disk does that lies about them.
+    pub fn lie_about(&mut self, nodes: &[Node]) {
+        for step in &mut self.steps {
+            if let Step::Sync { node } = *step
+                && nodes.contains(&node)
+            {
+                *step = Step::SyncFailed { node };
+            }
+        }
+    }
+
+    /// Rebuilds in this directory from here on.
+    pub fn rebuild_in(&mut self, place: PathBuf) {
+        self.place = Some(place);
     }
 
     /// How many steps there are.
@@ -81,7 +99,11 @@ impl<'a> Judge<'a> {
         }
     }
 
-    fn judge(&mut self, position: usize, loss: Loss) -> Result<(), String> {
+    /// The same without a panic.
+    ///
+    /// # Errors
+    /// Says what is wrong.
+    pub fn judge(&mut self, position: usize, loss: Loss) -> Result<(), String> {
         assert!(position >= self.position, "positions only grow");
         for step in &self.steps[self.position..position] {
             self.disk.apply(step);
@@ -92,41 +114,46 @@ impl<'a> Judge<'a> {
         let digest = image.digest();
         if !self.known.contains_key(&digest) {
             self.tally.images += 1;
-            let path = self.stage.fresh();
+            let path = match &self.place {
+                Some(place) => place.join("rebuilt"),
+                None => self.stage.fresh(),
+            };
             image.write_to(&path).map_err(|e| e.to_string())?;
             let seen = self.recover(&path)?;
             std::fs::remove_dir_all(&path).map_err(|e| e.to_string())?;
             self.known.insert(digest, seen);
         }
-        self.history.fit(position, &self.known[&digest]).map(drop)
+        let seen = self.known[&digest].renumbered(|ino| self.numbers.of(ino, position));
+        self.history.fit(position, &seen).map(drop)
     }
 
     /// Opens what is left. Returns what it shows.
     fn recover(&self, path: &Path) -> Result<Seen, String> {
         let opened = vault::open(path, &self.stage.key, (self.clock, Timer::Off));
         let volume = opened.map_err(|e| e.0)?;
-        let found = self.look(&volume);
+        let found = Self::look(&volume);
         let closed = volume.close().map_err(|e| format!("closing failed: {e}"));
-        let seen = found?;
+        let (seen, segments) = found?;
         closed?;
-        check_segment_files(path)?;
+        check_segment_files(path, segments)?;
         Ok(seen)
     }
 
-    fn look(&self, volume: &Volume) -> Result<Seen, String> {
-        let seen = see(volume, &|ino| self.numbers.of(ino))?;
-        sound(volume)?;
-        let again = see(volume, &|ino| self.numbers.of(ino))?;
+    fn look(volume: &Volume) -> Result<(Seen, u64), String> {
+        let seen = see(volume)?;
+        let segments = sound(volume)?;
+        let again = see(volume)?;
         if again != seen {
             let how = seen.namespace_difference(&again);
             return Err(format!("collecting changed what there is:\n{how}"));
         }
-        Ok(seen)
+        Ok((seen, segments))
     }
 }
 
-/// After a collection everything is accounted for, and nothing was taken for an attack.
-pub fn sound(volume: &Volume) -> Result<(), String> {
+/// After a collection everything is accounted for, and nothing was taken for an attack. Returns
+/// how many segments hold anything.
+pub fn sound(volume: &Volume) -> Result<u64, String> {
     let committed = |e| format!("the first commit failed: {e}");
     volume.sync().map_err(committed)?;
     volume.sync().map_err(committed)?;
@@ -151,11 +178,16 @@ pub fn sound(volume: &Volume) -> Result<(), String> {
             status.data_bytes, status.live_bytes
         ));
     }
-    Ok(())
+    Ok(report.counts.segments)
 }
 
-/// In a vault that was closed every segment file has a live slot, and no slot too many.
-fn check_segment_files(path: &Path) -> Result<(), String> {
-    let _ = path;
-    Ok(())
+/// In a vault that was closed every segment file has something in it.
+fn check_segment_files(path: &Path, in_use: u64) -> Result<(), String> {
+    let files = std::fs::read_dir(path.join("segments")).map_err(|e| e.to_string())?;
+    let found = files.count() as u64;
+    if found == in_use {
+        Ok(())
+    } else {
+        Err(format!("{found} segment files, {in_use} of them in use"))
+    }
 }

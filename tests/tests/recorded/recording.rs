@@ -1,12 +1,13 @@
 //! A workload run on a volume, with the model beside it and a recorder beneath it.
 
 use std::collections::HashMap;
+use std::mem::discriminant;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use keyfold_fs::clock::TestClock;
 use keyfold_fs::error::{FsError, FsResult};
-use keyfold_fs::model::ModelFs;
+use keyfold_fs::model::{ModelFs, Snapshot};
 use keyfold_fs::vfs::Ino;
 use keyfold_fs::volume::Volume;
 use keyfold_recorder::Recorder;
@@ -27,22 +28,30 @@ pub struct Recording<'a> {
     timer: Timer,
     volume: Option<Arc<Volume>>,
     model: ModelFs,
+    /// Of each moment of the history.
+    snapshots: Vec<Snapshot>,
     /// Files held open, on the volume and on the model.
     held: (Held, Held),
     numbers: Numbers,
 }
 
-/// The model's inode numbers by those of the volume.
+/// The model's inode numbers by those of the volume, and the length of the log from which on they
+/// mean that: a number that a crash took back may be given out again.
 #[derive(Debug, Clone, Default)]
-pub struct Numbers(HashMap<Ino, Ino>);
+pub struct Numbers(HashMap<Ino, Vec<(usize, Ino)>>);
 
 impl Numbers {
-    /// The model's number; one that it never gives out for inodes that it does not know.
-    pub fn of(&self, ino: Ino) -> Ino {
+    /// The model's number after `position` steps; one that it never gives out for inodes that it
+    /// does not know.
+    pub fn of(&self, ino: Ino, position: usize) -> Ino {
         if ino == Ino::ROOT {
             return ino;
         }
-        self.0.get(&ino).copied().unwrap_or(Ino(u64::MAX - ino.0))
+        let meanings = self.0.get(&ino).into_iter().flatten();
+        let mut meanings = meanings.filter(|(since, _)| *since <= position);
+        meanings
+            .next_back()
+            .map_or(Ino(u64::MAX - ino.0), |(_, model)| *model)
     }
 }
 
@@ -60,7 +69,8 @@ impl<'a> Recording<'a> {
         let recorder = Recorder::mount(beneath, &mount_point).unwrap();
         let clock = clock();
         let model = empty_model(&clock);
-        let seen = see(&model, &|ino| ino).unwrap();
+        let seen = see(&model).unwrap();
+        let snapshots = vec![model.snapshot()];
         Self {
             stage,
             recorder,
@@ -70,6 +80,7 @@ impl<'a> Recording<'a> {
             timer,
             volume: None,
             model,
+            snapshots,
             held: <(Held, Held)>::default(),
             numbers: Numbers::default(),
         }
@@ -99,7 +110,7 @@ impl<'a> Recording<'a> {
         let modelled = modelled.unwrap_or_else(|e| panic!("the model refuses {what:?}: {e}"));
         self.clock.advance(1);
         if let (Some(ino), Some(model)) = (done.made, modelled.made) {
-            self.numbers.0.insert(ino, model);
+            self.numbers.0.entry(ino).or_default().push((began, model));
         }
         self.note(what, modelled, (began, ended));
         Ok(())
@@ -107,10 +118,11 @@ impl<'a> Recording<'a> {
 
     fn note(&mut self, what: &Act, done: Done, (began, ended): (usize, usize)) {
         match what {
-            Act::Fsync(_) | Act::Sync => {}
+            Act::Fsync(_) | Act::FsyncHeld(_) | Act::Sync => {}
             _ => {
-                let seen = see(&self.model, &|ino| ino).unwrap();
+                let seen = self.expected();
                 self.history.push(seen, began, format!("{what:?}"));
+                self.snapshots.push(self.model.snapshot());
             }
         }
         if let Some(ino) = done.replaced_by {
@@ -119,6 +131,33 @@ impl<'a> Recording<'a> {
         if let Some(confirmed) = done.confirmed {
             self.history.confirm(confirmed, ended);
         }
+    }
+
+    /// Does `what` unless it cannot be done now, in which volume and model agree.
+    pub fn act_if_possible(&mut self, what: &Act) {
+        if let Err(e) = self.act(what) {
+            self.check_impossible(what, e);
+        }
+    }
+
+    fn check_impossible(&mut self, what: &Act, error: FsError) {
+        let modelled = act(&self.model, &mut self.held.1, what);
+        let same = modelled.is_err_and(|m| discriminant(&m) == discriminant(&error));
+        assert!(same, "{what:?} failed: {error}; on the model: {modelled:?}");
+    }
+
+    /// Does all of `acts`, of which some meet a full disk and change nothing then. Returns how
+    /// many.
+    pub fn run_on_full_disk(&mut self, acts: &[Act]) -> usize {
+        let mut refused = 0;
+        for what in acts {
+            match self.act(what) {
+                Ok(()) => {}
+                Err(FsError::NoSpace) => refused += 1,
+                Err(e) => self.check_impossible(what, e),
+            }
+        }
+        refused
     }
 
     /// Does all of `acts`, which succeed.
@@ -131,12 +170,15 @@ impl<'a> Recording<'a> {
 
     /// What the model shows.
     pub fn expected(&self) -> Seen {
-        see(&self.model, &|ino| ino).unwrap()
+        see(&self.model).unwrap()
     }
 
     /// What the volume shows.
     pub fn shown(&self) -> Seen {
-        see(&**self.volume(), &|ino| self.numbers.of(ino)).unwrap()
+        {
+            let seen = see(&**self.volume()).unwrap();
+            seen.renumbered(|ino| self.numbers.of(ino, usize::MAX))
+        }
     }
 
     /// Compares the volume with the model.
@@ -144,6 +186,47 @@ impl<'a> Recording<'a> {
         let (expected, shown) = (self.expected(), self.shown());
         let difference = expected.namespace_difference(&shown);
         assert!(expected == shown, "volume and model differ:\n{difference}");
+    }
+
+    /// Ends the process that was killed, and opens the vault again. What it shows then is what a
+    /// power cut has to leave from here on.
+    ///
+    /// # Errors
+    /// When it does not open, or shows what it may not.
+    pub fn mount_again(&mut self) -> Result<(), String> {
+        let killed = self.recorder.position();
+        self.drop_volume();
+        self.recorder.revive();
+        self.history.forget_from(killed);
+        self.snapshots.truncate(self.history.now() + 1);
+        self.open().map_err(|e| e.0)?;
+        let shown = self.shown();
+        let fit = self.history.fit(killed, &shown)?;
+        let mut state = self.snapshots[fit.namespace].clone();
+        for (ino, moment) in fit.contents {
+            state.take_content(ino, &self.snapshots[moment]);
+        }
+        self.model.restore(&state);
+        self.model.remount();
+        let expected = self.expected();
+        if expected != shown {
+            return Err("the model cannot be put to what the volume shows".to_owned());
+        }
+        self.snapshots.push(self.model.snapshot());
+        self.history
+            .push(expected, killed, "mounting again".to_owned());
+        let now = self.recorder.position();
+        self.history.confirm(Confirmed::Everything, now);
+        Ok(())
+    }
+
+    /// Ends the volume without a commit.
+    pub fn drop_volume(&mut self) {
+        self.held = <(Held, Held)>::default();
+        if let Some(volume) = self.volume.take() {
+            volume.crash();
+            assert_eq!(Arc::strong_count(&volume), 1, "the volume is still in use");
+        }
     }
 
     /// Closes the volume, which confirms everything.

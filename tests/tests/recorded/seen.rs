@@ -47,14 +47,14 @@ pub struct Seen {
     pub contents: BTreeMap<Ino, Arc<Content>>,
 }
 
-/// Reads all of `vfs`. `number` tells as which inode one counts.
-pub fn see(vfs: &dyn Vfs, number: &dyn Fn(Ino) -> Ino) -> Result<Seen, String> {
+/// Reads all of `vfs`.
+pub fn see(vfs: &dyn Vfs) -> Result<Seen, String> {
     let seen = Seen {
         names: Vec::new(),
         nodes: BTreeMap::new(),
         contents: BTreeMap::new(),
     };
-    let mut eyes = Eyes { vfs, number, seen };
+    let mut eyes = Eyes { vfs, seen };
     eyes.node(Ino::ROOT)
         .and_then(|_| eyes.directory(Ino::ROOT, ""))
         .map_err(|(path, e)| format!("reading /{path} failed: {e:?}"))?;
@@ -63,7 +63,6 @@ pub fn see(vfs: &dyn Vfs, number: &dyn Fn(Ino) -> Ino) -> Result<Seen, String> {
 
 struct Eyes<'a> {
     vfs: &'a dyn Vfs,
-    number: &'a dyn Fn(Ino) -> Ino,
     seen: Seen,
 }
 
@@ -92,7 +91,7 @@ impl Eyes<'_> {
             if found.attr.ino != ino {
                 return Err(failed(FsError::Inconsistent(ino)));
             }
-            self.seen.names.push((shown.clone(), (self.number)(ino)));
+            self.seen.names.push((shown.clone(), ino));
             let kind = self.node(ino).map_err(|(_, e)| failed(e))?;
             if kind == FileKind::Directory {
                 self.directory(ino, &format!("{shown}/"))?;
@@ -104,13 +103,12 @@ impl Eyes<'_> {
     fn node(&mut self, ino: Ino) -> Result<FileKind, Failed> {
         let failed = |e| (String::new(), e);
         let attr = self.vfs.getattr(ino).map_err(failed)?;
-        let number = (self.number)(ino);
-        if !self.seen.nodes.contains_key(&number) {
+        if !self.seen.nodes.contains_key(&ino) {
             let node = self.attributes(&attr).map_err(failed)?;
-            self.seen.nodes.insert(number, node);
+            self.seen.nodes.insert(ino, node);
             if attr.kind == FileKind::Regular {
                 let content = content(self.vfs, &attr).map_err(failed)?;
-                self.seen.contents.insert(number, Arc::new(content));
+                self.seen.contents.insert(ino, Arc::new(content));
             }
         }
         Ok(attr.kind)
@@ -182,6 +180,25 @@ fn hashes(vfs: &dyn Vfs, file: FileRange) -> FsResult<BTreeMap<u64, u64>> {
 }
 
 impl Seen {
+    /// The same with other inode numbers.
+    pub fn renumbered(&self, number: impl Fn(Ino) -> Ino) -> Self {
+        let names = self
+            .names
+            .iter()
+            .map(|(path, ino)| (path.clone(), number(*ino)));
+        let nodes = self
+            .nodes
+            .iter()
+            .map(|(ino, node)| (number(*ino), node.clone()));
+        let contents = self.contents.iter();
+        let contents = contents.map(|(ino, content)| (number(*ino), Arc::clone(content)));
+        Self {
+            names: names.collect(),
+            nodes: nodes.collect(),
+            contents: contents.collect(),
+        }
+    }
+
     /// Equal for moments with the same namespace.
     pub fn namespace_digest(&self) -> u64 {
         let mut hasher = DefaultHasher::new();

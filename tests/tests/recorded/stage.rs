@@ -1,7 +1,7 @@
 //! Where recordings are made: a disk in memory with an empty vault on it, to be copied.
 
 use std::cell::Cell;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use keyfold_fs::clock::TestClock;
@@ -91,13 +91,18 @@ impl Stage {
 
     /// A copy of the empty vault on a disk of its own that is `mebibytes` large.
     pub fn vault_on_small_disk(&self, mebibytes: u64) -> PathBuf {
+        let path = self.small_disk(mebibytes).join("vault");
+        vault::copy(&self.template(), &path);
+        path
+    }
+
+    /// An empty disk that is `mebibytes` large.
+    pub fn small_disk(&self, mebibytes: u64) -> PathBuf {
         let disk = self.fresh();
         std::fs::create_dir(&disk).unwrap();
         let size = format!("mount -t tmpfs -o size={mebibytes}m,mode=755 tmpfs .");
         shell(&disk, &size);
-        let path = disk.join("vault");
-        vault::copy(&self.template(), &path);
-        path
+        disk
     }
 
     /// An empty directory.
@@ -105,9 +110,5 @@ impl Stage {
         let path = self.fresh();
         std::fs::create_dir(&path).unwrap();
         path
-    }
-
-    pub fn path(&self) -> &Path {
-        self.sandbox.path()
     }
 }

@@ -17,6 +17,13 @@ const ROUNDS: u32 = 600_000;
 /// Opens a vault, and copies of it.
 pub struct Key(Secret);
 
+impl Key {
+    /// What opens the vault.
+    pub fn secret(&self) -> &Secret {
+        &self.0
+    }
+}
+
 /// Why a vault does not open.
 #[derive(Debug)]
 pub struct Refused(pub String);

@@ -91,6 +91,9 @@ pub mod words {
     pub fn fsync(path: &str) -> Act {
         Act::Fsync(path.into())
     }
+    pub fn fsync_held(path: &str) -> Act {
+        Act::FsyncHeld(path.into())
+    }
     pub fn sync() -> Act {
         Act::Sync
     }
@@ -429,8 +432,39 @@ pub fn committing_all_the_time() -> Workload {
     }
 }
 
-/// All of them.
-pub fn all() -> Vec<Workload> {
+/// A disk that fills up, is emptied in part, and fills up again.
+pub fn filling_the_disk() -> Workload {
+    let mut acts = vec![create("keep"), write("keep", 0, 50_000, 1), fsync("keep")];
+    for round in 0u8..2 {
+        for n in 0u8..20 {
+            let path = format!("big{n}");
+            acts.push(create(&path));
+            acts.push(write(&path, 0, 290_000, round * 40 + n));
+            match n % 5 {
+                2 => acts.push(fsync(&path)),
+                4 => acts.push(sync()),
+                _ => {}
+            }
+        }
+        acts.push(append("keep", 5000, round + 100));
+        acts.push(fsync("keep"));
+        for n in 0u8..20 {
+            acts.push(unlink(&format!("big{n}")));
+            if n % 7 == 3 {
+                acts.push(sync());
+            }
+        }
+        acts.push(sync());
+        acts.push(sync());
+    }
+    Workload {
+        disk: Some(36),
+        ..workload("filling the disk", acts)
+    }
+}
+
+/// All that need no small disk.
+pub fn on_any_disk() -> Vec<Workload> {
     vec![
         creating(),
         appending(),
