@@ -265,7 +265,7 @@ impl Volume {
             .then(|| Writer::open(&database.path, &key, master.state_hash_key()))
             .transpose()
             .map_err(|e| open_failure(&shown, e))?;
-        let readers = Readers::open(&database.path, &key, database.mode, READERS)
+        let readers = Readers::open(&database.path, key, database.mode, READERS)
             .map_err(|e| open_failure(&shown, e))?;
         let mut state = readers
             .state()
