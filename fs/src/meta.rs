@@ -199,6 +199,12 @@ impl Meta {
         }
     }
 
+    /// Whether there are rows that the database does not have.
+    pub(crate) fn holds_rows(&self) -> bool {
+        let maps = self.maps.read();
+        maps.frozen.is_some() || maps.active.bytes() > 0
+    }
+
     /// Bytes of memory the active rows take.
     pub(crate) fn active_bytes(&self) -> usize {
         self.maps.read().active.bytes()
