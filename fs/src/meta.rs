@@ -215,6 +215,14 @@ impl Meta {
         self.maps.write().active.take_unjournaled()
     }
 
+    /// The journal does not have the active rows of these keys after all.
+    pub(crate) fn give_back_unjournaled(&self, keys: &[Key]) {
+        let mut maps = self.maps.write();
+        for key in keys {
+            maps.active.note_unjournaled(key);
+        }
+    }
+
     /// Makes the active rows the frozen ones. Called by the holder of the commit lock, when no
     /// rows are frozen.
     pub(crate) fn freeze(&self) -> Arc<RowMap> {
