@@ -8,22 +8,9 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "recorded/act.rs"]
-mod act;
-#[path = "recorded/history.rs"]
-mod history;
-#[path = "recorded/judge.rs"]
-mod judge;
-#[path = "recorded/recording.rs"]
-mod recording;
-#[path = "recorded/seen.rs"]
-mod seen;
-#[path = "recorded/stage.rs"]
-mod stage;
-#[path = "recorded/vault.rs"]
-mod vault;
-#[path = "recorded/workloads.rs"]
-mod workloads;
+#[allow(dead_code, reason = "each suite uses its part")]
+#[path = "recorded/parts.rs"]
+mod recorded;
 
 #[path = "crash_replay/killed.rs"]
 mod killed;
@@ -42,11 +29,11 @@ use std::time::Instant;
 
 use keyfold_recorder::{AfterFailedSync, Dice};
 
-use judge::Judge;
 use points::{Extent, judge_from, seed};
-use recording::Recording;
-use stage::Stage;
-use workloads::Workload;
+use recorded::judge::Judge;
+use recorded::recording::Recording;
+use recorded::stage::Stage;
+use recorded::workloads::{self, Workload};
 
 /// Records a workload and judges crashes all along it.
 fn replay(workload: &Workload, extent: Extent) {

@@ -130,11 +130,11 @@ impl Disk {
             }
             Step::Sync { node } => self.sync(*node),
             Step::SyncFailed { node } => {
-                if self.after_failed_sync == AfterFailedSync::NeverWritten {
-                    let file = self.files.entry(*node).or_default();
-                    let kept = |c: &Change| !matches!(c, Change::Write { .. });
+                if self.after_failed_sync == AfterFailedSync::NeverWritten
+                    && let Some(file) = self.files.get_mut(node)
+                {
                     let grown = file.pending.iter().map(grown).max().unwrap_or(0);
-                    file.pending.retain(kept);
+                    file.pending.retain(|c| !matches!(c, Change::Write { .. }));
                     file.pending.push(Change::Grow(grown));
                 }
             }

@@ -44,6 +44,8 @@ pub enum Lasting {
 pub struct Fault {
     /// The kind of call.
     pub call: Call,
+    /// Counts only calls for what has this name; for anything when none is given.
+    pub of: Option<&'static str>,
     /// Which of its kind, counted from 0 since the fault was armed.
     pub nth: u64,
     /// How.
@@ -65,6 +67,7 @@ pub struct Hit {
 #[derive(Debug, Default)]
 pub(crate) struct Faults {
     armed: Option<Fault>,
+    paused: bool,
     seen: u64,
     hits: Vec<Hit>,
 }
@@ -77,13 +80,28 @@ impl Faults {
         };
     }
 
+    /// Nothing fails any more; what was hit stays known.
+    pub(crate) fn disarm(&mut self) {
+        self.armed = None;
+    }
+
+    pub(crate) fn set_paused(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Calls of the armed kind since it was armed.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     pub(crate) fn hits(&self) -> &[Hit] {
         &self.hits
     }
 
     /// Counts a call. Returns how it has to fail.
     pub(crate) fn meet(&mut self, call: Call, name: &OsString) -> Option<How> {
-        let fault = self.armed.filter(|f| f.call == call)?;
+        let meant = |f: &Fault| f.call == call && f.of.is_none_or(|of| name == of);
+        let fault = self.armed.filter(|f| meant(f) && !self.paused)?;
         let now = self.seen;
         self.seen += 1;
         let hit = match fault.lasting {

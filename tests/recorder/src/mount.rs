@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
@@ -33,6 +33,7 @@ pub struct Recorder {
     recording: Shared,
     base: Disk,
     session: Option<BackgroundSession>,
+    mount_point: PathBuf,
 }
 
 impl Recorder {
@@ -54,6 +55,7 @@ impl Recorder {
             recording,
             base,
             session: Some(session),
+            mount_point: mount_point.to_owned(),
         };
         std::fs::metadata(mount_point)?;
         recorder.guard(mount_point)?;
@@ -105,9 +107,27 @@ impl Recorder {
         self.recording.lock().faults.arm(fault);
     }
 
+    /// Nothing fails any more; what was hit stays known.
+    pub fn disarm(&self) {
+        self.recording.lock().faults.disarm();
+    }
+
     /// The calls that failed since a fault was armed.
     pub fn hits(&self) -> Vec<Hit> {
         self.recording.lock().faults.hits().to_vec()
+    }
+
+    /// Calls of the armed kind since the fault was armed.
+    pub fn calls(&self) -> u64 {
+        self.recording.lock().faults.seen()
+    }
+
+    /// Lets `job` look at things while nothing fails and nothing is counted.
+    pub fn unharmed<R>(&self, job: impl FnOnce() -> R) -> R {
+        self.recording.lock().faults.set_paused(true);
+        let result = job();
+        self.recording.lock().faults.set_paused(false);
+        result
     }
 
     /// Kills the process above when the log has `position` steps: it changes nothing any more.
@@ -131,10 +151,14 @@ impl Recorder {
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take()
-            && let Err(e) = session.umount_and_join()
-        {
-            eprintln!("unmounting the recorder failed: {e}");
+        let ended = self.session.take().map(BackgroundSession::umount_and_join);
+        if let Some(Err(e)) = ended {
+            // A program that another test starts has all open files for a moment.
+            let detached = Command::new("umount")
+                .arg("-l")
+                .arg(&self.mount_point)
+                .status();
+            eprintln!("unmounting the recorder failed ({e}), detached it: {detached:?}");
         }
     }
 }

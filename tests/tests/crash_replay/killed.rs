@@ -2,12 +2,12 @@
 
 use keyfold_recorder::{AfterFailedSync, Dice};
 
-use crate::judge::{Judge, Tally};
 use crate::points::{Extent, judge_from, seed};
-use crate::recording::Recording;
-use crate::stage::Stage;
-use crate::workloads::words::{append, create, fsync, rename, sync, write};
-use crate::workloads::{self, Workload};
+use crate::recorded::judge::{Judge, Tally};
+use crate::recorded::recording::Recording;
+use crate::recorded::stage::Stage;
+use crate::recorded::workloads::words::{append, create, fsync, rename, sync, write};
+use crate::recorded::workloads::{self, Workload};
 
 /// Kills `workload` about `kills` times, anywhere, and cuts the power as `extent` says.
 fn kill(workload: &Workload, kills: usize, extent: Extent) {
@@ -52,7 +52,6 @@ fn kill_at(
         }
     }
     let killed = recording.recorder.position();
-    recording.recorder.kill_at(killed);
     let mounted = recording.mount_again();
     mounted.unwrap_or_else(|why| panic!("killed after {killed} steps: {why}"));
     recording.run(&[

@@ -3,11 +3,11 @@
 
 use keyfold_recorder::{AfterFailedSync, Loss};
 
-use crate::judge::Judge;
-use crate::recording::Recording;
-use crate::stage::Stage;
-use crate::vault::Timer;
-use crate::workloads::words::{create, fsync, sync, write};
+use crate::recorded::judge::Judge;
+use crate::recorded::recording::Recording;
+use crate::recorded::stage::Stage;
+use crate::recorded::vault::Timer;
+use crate::recorded::workloads::words::{create, fsync, sync, write};
 
 /// Whether lying about `name` is noticed at some point of a recording in which files are synced
 /// alone and together.

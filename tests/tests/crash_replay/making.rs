@@ -5,8 +5,8 @@ use keyfold_fs::vault::{Access, LockedVault, Secret, SlotLabel};
 use keyfold_recorder::{AfterFailedSync, Dice, Image, Loss, Recorder};
 
 use crate::points::seed;
-use crate::stage::{Stage, clock};
-use crate::vault::{self, Timer};
+use crate::recorded::stage::{Stage, clock};
+use crate::recorded::vault::{self, Timer};
 
 /// Everything a crash may leave along a recording.
 fn each_image(recorder: &Recorder, mut job: impl FnMut(usize, Loss, &Image)) {
@@ -42,7 +42,7 @@ fn a_vault_whose_making_is_cut_short_is_whole_or_none() {
                 let opened = vault::open(&vault, &key, (&clock(), Timer::Off));
                 let why = format!("after {position} of {made} steps ({loss:?})");
                 let volume = opened.unwrap_or_else(|e| panic!("{why}: {e:?}"));
-                crate::judge::sound(&volume).unwrap_or_else(|e| panic!("{why}: {e}"));
+                crate::recorded::judge::sound(&volume).unwrap_or_else(|e| panic!("{why}: {e}"));
                 volume.close().unwrap();
                 whole += 1;
             }

@@ -1,8 +1,8 @@
 //! All pairs of operations, with and without something made durable between and after them: the
 //! small sequences in which filesystems were found to be wrong (Mohan et al., OSDI 2018).
 
-use crate::act::Act;
-use crate::workloads::words::{
+use crate::recorded::act::Act;
+use crate::recorded::workloads::words::{
     append, chmod, create, exchange, extend, fsync, fsync_held, hold, let_go, link, mkdir, punch,
     remove_xattr, rename, rmdir, set_mtime, set_xattr, symlink, sync, truncate, unlink, write,
 };

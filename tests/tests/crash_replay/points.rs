@@ -2,7 +2,7 @@
 
 use keyfold_recorder::{Dice, Loss, Step};
 
-use crate::judge::Judge;
+use crate::recorded::judge::Judge;
 
 /// How many points are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,13 +2,13 @@
 
 use keyfold_recorder::{AfterFailedSync, Dice};
 
-use crate::act::Act;
-use crate::judge::{Judge, Tally};
 use crate::pairs;
 use crate::points::{Extent, judge_from, seed};
-use crate::recording::Recording;
-use crate::stage::Stage;
-use crate::vault::Timer;
+use crate::recorded::act::Act;
+use crate::recorded::judge::{Judge, Tally};
+use crate::recorded::recording::Recording;
+use crate::recorded::stage::Stage;
+use crate::recorded::vault::Timer;
 
 /// Sequences that share a vault.
 const TOGETHER: usize = 12;

@@ -159,7 +159,7 @@ impl Hands<'_> {
                 Ok(Done::default())
             }
             Act::WriteHeld(path, offset, len, seed) => {
-                let (ino, handle) = self.held[path];
+                let (ino, handle) = self.held_open(path)?;
                 let offset = *offset;
                 let at = FileRange {
                     ino,
@@ -170,7 +170,7 @@ impl Hands<'_> {
                 Ok(Done::default())
             }
             Act::FsyncHeld(path) => {
-                let (ino, handle) = self.held[path];
+                let (ino, handle) = self.held_open(path)?;
                 self.vfs.fsync(ino, handle)?;
                 Ok(Done {
                     confirmed: Some(Confirmed::File(ino)),
@@ -225,6 +225,10 @@ impl Hands<'_> {
             other => unreachable!("{other:?} is done elsewhere"),
         }
         Ok(Done::default())
+    }
+
+    fn held_open(&self, path: &str) -> FsResult<(Ino, Handle)> {
+        self.held.get(path).copied().ok_or(FsError::BadHandle)
     }
 
     /// The inode of a path. Nothing is kept of looking it up.

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 
 use keyfold_fs::vfs::Ino;
 
-use crate::act::Confirmed;
-use crate::seen::Seen;
+use crate::recorded::act::Confirmed;
+use crate::recorded::seen::Seen;
 
 /// The state after an operation.
 pub struct Moment {

@@ -10,11 +10,11 @@ use keyfold_fs::vfs::Vfs;
 use keyfold_fs::volume::Volume;
 use keyfold_recorder::{AfterFailedSync, Disk, Loss, Node, Step};
 
-use crate::history::History;
-use crate::recording::{Numbers, Recording};
-use crate::seen::{Seen, see};
-use crate::stage::Stage;
-use crate::vault::{self, Timer};
+use crate::recorded::history::History;
+use crate::recorded::recording::{Numbers, Recording};
+use crate::recorded::seen::{Seen, see};
+use crate::recorded::stage::Stage;
+use crate::recorded::vault::{self, Timer};
 
 /// Goes through a recording from its beginning to its end.
 pub struct Judge<'a> {
@@ -144,7 +144,7 @@ impl<'a> Judge<'a> {
         let segments = sound(volume)?;
         let again = see(volume)?;
         if again != seen {
-            let how = seen.namespace_difference(&again);
+            let how = seen.difference(&again);
             return Err(format!("collecting changed what there is:\n{how}"));
         }
         Ok((seen, segments))

@@ -9,19 +9,19 @@ use keyfold_fs::clock::TestClock;
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::model::{ModelFs, Snapshot};
 use keyfold_fs::vfs::Ino;
-use keyfold_fs::volume::Volume;
+use keyfold_fs::volume::{Volume, VolumeError};
 use keyfold_recorder::Recorder;
 
-use crate::act::{Act, Confirmed, Done, Held, act};
-use crate::history::History;
-use crate::seen::{Seen, see};
-use crate::stage::{Stage, clock, empty_model};
-use crate::vault::{self, Refused, Timer};
+use crate::recorded::act::{Act, Confirmed, Done, Held, act};
+use crate::recorded::history::History;
+use crate::recorded::seen::{Seen, see};
+use crate::recorded::stage::{Stage, clock, empty_model};
+use crate::recorded::vault::{self, Refused, Timer};
 
 /// A volume above a recorder.
 pub struct Recording<'a> {
     pub stage: &'a Stage,
-    pub recorder: Recorder,
+    pub recorder: Arc<Recorder>,
     pub clock: Arc<TestClock>,
     pub history: History,
     mount_point: PathBuf,
@@ -66,7 +66,7 @@ impl<'a> Recording<'a> {
     /// Has the vault `beneath` under a recorder, and does not open it.
     pub fn prepare(stage: &'a Stage, beneath: &Path, timer: Timer) -> Self {
         let mount_point = stage.directory();
-        let recorder = Recorder::mount(beneath, &mount_point).unwrap();
+        let recorder = Arc::new(Recorder::mount(beneath, &mount_point).unwrap());
         let clock = clock();
         let model = empty_model(&clock);
         let seen = see(&model).unwrap();
@@ -133,6 +133,38 @@ impl<'a> Recording<'a> {
         }
     }
 
+    /// Does `what`, which may fail as things are. What failed changed nothing, or, as an fsync or
+    /// a close does, everything it was to change. Returns the error.
+    ///
+    /// # Errors
+    /// When it was done by half.
+    pub fn act_in_trouble(&mut self, what: &Act) -> Result<Option<FsError>, String> {
+        let began = self.recorder.position();
+        let Err(error) = self.act(what) else {
+            return Ok(None);
+        };
+        if error == FsError::ReadOnly {
+            return Ok(Some(error));
+        }
+        let shown = self.recorder.unharmed(|| self.shown());
+        if shown == self.expected() {
+            return Ok(Some(error));
+        }
+        let mut done = act(&self.model, &mut self.held.1, what)
+            .map_err(|e| format!("{what:?} failed ({error}), changed something, and is {e}"))?;
+        self.clock.advance(1);
+        let expected = self.expected();
+        if shown != expected {
+            let how = expected.difference(&shown);
+            return Err(format!(
+                "{what:?} failed ({error}) and was done by half:\n{how}"
+            ));
+        }
+        done.confirmed = None;
+        self.note(what, done, (began, began));
+        Ok(Some(error))
+    }
+
     /// Does `what` unless it cannot be done now, in which volume and model agree.
     pub fn act_if_possible(&mut self, what: &Act) {
         if let Err(e) = self.act(what) {
@@ -184,8 +216,20 @@ impl<'a> Recording<'a> {
     /// Compares the volume with the model.
     pub fn check_live(&self) {
         let (expected, shown) = (self.expected(), self.shown());
-        let difference = expected.namespace_difference(&shown);
+        let difference = expected.difference(&shown);
         assert!(expected == shown, "volume and model differ:\n{difference}");
+    }
+
+    /// Kills the process, if it is not dead yet. Another one can begin. Returns the length of the
+    /// log.
+    pub fn kill(&mut self) -> usize {
+        let killed = self.recorder.position();
+        self.recorder.kill_at(killed);
+        self.drop_volume();
+        self.recorder.revive();
+        self.history.forget_from(killed);
+        self.snapshots.truncate(self.history.now() + 1);
+        killed
     }
 
     /// Ends the process that was killed, and opens the vault again. What it shows then is what a
@@ -194,12 +238,16 @@ impl<'a> Recording<'a> {
     /// # Errors
     /// When it does not open, or shows what it may not.
     pub fn mount_again(&mut self) -> Result<(), String> {
-        let killed = self.recorder.position();
-        self.drop_volume();
-        self.recorder.revive();
-        self.history.forget_from(killed);
-        self.snapshots.truncate(self.history.now() + 1);
+        let killed = self.kill();
         self.open().map_err(|e| e.0)?;
+        self.settle(killed)
+    }
+
+    /// Puts the model to what the volume shows that was opened after a kill.
+    ///
+    /// # Errors
+    /// When it shows what it may not.
+    pub fn settle(&mut self, killed: usize) -> Result<(), String> {
         let shown = self.shown();
         let fit = self.history.fit(killed, &shown)?;
         let mut state = self.snapshots[fit.namespace].clone();
@@ -230,7 +278,7 @@ impl<'a> Recording<'a> {
     }
 
     /// Closes the volume, which confirms everything.
-    pub fn close(&mut self) -> Result<(), FsError> {
+    pub fn close(&mut self) -> Result<(), VolumeError> {
         let volume = self.volume.take().unwrap();
         for (ino, handle) in std::mem::take(&mut self.held.0).into_values() {
             use keyfold_fs::vfs::Vfs;
@@ -239,7 +287,7 @@ impl<'a> Recording<'a> {
         let closed = volume.close();
         assert_eq!(Arc::strong_count(&volume), 1, "the volume is still in use");
         drop(volume);
-        closed.map_err(|_| FsError::Database)?;
+        closed?;
         self.history
             .confirm(Confirmed::Everything, self.recorder.position());
         Ok(())

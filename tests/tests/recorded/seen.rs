@@ -219,6 +219,18 @@ impl Seen {
             .map_or("?", |(path, _)| path)
     }
 
+    /// How it differs from another.
+    pub fn difference(&self, other: &Self) -> String {
+        let mut shown = self.namespace_difference(other);
+        for (ino, content) in &self.contents {
+            if let Some(other) = other.contents.get(ino).filter(|c| *c != content) {
+                let path = self.path_of(*ino);
+                let _ = writeln!(shown, "  {path}: {}", content.difference(other));
+            }
+        }
+        shown
+    }
+
     /// How the namespace differs from another.
     pub fn namespace_difference(&self, other: &Self) -> String {
         let mut shown = String::new();

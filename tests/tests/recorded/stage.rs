@@ -9,7 +9,7 @@ use keyfold_fs::model::ModelFs;
 use keyfold_fs::vfs::{Ino, SetAttr, SetTime, Timestamp, Vfs};
 use keyfold_tests::{Sandbox, shell};
 
-use crate::vault::{self, Key, Timer};
+use crate::recorded::vault::{self, Key, Timer};
 
 /// When the clock begins.
 const BEGINNING: Timestamp = Timestamp {

@@ -1,7 +1,7 @@
 //! What is recorded: for each promise about crashes the programs' ways of relying on it.
 
-use crate::act::Act;
-use crate::vault::Timer;
+use crate::recorded::act::Act;
+use crate::recorded::vault::Timer;
 
 /// Operations with a name.
 pub struct Workload {
@@ -14,7 +14,7 @@ pub struct Workload {
 
 /// Reads as prose: `write("a", 0, 5000, 1)`.
 pub mod words {
-    use crate::act::Act;
+    use crate::recorded::act::Act;
 
     pub fn create(path: &str) -> Act {
         Act::Create(path.into())
@@ -460,6 +460,82 @@ pub fn filling_the_disk() -> Workload {
     Workload {
         disk: Some(36),
         ..workload("filling the disk", acts)
+    }
+}
+
+/// A little of everything, so that each way to the disk is gone once or twice.
+pub fn everything_a_little() -> Workload {
+    let acts = vec![
+        create("a"),
+        write("a", 0, 3000, 1),
+        fsync("a"),
+        write("a", 1000, 300_000, 2),
+        fsync("a"),
+        mkdir("d"),
+        create("d/b"),
+        write("d/b", 0, 20_000, 3),
+        sync(),
+        append("a", 100, 4),
+        fsync("a"),
+        create("n"),
+        write("n", 0, 150_000, 5),
+        rename("n", "d/b"),
+        fsync("d"),
+        hold("d/b"),
+        unlink("d/b"),
+        write_held("d/b", 0, 9000, 6),
+        truncate("a", 200_000),
+        fsync("a"),
+        let_go("d/b"),
+        write("a", 0, 1_200_000, 7),
+        sync(),
+        punch("a", 0, 600_000),
+        sync(),
+        truncate("a", 0),
+        set_xattr("a", "user.x", b"1"),
+        sync(),
+        sync(),
+        create("e"),
+        write("e", 0, 1_100_000, 8),
+        write("e", 500, 5000, 9),
+        fsync("e"),
+    ];
+    workload("everything a little", acts)
+}
+
+/// What leaves an opening the most to do: a journal to apply, space to give back, a file
+/// without a name, maps to trim.
+pub fn left_undone() -> Workload {
+    let acts = vec![
+        create("a"),
+        write("a", 0, 1_500_000, 1),
+        create("b"),
+        write("b", 0, 400_000, 2),
+        create("c"),
+        write("c", 0, 30_000, 3),
+        sync(),
+        punch("a", 0, 1_000_000),
+        sync(),
+        truncate("b", 0),
+        hold("c"),
+        unlink("c"),
+        sync(),
+        write("b", 0, 3000, 4),
+        fsync("b"),
+        create("d"),
+        write("d", 0, 20_000, 5),
+        fsync("d"),
+        write("b", 1000, 5000, 6),
+    ];
+    workload("left undone", acts)
+}
+
+/// The same with commits going on meanwhile, of which nobody waits for the outcome.
+pub fn everything_amid_commits() -> Workload {
+    Workload {
+        name: "everything amid commits",
+        timer: Timer::Busy,
+        ..everything_a_little()
     }
 }
 
