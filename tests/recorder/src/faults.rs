@@ -85,8 +85,13 @@ impl Faults {
         self.armed = None;
     }
 
-    pub(crate) fn set_paused(&mut self, paused: bool) {
-        self.paused = paused;
+    /// Nothing fails and nothing is counted until [`Faults::resume`].
+    pub(crate) fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    pub(crate) fn resume(&mut self) {
+        self.paused = false;
     }
 
     /// Calls of the armed kind since it was armed.

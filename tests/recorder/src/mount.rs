@@ -124,9 +124,9 @@ impl Recorder {
 
     /// Lets `job` look at things while nothing fails and nothing is counted.
     pub fn unharmed<R>(&self, job: impl FnOnce() -> R) -> R {
-        self.recording.lock().faults.set_paused(true);
+        self.recording.lock().faults.pause();
         let result = job();
-        self.recording.lock().faults.set_paused(false);
+        self.recording.lock().faults.resume();
         result
     }
 

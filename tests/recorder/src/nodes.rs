@@ -137,7 +137,7 @@ impl Nodes {
         if let Some(node) = self.by_inode.get(&stat.st_ino)
             && let Some(known) = self.known.get_mut(&node.0)
         {
-            known.name = to.to_owned();
+            to.clone_into(&mut known.name);
             self.named.push((*node, to.to_owned()));
             debug_assert_eq!(known.inode, stat.st_ino);
         }

@@ -33,7 +33,7 @@ impl Server {
 fn attr(node: Node, stat: &Stat) -> FileAttr {
     let time = |secs: i64, nanos: u64| {
         let nanos = Duration::from_nanos(nanos);
-        SystemTime::from(UNIX_EPOCH) + Duration::from_secs(secs.max(0) as u64) + nanos
+        UNIX_EPOCH + Duration::from_secs(secs.max(0) as u64) + nanos
     };
     let directory = stat.st_mode & libc::S_IFMT == libc::S_IFDIR;
     FileAttr {

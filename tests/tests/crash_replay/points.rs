@@ -22,34 +22,43 @@ fn random(dice: &mut Dice) -> Loss {
     Loss::Random(dice.roll())
 }
 
+/// Whether a position is beside a sync.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spot {
+    /// Just before or after one.
+    AtSync,
+    /// Somewhere else.
+    Between,
+}
+
 /// Judges crashes from `first` on.
 pub fn judge_from(judge: &mut Judge<'_>, first: usize, (extent, dice): (Extent, &mut Dice)) {
     let end = judge.end();
-    let syncs: Vec<bool> = judge
-        .steps()
-        .iter()
-        .map(|step| matches!(step, Step::Sync { .. }))
-        .collect();
-    for position in first..=end {
-        let beside = [position.checked_sub(1), Some(position)];
-        let at_sync = beside
-            .into_iter()
-            .flatten()
-            .any(|at| syncs.get(at) == Some(&true));
-        for loss in losses(at_sync, (extent, end - first), dice) {
+    let spots: Vec<Spot> = (0..=end).map(|at| spot(judge.steps(), at)).collect();
+    for (position, spot) in spots.into_iter().enumerate().skip(first) {
+        for loss in losses(spot, (extent, end - first), dice) {
             judge.check(position, loss);
         }
     }
     judge.check(end, Loss::Unsynced);
 }
 
-fn losses(at_sync: bool, (extent, steps): (Extent, usize), dice: &mut Dice) -> Vec<Loss> {
+fn spot(steps: &[Step], position: usize) -> Spot {
+    let is_sync = |at: usize| matches!(steps.get(at), Some(Step::Sync { .. }));
+    if is_sync(position) || position.checked_sub(1).is_some_and(is_sync) {
+        Spot::AtSync
+    } else {
+        Spot::Between
+    }
+}
+
+fn losses(spot: Spot, (extent, steps): (Extent, usize), dice: &mut Dice) -> Vec<Loss> {
     let all = [Loss::Nothing, Loss::Unsynced, random(dice), random(dice)];
-    match extent {
-        Extent::All if at_sync => all.to_vec(),
-        Extent::All => vec![all[0], all[2], all[3]],
-        Extent::Sample(points) => {
-            let weight = if at_sync { 4 } else { 1 };
+    match (extent, spot) {
+        (Extent::All, Spot::AtSync) => all.to_vec(),
+        (Extent::All, Spot::Between) => vec![all[0], all[2], all[3]],
+        (Extent::Sample(points), spot) => {
+            let weight = if spot == Spot::AtSync { 4 } else { 1 };
             let chosen = dice.below(steps as u64 * 2 + 1) < points * weight;
             chosen.then(|| dice.one_of(&all)).into_iter().collect()
         }

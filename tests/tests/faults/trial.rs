@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use keyfold_fs::error::{FsError, LostWrite};
 use keyfold_fs::volume::VolumeState;
-use keyfold_recorder::{AfterFailedSync, Call, Fault, Hit, How, Lasting, Loss};
+use keyfold_recorder::{AfterFailedSync, Call, Fault, Hit, How, Lasting, Loss, Step};
 
 use crate::recorded::act::Act;
 use crate::recorded::judge::Judge;
@@ -270,14 +270,19 @@ impl<'a> Run<'a> {
     }
 
     fn judge_power_cut(&self) -> Result<(), String> {
-        for after in [AfterFailedSync::StillWritten, AfterFailedSync::NeverWritten] {
-            let mut judge = Judge::new(&self.recording, after);
+        let mut fates = vec![AfterFailedSync::StillWritten];
+        let steps = self.recording.recorder.steps();
+        if steps.iter().any(|s| matches!(s, Step::SyncFailed { .. })) {
+            fates.push(AfterFailedSync::NeverWritten);
+        }
+        for fate in fates {
+            let mut judge = Judge::new(&self.recording, fate);
             for position in self.cuts.iter().copied().chain([judge.end()]) {
-                let random = [1, 2, 3].map(Loss::Random);
-                for loss in [Loss::Nothing, Loss::Unsynced].into_iter().chain(random) {
+                let random = Loss::Random(self.fault.nth);
+                for loss in [Loss::Nothing, Loss::Unsynced, random] {
                     let judged = judge.judge(position, loss);
                     judged.map_err(|why| {
-                        format!("after a power cut ({position}, {after:?}, {loss:?}): {why}")
+                        format!("after a power cut ({position}, {fate:?}, {loss:?}): {why}")
                     })?;
                 }
             }

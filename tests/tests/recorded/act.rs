@@ -359,18 +359,15 @@ impl Hands<'_> {
 
     fn fsync(&self, path: &str) -> FsResult<Done> {
         let ino = self.find(path)?;
-        let confirmed = match self.vfs.getattr(ino)?.kind {
-            FileKind::Directory => {
-                let handle = self.vfs.opendir(ino)?;
-                let done = self.vfs.fsync(ino, handle);
-                self.vfs.releasedir(handle);
-                done?;
-                Confirmed::Names
-            }
-            _ => {
-                self.opened(path, |at| self.vfs.fsync(at.ino, at.handle))?;
-                Confirmed::File(ino)
-            }
+        let confirmed = if self.vfs.getattr(ino)?.kind == FileKind::Directory {
+            let handle = self.vfs.opendir(ino)?;
+            let done = self.vfs.fsync(ino, handle);
+            self.vfs.releasedir(handle);
+            done?;
+            Confirmed::Names
+        } else {
+            self.opened(path, |at| self.vfs.fsync(at.ino, at.handle))?;
+            Confirmed::File(ino)
         };
         Ok(Done {
             confirmed: Some(confirmed),

@@ -6,6 +6,7 @@
 //! over another if the namespace shows that.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use keyfold_fs::vfs::Ino;
 
@@ -185,7 +186,7 @@ impl History {
                 for m in (0..=namespace).rev() {
                     if let Some(c) = at(m) {
                         let by = &self.moments[m].by;
-                        why += &format!("\n  {m} ({by}): {}", content.difference(c));
+                        let _ = write!(why, "\n  {m} ({by}): {}", content.difference(c));
                     }
                 }
                 return Err(why);
@@ -200,12 +201,13 @@ impl History {
         let other = (0..self.moments.len()).find(|m| self.moments[*m].digest == digest);
         let mut why = format!("the namespace is as at none of the moments {allowed:?}");
         if let Some(other) = other {
-            why += &format!("; it is as at moment {other} ({})", self.moments[other].by);
+            let by = &self.moments[other].by;
+            let _ = write!(why, "; it is as at moment {other} ({by})");
         }
         for m in [*allowed.start(), *allowed.end()] {
             let moment = &self.moments[m];
             let difference = moment.seen.namespace_difference(seen);
-            why += &format!("\nagainst moment {m} ({}):\n{difference}", moment.by);
+            let _ = write!(why, "\nagainst moment {m} ({}):\n{difference}", moment.by);
         }
         why
     }
