@@ -1,7 +1,7 @@
 //! A power cut while a vault is made, and while its key slots are changed.
 
 use keyfold_crypto::RecoveryKey;
-use keyfold_fs::vault::{Access, LockedVault, Secret, SlotLabel};
+use keyfold_fs::vault::{Secret, SlotLabel};
 use keyfold_recorder::{AfterFailedSync, Dice, Image, Loss, Recorder};
 
 use crate::points::seed;
@@ -35,11 +35,11 @@ fn a_vault_whose_making_is_cut_short_is_whole_or_none() {
     each_image(&recorder, |position, loss, image| {
         let path = stage.fresh();
         image.write_to(&path).unwrap();
-        let vault = path.join("vault");
-        match LockedVault::open(&vault, Access::ReadWrite) {
+        let inside = path.join("vault");
+        match vault::lock(&inside) {
             Ok(locked) => {
                 drop(locked);
-                let opened = vault::open(&vault, &key, (&clock(), Timer::Off));
+                let opened = vault::open(&inside, &key, (&clock(), Timer::Off));
                 let why = format!("after {position} of {made} steps ({loss:?})");
                 let volume = opened.unwrap_or_else(|e| panic!("{why}: {e:?}"));
                 crate::recorded::judge::sound(&volume).unwrap_or_else(|e| panic!("{why}: {e}"));
@@ -67,7 +67,7 @@ struct Slot {
 }
 
 fn opens(path: &std::path::Path, key: &Secret) -> bool {
-    let locked = LockedVault::open(path, Access::ReadWrite).unwrap();
+    let locked = vault::lock(path).unwrap();
     locked.unlock(key).is_ok()
 }
 
@@ -78,7 +78,7 @@ fn key_slots_are_as_before_or_after_a_change_that_is_cut_short() {
     let recorder = Recorder::mount(&beneath, &mount_point).unwrap();
     let mut slots: Vec<Slot> = Vec::new();
     {
-        let locked = LockedVault::open(&mount_point, Access::ReadWrite).unwrap();
+        let locked = vault::lock(&mount_point).unwrap();
         let mut vault = locked.unlock(stage.key.secret()).unwrap();
         for n in 0..3 {
             let adding = recorder.position();

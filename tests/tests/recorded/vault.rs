@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyfold_crypto::{Password, Rounds};
 use keyfold_fs::clock::{Clock, TestClock};
@@ -61,13 +61,27 @@ pub enum Timer {
     Busy,
 }
 
+/// Locks the vault at `path`.
+///
+/// A program that a test in another thread starts has every open file for a moment, and with it
+/// the lock of a vault that was closed meanwhile.
+pub fn lock(path: &Path) -> Result<LockedVault, VaultError> {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match LockedVault::open(path, Access::ReadWrite) {
+            Err(VaultError::InUse { .. }) if Instant::now() < deadline => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+}
+
 /// Opens the volume of the vault at `path`.
 pub fn open(
     path: &Path,
     key: &Key,
     (clock, timer): (&Arc<TestClock>, Timer),
 ) -> Result<Arc<Volume>, Refused> {
-    let vault = LockedVault::open(path, Access::ReadWrite)?.unlock(&key.0)?;
+    let vault = lock(path)?.unlock(&key.0)?;
     let options = VolumeOptions {
         dirty_limit: 8 << 20,
         commit_interval: match timer {
