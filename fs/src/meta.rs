@@ -201,6 +201,12 @@ impl Meta {
         }
     }
 
+    /// Whether there are rows that the database does not have.
+    pub(crate) fn holds_rows(&self) -> bool {
+        let maps = self.maps.read();
+        maps.frozen.is_some() || maps.active.bytes() > 0
+    }
+
     /// Bytes of memory the active rows take.
     pub(crate) fn active_bytes(&self) -> usize {
         self.maps.read().active.bytes()
@@ -209,6 +215,14 @@ impl Meta {
     /// The rows put since the journal last had them; `None` when they are too many for it.
     pub(crate) fn take_unjournaled(&self) -> Option<Vec<RowChange>> {
         self.maps.write().active.take_unjournaled()
+    }
+
+    /// The journal does not have the active rows of these keys after all.
+    pub(crate) fn give_back_unjournaled(&self, keys: &[Key]) {
+        let mut maps = self.maps.write();
+        for key in keys {
+            maps.active.note_unjournaled(key);
+        }
     }
 
     /// Makes the active rows the frozen ones. Called by the holder of the commit lock, when no

@@ -115,7 +115,16 @@ impl Journal {
         bytes.extend_from_slice(&self.commit.to_le_bytes());
         bytes.extend_from_slice(&sealed);
         bytes.resize(length as usize, 0);
-        self.file.write_all_at(&bytes, self.position)?;
+        match self
+            .file
+            .write_all_at(&bytes, self.position)
+            .map_err(FsError::from)
+        {
+            Ok(()) => {}
+            // Written ahead it may be, and still need room: on a disk that copies on writing.
+            Err(FsError::NoSpace) => return Ok(Appended::NoRoom),
+            Err(e) => return Err(e),
+        }
         self.file.sync_data()?;
         self.position += length;
         self.number += 1;

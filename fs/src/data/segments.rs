@@ -111,15 +111,28 @@ impl Segments {
     /// [`FsError::NoSpace`] when the disk has no room for them.
     pub(crate) fn reserve(&self, slots: u64) -> FsResult<()> {
         let mut a = self.allocation.lock();
-        while a.reserved + slots > a.free {
-            let wanted = (a.reserved + slots - a.free).max(u64::from(LEAST_SLOTS));
-            let filling = self.make(a.next_id, wanted)?;
+        let wanted = a.reserved + slots;
+        self.extend(&mut a, wanted)?;
+        a.reserved += slots;
+        Ok(())
+    }
+
+    /// Allocates segments until there are `wanted` free slots.
+    fn extend(&self, a: &mut Allocation, wanted: u64) -> FsResult<()> {
+        while wanted > a.free {
+            let missing = (wanted - a.free).max(u64::from(LEAST_SLOTS));
+            let filling = self.make(a.next_id, missing)?;
             a.next_id += 1;
             a.free += u64::from(filling.capacity);
             a.filling.push_back(filling);
         }
-        a.reserved += slots;
         Ok(())
+    }
+
+    /// Promises anew what was taken and could not be written, whether there is room or not: what
+    /// was accepted has its claim before anything else.
+    pub(crate) fn promise_again(&self, slots: u64) {
+        self.allocation.lock().reserved += slots;
     }
 
     /// Takes a promise back.
@@ -190,6 +203,8 @@ impl Segments {
     /// Hands out `slots` reserved slots, in as few runs as the segments allow.
     pub(crate) fn take(&self, slots: u32) -> FsResult<Vec<Run>> {
         let mut a = self.allocation.lock();
+        // More is promised than is free only after writing found no room.
+        self.extend(&mut a, u64::from(slots))?;
         let mut runs = Vec::with_capacity(1);
         let mut left = slots;
         while left > 0 {

@@ -78,7 +78,7 @@ impl RowMap {
     }
 
     /// Owners of slots belong to commits: what the journal holds lies in no slot.
-    fn note_unjournaled(&mut self, key: &Key) {
+    pub(super) fn note_unjournaled(&mut self, key: &Key) {
         if key.table == Table::RunOwner {
             return;
         }

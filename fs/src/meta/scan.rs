@@ -95,23 +95,32 @@ impl Scanner {
 /// The scanner of an open volume: one check at a time has it.
 pub(super) struct SharedScanner {
     scanner: Mutex<Scanner>,
-    interrupter: Interrupter,
+    /// Of the connection that the scanner has.
+    interrupter: Mutex<Interrupter>,
 }
 
 impl SharedScanner {
     pub(super) fn new(reader: Reader) -> Self {
         Self {
-            interrupter: reader.interrupter(),
+            interrupter: Mutex::new(reader.interrupter()),
             scanner: Mutex::new(Scanner::new(reader)),
         }
     }
 
-    pub(super) fn take(&self) -> MutexGuard<'_, Scanner> {
-        self.scanner.lock()
+    /// The scanner, with a connection made by `fresh` where its own answers nothing any more.
+    pub(super) fn take(&self, fresh: impl FnOnce() -> Option<Reader>) -> MutexGuard<'_, Scanner> {
+        let mut scanner = self.scanner.lock();
+        if !scanner.has_schema()
+            && let Some(reader) = fresh()
+        {
+            *self.interrupter.lock() = reader.interrupter();
+            *scanner = Scanner::new(reader);
+        }
+        scanner
     }
 
     /// Makes what it does at this moment fail.
     pub(super) fn interrupt(&self) {
-        self.interrupter.interrupt();
+        self.interrupter.lock().interrupt();
     }
 }

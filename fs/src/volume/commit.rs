@@ -427,7 +427,7 @@ impl Volume {
 
     /// Nothing waits to be committed.
     pub(super) fn is_settled(&self) -> bool {
-        !self.write_behind.anything_changed() && self.meta.active_bytes() == 0
+        !self.write_behind.anything_changed() && !self.meta.holds_rows()
     }
 }
 

@@ -148,34 +148,55 @@ impl Content {
         Ok(count)
     }
 
-    /// Makes the blocks of `range` holes. Returns like [`Content::cut_off`].
+    /// Makes the blocks of `range` holes. Returns like [`Content::cut_off`]. Nothing is changed
+    /// when it fails.
     pub(super) fn punch(
         &mut self,
         range: std::ops::Range<BlockIndex>,
         leaves: &impl Leaves,
     ) -> FsResult<u64> {
+        let found = self.data_within(&range, leaves)?;
         let mut gone = 0;
-        let mut from = range.start.leaf();
         self.head.changed = true;
-        while let Some(leaf) = self
-            .next_leaf(from, leaves)?
-            .filter(|l| l.block(0) < range.end)
-        {
-            for position in 0..LEAF_BLOCKS as u8 {
+        for (leaf, data) in found {
+            for position in (0..LEAF_BLOCKS as u8).filter(|p| data & (1 << p) != 0) {
                 let block = leaf.block(position);
-                if range.contains(&block) && !self.source(block, leaves)?.is_hole() {
-                    let dirty = self.head.dirty.remove(&block);
-                    gone += u64::from(dirty.is_some_and(|d| !d.in_flight));
-                    self.head.set_entry(block, BlockEntry::HOLE);
-                    self.head.blocks -= 1;
-                }
+                let dirty = self.head.dirty.remove(&block);
+                gone += u64::from(dirty.is_some_and(|d| !d.in_flight));
+                self.head.set_entry(block, BlockEntry::HOLE);
+                self.head.blocks -= 1;
             }
             if range.start <= leaf.block(0) && leaf.block(LEAF_BLOCKS as u8 - 1) < range.end {
                 self.head.deltas.insert(leaf, LeafDelta::clear());
             }
-            from = LeafIndex(leaf.0 + 1);
         }
         Ok(gone)
+    }
+
+    /// The leaves that may have data blocks in `range`, with a bit for each of these blocks.
+    fn data_within(
+        &self,
+        range: &std::ops::Range<BlockIndex>,
+        leaves: &impl Leaves,
+    ) -> FsResult<Vec<(LeafIndex, u64)>> {
+        const { assert!(LEAF_BLOCKS == 64) };
+        let mut found = Vec::new();
+        let mut from = range.start.leaf();
+        while let Some(leaf) = self
+            .next_leaf(from, leaves)?
+            .filter(|l| l.block(0) < range.end)
+        {
+            let mut data = 0;
+            for position in 0..LEAF_BLOCKS as u8 {
+                let block = leaf.block(position);
+                if range.contains(&block) && !self.source(block, leaves)?.is_hole() {
+                    data |= 1 << position;
+                }
+            }
+            found.push((leaf, data));
+            from = LeafIndex(leaf.0 + 1);
+        }
+        Ok(found)
     }
 
     /// The first leaf at or after `from` that may have a data block.

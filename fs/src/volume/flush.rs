@@ -302,7 +302,10 @@ impl Volume {
             let count = run.count as usize;
             self.segments
                 .write(run, &data[at * BLOCK_SIZE..(at + count) * BLOCK_SIZE])
-                .inspect_err(|e| self.storing_failed(*e))?;
+                .inspect_err(|e| {
+                    self.segments.promise_again(owners.len() as u64);
+                    self.storing_failed(*e);
+                })?;
             let owned = run_owners(&owners[at..at + count]);
             let key = Key::run_owner(run.first.segment, run.first.index);
             self.meta.put(key, Some(RunOwner::encode_all(&owned)));
@@ -321,6 +324,7 @@ impl Volume {
                 gone += 1;
             }
         }
+        self.segments.release(gone);
         self.write_behind.sub_dirty(gone);
     }
 
@@ -340,7 +344,8 @@ impl Volume {
                 .flat_map(|m| m.ciphertext.iter().copied())
                 .collect();
             let owners: Vec<_> = part.iter().map(|m| (m.ino, m.block)).collect();
-            let slots = self.append(&data, &owners)?;
+            let slots = self.append(&data, &owners);
+            let slots = slots.inspect_err(|_| self.segments.release(part.len() as u64))?;
             for (m, slot) in part.iter().zip(slots) {
                 self.note_moved(m, slot)?;
             }

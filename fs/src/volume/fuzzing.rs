@@ -184,7 +184,7 @@ impl Template {
     fn state(vault: &UnlockedVault) -> StateRow {
         let volume_key = vault.master().meta_db_key();
         let mode = crate::meta::Mode::ReadWrite;
-        let readers = crate::meta::Readers::open(&vault.dir().meta_db(), &volume_key, mode, 1);
+        let readers = crate::meta::Readers::open(&vault.dir().meta_db(), volume_key, mode, 1);
         let state = readers.expect("it opens").state().expect("it can be read");
         state.expect("it has a state")
     }

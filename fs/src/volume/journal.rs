@@ -37,7 +37,7 @@ impl Volume {
         if request.everything || c.journal.is_none() {
             return Ok(false);
         }
-        let Some((mut files, mut rows)) = self.capture(request) else {
+        let Some((mut files, rows)) = self.capture(request) else {
             return Ok(false);
         };
         let names: BTreeSet<Ino> = files.iter().map(|f| f.node.ino).collect();
@@ -45,9 +45,31 @@ impl Volume {
         if files.is_empty() && rows.is_empty() {
             return Ok(true);
         }
-        for file in &mut files {
+        let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
+        if !self.append_record(c, &mut files, rows)? {
+            // A commit takes what was captured here. Should it fail, a later record has to.
+            self.meta.give_back_unjournaled(&keys);
+            return Ok(false);
+        }
+        for file in files {
+            let mut content = file.node.content.write();
+            content.note_journaled(&file.captured, file.entries);
+            c.journaled.insert(file.node.ino);
+        }
+        self.renamed.lock().retain(|ino| !names.contains(ino));
+        Ok(true)
+    }
+
+    /// Makes a record of files and rows durable. Returns whether it could.
+    fn append_record(
+        &self,
+        c: &mut Committer,
+        files: &mut [File],
+        mut rows: Vec<RowChange>,
+    ) -> FsResult<bool> {
+        for file in files {
             if self.add_file(file, &mut rows).is_err() {
-                // A commit takes what was captured here, and says what is wrong.
+                // A commit meets the same, and says what is wrong.
                 return Ok(false);
             }
         }
@@ -63,17 +85,9 @@ impl Volume {
             return Ok(false);
         };
         match journal.append(&record.encode()) {
-            Ok(Appended::Durable) => {}
-            Ok(Appended::NoRoom) => return Ok(false),
-            Err(e) => return Err(self.fail(Failure::Sync(e))),
+            Ok(appended) => Ok(appended == Appended::Durable),
+            Err(e) => Err(self.fail(Failure::Sync(e))),
         }
-        for file in files {
-            let mut content = file.node.content.write();
-            content.note_journaled(&file.captured, file.entries);
-            c.journaled.insert(file.node.ino);
-        }
-        self.renamed.lock().retain(|ino| !names.contains(ino));
-        Ok(true)
     }
 
     /// Takes the moment, if little enough has changed. No operation is halfway while it is taken.

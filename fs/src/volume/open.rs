@@ -114,7 +114,7 @@ impl Volume {
             vault.master().state_hash_key(),
         );
         let mut writer = Writer::open(&path, &key, hash_key).map_err(failed)?;
-        let readers = Readers::open(&path, &key, Mode::ReadWrite, 1).map_err(failed)?;
+        let readers = Readers::open(&path, key, Mode::ReadWrite, 1).map_err(failed)?;
         let state = readers.state().map_err(failed)?;
         let state = state.ok_or_else(|| VolumeError::damaged(&path, "it has no state"))?;
         let meta = Meta::new(readers);
@@ -143,7 +143,7 @@ impl Volume {
             .then(|| Writer::open(&database.path, &key, master.state_hash_key()))
             .transpose()
             .map_err(|e| open_failure(&shown, e))?;
-        let readers = Readers::open(&database.path, &key, database.mode, READERS)
+        let readers = Readers::open(&database.path, key, database.mode, READERS)
             .map_err(|e| open_failure(&shown, e))?;
         let mut state = readers
             .state()
@@ -217,7 +217,7 @@ impl Volume {
     ) -> Result<Arc<Self>, VolumeError> {
         let failed = |e| open_failure(path, e);
         let key = vault.master().meta_db_key();
-        let readers = Readers::open(path, &key, Mode::Immutable, IMAGE_READERS).map_err(failed)?;
+        let readers = Readers::open(path, key, Mode::Immutable, IMAGE_READERS).map_err(failed)?;
         let state = readers.state().map_err(failed)?;
         let state = state.ok_or_else(|| VolumeError::damaged(path, "it has no state"))?;
         let vault = (Arc::clone(vault), Access::ReadOnly);

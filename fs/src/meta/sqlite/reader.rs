@@ -1,6 +1,6 @@
 //! Connections that read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use keyfold_crypto::DatabaseKey;
 use parking_lot::{Mutex, MutexGuard};
@@ -32,8 +32,25 @@ fn failed(e: &rusqlite::Error) -> FsError {
 
 /// Read connections, so that several threads can look up at once.
 pub(crate) struct Readers {
-    pool: Vec<Mutex<Reader>>,
+    pool: Vec<Mutex<Option<Reader>>>,
     scanner: SharedScanner,
+    opening: Opening,
+}
+
+/// What a read connection is made of.
+struct Opening {
+    path: PathBuf,
+    key: DatabaseKey,
+    mode: Mode,
+}
+
+impl Opening {
+    fn reader(&self) -> Result<Reader, OpenFailure> {
+        let connection = connect(&self.path, &self.key, self.mode, READER_CACHE_KIB)?;
+        check_schema(&connection)?;
+        connection.execute_batch("PRAGMA query_only = ON")?;
+        Ok(Reader(connection))
+    }
 }
 
 pub(in crate::meta) struct Reader(Connection);
@@ -42,21 +59,21 @@ impl Readers {
     /// Opens `count` connections.
     pub(crate) fn open(
         path: &Path,
-        key: &DatabaseKey,
+        key: DatabaseKey,
         mode: Mode,
         count: usize,
     ) -> Result<Self, OpenFailure> {
-        let reader = || {
-            let connection = connect(path, key, mode, READER_CACHE_KIB)?;
-            check_schema(&connection)?;
-            connection.execute_batch("PRAGMA query_only = ON")?;
-            Ok(Reader(connection))
-        };
+        let path = path.to_owned();
+        let opening = Opening { path, key, mode };
         let pool = (0..count)
-            .map(|_| reader().map(Mutex::new))
+            .map(|_| opening.reader().map(Some).map(Mutex::new))
             .collect::<Result<Vec<_>, OpenFailure>>()?;
-        let scanner = SharedScanner::new(reader()?);
-        Ok(Self { pool, scanner })
+        let scanner = SharedScanner::new(opening.reader()?);
+        Ok(Self {
+            pool,
+            scanner,
+            opening,
+        })
     }
 
     /// Makes what the scanner does fail.
@@ -66,20 +83,34 @@ impl Readers {
 
     /// The connection for what takes long.
     pub(crate) fn scanner(&self) -> MutexGuard<'_, Scanner> {
-        self.scanner.take()
+        self.scanner.take(|| self.opening.reader().ok())
     }
 
     /// The state of the last commit.
     pub(crate) fn state(&self) -> Result<Option<StateRow>, OpenFailure> {
-        read_state(&self.any().0)
+        match &*self.any() {
+            Some(reader) => reader.state(),
+            None => self.opening.reader()?.state(),
+        }
     }
 
+    /// A connection that could not read a page takes it for an altered one and answers nothing
+    /// any more, so another takes its place.
     pub(in crate::meta) fn with<R>(&self, f: impl FnOnce(&Reader) -> FsResult<R>) -> FsResult<R> {
-        f(&self.any())
+        let mut place = self.any();
+        let reader = match place.take() {
+            Some(reader) => reader,
+            None => self.opening.reader().map_err(|_| FsError::Database)?,
+        };
+        let result = f(&reader);
+        if !matches!(result, Err(FsError::Database | FsError::MetadataTampered)) {
+            *place = Some(reader);
+        }
+        result
     }
 
     /// A free connection, or the first to become free.
-    fn any(&self) -> MutexGuard<'_, Reader> {
+    fn any(&self) -> MutexGuard<'_, Option<Reader>> {
         self.pool
             .iter()
             .find_map(Mutex::try_lock)

@@ -40,6 +40,8 @@ impl Volume {
 
     /// Finishes what the last use left undone. All of it may be done again after a crash.
     pub(super) fn recover(&self) -> Result<(), VolumeError> {
+        // SQLite syncs the directory for the name of its log, and does not look whether it could.
+        std::fs::File::open(self.path())?.sync_all()?;
         self.open_journal();
         self.space.restore_reserve();
         self.delete_unknown_segments()?;
