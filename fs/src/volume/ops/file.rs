@@ -265,7 +265,12 @@ impl Volume {
             if file.mode.append && content.head.size != offset {
                 return Ok(Outcome::Replan);
             }
-            let added = put_pages(content, edges, (offset, data), (leaves, &self.write_behind.pages))?;
+            let added = put_pages(
+                content,
+                edges,
+                (offset, data),
+                (leaves, &self.write_behind.pages),
+            )?;
             let now = self.now();
             let head = &mut content.head;
             head.size = head.size.max(end);
@@ -417,7 +422,11 @@ fn put_pages(
         let from = block.offset().saturating_sub(offset) as usize;
         let count = (BLOCK_SIZE - skip).min(data.len() - from);
         let part = &data[from..from + count];
-        added += content.put_page(block, pages.fill(|page| merge(page, edges.get(block), skip, part)), kind);
+        added += content.put_page(
+            block,
+            pages.fill(|page| merge(page, edges.get(block), skip, part)),
+            kind,
+        );
     }
     Ok(added)
 }
