@@ -226,16 +226,21 @@ impl ControlDir {
         self.open.lock().remove(&handle);
     }
 
-    /// Reads up to `size` bytes of `status` or of a reply.
+    /// Reads from `status` or from a reply into `buffer`; returns how much.
     ///
     /// A shell goes on reading where it stopped writing, an editor seeks to the start first: the
     /// first read of a reply, wherever it is, reads its first byte.
-    pub(crate) fn read(&self, handle: Handle, offset: u64, size: u32) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn read(
+        &self,
+        handle: Handle,
+        offset: u64,
+        buffer: &mut [u8],
+    ) -> Result<usize, Errno> {
         let file = self.file(handle)?;
         let mut file = file.lock();
         let (bytes, from) = match &mut *file {
             Open::Status(bytes) => (bytes, offset),
-            Open::Waiting => return Ok(Vec::new()),
+            Open::Waiting => return Ok(0),
             Open::Replied { reply, start } => {
                 let start = start.get_or_insert(offset);
                 *start = offset.min(*start);
@@ -243,8 +248,10 @@ impl ControlDir {
             }
         };
         let from = usize::try_from(from).map_or(bytes.len(), |from| from.min(bytes.len()));
-        let to = from.saturating_add(size as usize).min(bytes.len());
-        Ok(bytes[from..to].to_vec())
+        let rest = &bytes[from..];
+        let len = rest.len().min(buffer.len());
+        buffer[..len].copy_from_slice(&rest[..len]);
+        Ok(len)
     }
 
     /// Carries out the command in `data`. The reply, also that of a command that failed, is there
@@ -333,6 +340,18 @@ mod tests {
         }
     }
 
+    fn read(
+        control: &ControlDir,
+        handle: Handle,
+        offset: u64,
+        size: usize,
+    ) -> Result<Vec<u8>, Errno> {
+        let mut buffer = vec![0; size];
+        let len = control.read(handle, offset, &mut buffer)?;
+        buffer.truncate(len);
+        Ok(buffer)
+    }
+
     fn directory() -> ControlDir {
         let owner = Owner {
             uid: nix::unistd::getuid().as_raw(),
@@ -355,12 +374,12 @@ mod tests {
         for start in [0, 5] {
             let handle = control.open(Node::Control, me()).unwrap();
             assert_eq!(control.write(handle, b"sync\n", me()), Ok(5));
-            assert_eq!(control.read(handle, start, 4).unwrap(), b"did ");
-            assert_eq!(control.read(handle, start + 4, 100).unwrap(), b"sync\n");
-            assert_eq!(control.read(handle, start + 9, 100).unwrap(), b"");
-            assert_eq!(control.read(handle, 0, 100).unwrap(), b"did sync\n");
+            assert_eq!(read(&control, handle, start, 4).unwrap(), b"did ");
+            assert_eq!(read(&control, handle, start + 4, 100).unwrap(), b"sync\n");
+            assert_eq!(read(&control, handle, start + 9, 100).unwrap(), b"");
+            assert_eq!(read(&control, handle, 0, 100).unwrap(), b"did sync\n");
             control.release(handle);
-            assert_eq!(control.read(handle, 0, 1), Err(Errno::EBADF));
+            assert_eq!(read(&control, handle, 0, 1), Err(Errno::EBADF));
         }
     }
 
@@ -369,7 +388,7 @@ mod tests {
         let control = directory();
         let handle = control.open(Node::Control, me()).unwrap();
         assert_eq!(control.write(handle, b"fail", me()), Err(Errno::ENOENT));
-        assert_eq!(control.read(handle, 0, 100).unwrap(), b"no such thing\n");
+        assert_eq!(read(&control, handle, 0, 100).unwrap(), b"no such thing\n");
         assert_eq!(control.write(handle, b"sync", me()), Err(Errno::EBUSY));
     }
 
@@ -377,7 +396,7 @@ mod tests {
     fn reading_without_a_command_does_nothing() {
         let control = directory();
         let handle = control.open(Node::Control, me()).unwrap();
-        assert_eq!(control.read(handle, 0, 100).unwrap(), b"");
+        assert_eq!(read(&control, handle, 0, 100).unwrap(), b"");
         assert_eq!(control.write(handle, b"sync", me()), Ok(4));
     }
 

@@ -1,20 +1,28 @@
 //! The FUSE front end: serves a [`Vfs`] at a mount point.
 //!
 //! [`mount`] attaches and starts serving, [`Mounted`] is a live mount, [`Unmounter`] ends it from
-//! another thread. Only this module and those below it know fuser.
+//! another thread. The kernel's protocol is spoken below this module: `device` carries messages,
+//! `wire` has the protocol's numbers, `request` decodes, `reply` encodes; `front` knows what requests
+//! mean.
 
 mod acl;
 mod adapter;
 mod attach;
+mod buffer;
 mod convert;
+mod device;
 mod errno;
 mod filesystem;
 mod front;
 mod idling;
+mod init;
 mod receivers;
 mod reply;
+mod request;
+mod session;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fmt;
 use std::io;
@@ -23,12 +31,12 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use fuser::{Config, Session, SessionACL};
 use keyfold_fs::vfs::Vfs;
 use nix::unistd::{getgid, getuid};
 
 use self::adapter::Adapter;
 use self::attach::Attachment;
+use self::device::Device;
 use self::front::Front;
 use self::idling::Idling;
 use self::receivers::{Pool, Receivers};
@@ -318,13 +326,9 @@ pub(crate) fn mount(
 
     let (connection, attachment) = attach::attach(mountpoint, options)?;
     let unmounter = Unmounter { attachment };
-    let mut config = Config::default();
-    config.n_threads = Some(threads);
-    config.clone_fd = attach::can_open_device();
-    // The kernel itself keeps others out without `allow_other`; a second check in fuser would
-    // only refuse what the kernel does on a user's behalf.
-    let started = Session::from_fd(adapter, connection, SessionACL::All, config)
-        .and_then(|session| serve(session, unmounter.attachment.clone()));
+    let device = Device::new(connection);
+    let started = init::negotiate(&device)
+        .and_then(|()| session::start(device, adapter, threads, unmounter.attachment.clone()));
     match started {
         Ok(session) => {
             unmounter.attachment.raise_read_ahead();
@@ -342,18 +346,4 @@ pub(crate) fn mount(
             Err(MountError::Start(e))
         }
     }
-}
-
-/// Serves the kernel's requests on threads of their own, until it closes the connection.
-fn serve(
-    session: Session<Adapter>,
-    attachment: Attachment,
-) -> io::Result<JoinHandle<io::Result<()>>> {
-    thread::Builder::new()
-        .name("keyfold-session".to_owned())
-        .spawn(move || {
-            let ended = session.run();
-            attachment.end();
-            ended
-        })
 }

@@ -1,7 +1,7 @@
 //! The one rule about access ACLs that the kernel leaves to us.
 //!
 //! A process that is not in a file's group must not keep the file setgid by giving it an ACL.
-//! The kernel would say so in the long form of the setxattr request, which fuser cannot read.
+//! The kernel would say so in the long form of the setxattr request, which is not asked for.
 
 use std::fs;
 

@@ -1,14 +1,14 @@
 //! Attaching a FUSE connection to a directory and detaching it, as root or through `fusermount3`.
 //!
-//! Done here and not by fuser, because fuser detaches lazily, gives up after one busy attempt, and
-//! may detach somebody else's mount when ours was unmounted from outside.
+//! Detaching must not wait for ever, must be possible again after a busy attempt, and must never take
+//! somebody else's mount when ours was unmounted from outside.
 #![allow(
     unsafe_code,
     reason = "taking over a descriptor received through a socket"
 )]
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::MetadataExt;
@@ -24,10 +24,10 @@ use nix::sys::socket::{
 };
 use nix::unistd::{getgid, getuid};
 
+use super::device::PATH as DEVICE;
 use super::{Access, Audience, FuseOptions, MountError, Unmount, UnmountError};
 use crate::mount_table;
 
-const DEVICE: &str = "/dev/fuse";
 const KIND: &str = "fuse.keyfold";
 const SUBTYPE: &str = "keyfold";
 /// Where the setuid helper lies when `PATH` does not name it.
@@ -357,12 +357,6 @@ impl Attachment {
             Err(UnmountError::Failed(said))
         }
     }
-}
-
-/// Whether further connections can be opened for more threads: an ordinary user may be kept from
-/// the device and still have been given a connection by the helper.
-pub(crate) fn can_open_device() -> bool {
-    File::options().read(true).write(true).open(DEVICE).is_ok()
 }
 
 /// The device number of what is mounted at `place`, without touching it.

@@ -1,7 +1,6 @@
 //! What every request means: the volume's operations, the control directory laid over them, and
 //! the rules that are the front end's. Knows requests and results, not how replies are sent.
 
-use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -33,7 +32,7 @@ const STATE_SNAPSHOT: &[u8] = b"snapshot";
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 /// Who sent a request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Asker {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
@@ -99,6 +98,7 @@ impl Opened {
 }
 
 /// What is asked of `create`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Creation {
     pub(crate) perm: u16,
     pub(crate) umask: u32,
@@ -146,8 +146,7 @@ impl Front {
         }
     }
 
-    pub(crate) fn lookup(&self, parent: Ino, name: &std::ffi::OsStr) -> Outcome<Found> {
-        let name = name.as_bytes();
+    pub(crate) fn lookup(&self, parent: Ino, name: &[u8]) -> Outcome<Found> {
         if let Some(node) = Node::from_ino(parent) {
             return match (node, Node::named(name)) {
                 (Node::Directory, Some(file)) => Ok(Found::Entry(self.control.attr(file))),
@@ -173,6 +172,10 @@ impl Front {
             Err(FsError::NotFound) => Ok(Found::Nothing),
             Err(e) => Err(e.into()),
         }
+    }
+
+    pub(crate) fn sync(&self) -> Outcome<()> {
+        Ok(self.vfs.sync()?)
     }
 
     pub(crate) fn forget(&self, ino: Ino, count: u64) {
@@ -212,7 +215,7 @@ impl Front {
         &self,
         asker: Asker,
         umask: u32,
-        at: (Ino, &std::ffi::OsStr),
+        at: (Ino, &[u8]),
         node: NewNode,
     ) -> Outcome<Attr> {
         Ok(self.vfs.mknod(&asker.caller(umask), place(at)?, node)?.attr)
@@ -222,37 +225,32 @@ impl Front {
         &self,
         asker: Asker,
         umask: u32,
-        at: (Ino, &std::ffi::OsStr),
+        at: (Ino, &[u8]),
         perm: u16,
     ) -> Outcome<Attr> {
         Ok(self.vfs.mkdir(&asker.caller(umask), place(at)?, perm)?.attr)
     }
 
-    pub(crate) fn symlink(
-        &self,
-        asker: Asker,
-        at: (Ino, &std::ffi::OsStr),
-        target: &[u8],
-    ) -> Outcome<Attr> {
+    pub(crate) fn symlink(&self, asker: Asker, at: (Ino, &[u8]), target: &[u8]) -> Outcome<Attr> {
         Ok(self.vfs.symlink(&asker.caller(0), place(at)?, target)?.attr)
     }
 
-    pub(crate) fn link(&self, ino: Ino, at: (Ino, &std::ffi::OsStr)) -> Outcome<Attr> {
+    pub(crate) fn link(&self, ino: Ino, at: (Ino, &[u8])) -> Outcome<Attr> {
         Ok(self.vfs.link(real(ino, Errno::EPERM)?, place(at)?)?.attr)
     }
 
-    pub(crate) fn unlink(&self, at: (Ino, &std::ffi::OsStr)) -> Outcome<()> {
+    pub(crate) fn unlink(&self, at: (Ino, &[u8])) -> Outcome<()> {
         Ok(self.vfs.unlink(place(at)?)?)
     }
 
-    pub(crate) fn rmdir(&self, at: (Ino, &std::ffi::OsStr)) -> Outcome<()> {
+    pub(crate) fn rmdir(&self, at: (Ino, &[u8])) -> Outcome<()> {
         Ok(self.vfs.rmdir(place(at)?)?)
     }
 
     pub(crate) fn rename(
         &self,
-        from: (Ino, &std::ffi::OsStr),
-        to: (Ino, &std::ffi::OsStr),
+        from: (Ino, &[u8]),
+        to: (Ino, &[u8]),
         mode: RenameMode,
     ) -> Outcome<()> {
         Ok(self.vfs.rename(place(from)?, place(to)?, mode)?)
@@ -261,7 +259,7 @@ impl Front {
     pub(crate) fn create(
         &self,
         asker: Asker,
-        at: (Ino, &std::ffi::OsStr),
+        at: (Ino, &[u8]),
         new: &Creation,
     ) -> Outcome<(Attr, Opened)> {
         let at = place(at)?;
@@ -307,16 +305,12 @@ impl Front {
         Ok(Opened::file(self.vfs.open(ino, mode)?, mode))
     }
 
-    /// Reads into `buffer`; returns how much, or the bytes of a control file.
-    pub(crate) fn read(&self, at: FileRange, buffer: &mut Vec<u8>, size: u32) -> Outcome<()> {
+    /// Reads into `buffer`; returns how much.
+    pub(crate) fn read(&self, at: FileRange, buffer: &mut [u8]) -> Outcome<usize> {
         if Node::from_ino(at.ino).is_some() {
-            *buffer = self.control.read(at.handle, at.offset, size)?;
-            return Ok(());
+            return Ok(self.control.read(at.handle, at.offset, buffer)?);
         }
-        buffer.resize(size as usize, 0);
-        let read = self.vfs.read(at, buffer)?;
-        buffer.truncate(read);
-        Ok(())
+        Ok(self.vfs.read(at, buffer)?)
     }
 
     pub(crate) fn write(&self, asker: Asker, at: FileRange, data: &[u8]) -> Outcome<usize> {
@@ -482,8 +476,7 @@ fn is_reserved(parent: Ino, name: &[u8]) -> bool {
 
 /// A place where something can be made, moved or removed: nowhere in the control directory, and
 /// not its own name.
-fn place((parent, name): (Ino, &std::ffi::OsStr)) -> Outcome<Place<'_>> {
-    let name = name.as_bytes();
+fn place((parent, name): (Ino, &[u8])) -> Outcome<Place<'_>> {
     if Node::from_ino(parent).is_some() || is_reserved(parent, name) {
         return Err(Errno::EPERM.into());
     }

@@ -1,234 +1,290 @@
-//! How each result is sent: one form a kind of reply, errors always through the errno table.
+//! A reply, made in place: the head, then the structures or the data that the kernel expects.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::RefCell;
-use std::time::Duration;
 
-use fuser::{
-    Errno as FuserErrno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo,
-    ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
-    ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-};
-use keyfold_fs::vfs::{Attr, NAME_MAX, Stats};
+use keyfold_fs::vfs::{Attr, DirEntry, Listing, NAME_MAX, Stats, Timestamp};
 use nix::errno::Errno;
 
-use super::adapter::Call;
-use super::convert::file_attr;
-use super::errno::Failure;
+use super::buffer::PageBuffer;
 use super::front::{Found, Opened, Outcome, Treatment};
+use super::request::{DATA_MAX, Page, Unique};
+use super::wire::flag::open;
+use super::wire::{OUT_HEADER, RECORD_ALIGN, Record};
 
-/// How long the kernel may believe names and attributes. Everything that changes them passes
-/// through this mount, and the kernel notices what it changes itself.
-pub(crate) const TTL: Duration = Duration::from_mins(10);
+/// How long the kernel may believe names and attributes, in seconds. Everything that changes them
+/// passes through this mount, and the kernel notices what it changes itself.
+const TTL: u64 = 600;
 /// Inode numbers are never reused.
-pub(crate) const GENERATION: Generation = Generation(0);
+const GENERATION: u64 = 0;
+/// `st_blksize`: what programs take as a good size for their buffers. Larger than a block, because
+/// each write of a program is a request.
+const PREFERRED_IO: u32 = 64 * 1024;
+
+/// Bytes of `fuse_attr`.
+const ATTR: usize = 88;
+/// Bytes of `fuse_attr_out`.
+const ATTR_OUT: usize = 16 + ATTR;
+/// Bytes of `fuse_entry_out`.
+const ENTRY_OUT: usize = 40 + ATTR;
+/// Bytes of `fuse_open_out`.
+const OPEN_OUT: usize = 16;
+/// Bytes of `fuse_dirent` without the name.
+const DIRENT: usize = 24;
+/// Bytes of `fuse_statx_out`.
+const STATX_OUT: usize = 288;
+/// Bytes of `fuse_statfs_out`.
+const STATFS_OUT: usize = 80;
 
 thread_local! {
-    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static REPLY: RefCell<Option<Reply>> = const { RefCell::new(None) };
 }
 
-/// Lends the thread's buffer for the data of a reply, so that a read allocates nothing.
-pub(crate) fn with_buffer(job: impl FnOnce(&mut Vec<u8>)) {
-    // Taken out meanwhile: a panic leaves an empty buffer behind, not a borrowed one.
-    let mut buffer = BUFFER.take();
-    job(&mut buffer);
-    BUFFER.set(buffer);
+/// The reply to one request.
+pub(crate) struct Reply {
+    buffer: PageBuffer,
+    end: usize,
 }
 
-/// Sends an outcome as the reply to a request.
-pub(crate) trait Answer<T>: Sized {
-    fn answer(self, call: Call, outcome: Outcome<T>) {
-        match outcome {
-            Ok(value) => self.succeed(value),
-            Err(failure) => self.fail(log(call, failure)),
+impl Reply {
+    fn new() -> Self {
+        Self {
+            buffer: PageBuffer::new(OUT_HEADER, DATA_MAX as usize),
+            end: OUT_HEADER,
         }
     }
 
-    fn succeed(self, value: T);
-    fn fail(self, errno: FuserErrno);
-}
-
-/// The errno of a failure; damage is also logged, by ids.
-fn log(Call { what, ino }: Call, failure: Failure) -> FuserErrno {
-    if let Some(error) = failure.damage() {
-        tracing::error!(what, ino = ino.0, %error, "request failed");
-    }
-    FuserErrno::from_i32(failure.errno() as i32)
-}
-
-impl Answer<Attr> for ReplyEntry {
-    fn succeed(self, attr: Attr) {
-        self.entry(&TTL, &file_attr(&attr), GENERATION);
+    /// Lends the thread's reply, empty.
+    pub(crate) fn lent<T>(job: impl FnOnce(&mut Self) -> T) -> T {
+        // Taken out meanwhile: after a panic there is none, not a borrowed one.
+        let mut reply = REPLY.take().unwrap_or_else(Self::new);
+        reply.end = OUT_HEADER;
+        let result = job(&mut reply);
+        REPLY.set(Some(reply));
+        result
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
+    /// The message to the kernel. After a failure nothing but the head is sent.
+    pub(crate) fn message(&mut self, unique: Unique, result: Result<(), Errno>) -> &[u8] {
+        let error = match result {
+            Ok(()) => 0,
+            Err(errno) => {
+                self.end = OUT_HEADER;
+                -(errno as i32)
+            }
+        };
+        let message = &mut self.buffer.bytes_mut()[..self.end];
+        let (head, _) = message.split_at_mut(OUT_HEADER);
+        // A reply is never longer than its buffer.
+        Record::new(head)
+            .u32(self.end as u32)
+            .u32(error.cast_unsigned())
+            .u64(unique.0);
+        message
     }
-}
 
-impl Answer<Found> for ReplyEntry {
-    fn succeed(self, found: Found) {
+    fn room(&mut self, len: usize) -> Record<'_> {
+        let room = &mut self.buffer.bytes_mut()[self.end..][..len];
+        self.end += len;
+        Record::new(room)
+    }
+
+    pub(crate) fn attr(&mut self, attr: &Attr) {
+        attr_out(self.room(ATTR_OUT), attr);
+    }
+
+    pub(crate) fn entry(&mut self, attr: &Attr) {
+        entry_out(self.room(ENTRY_OUT), attr);
+    }
+
+    pub(crate) fn found(&mut self, found: &Found) {
         match found {
-            Found::Entry(attr) => self.succeed(attr),
-            Found::Nothing => self.entry(&TTL, &NOTHING, GENERATION),
+            Found::Entry(attr) => self.entry(attr),
+            // Inode 0: the kernel remembers that there is no such name.
+            Found::Nothing => self.room(ENTRY_OUT).u64(0).u64(GENERATION).u64(TTL).zeros(),
         }
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-/// Inode 0: the kernel remembers that there is no such name.
-const NOTHING: FileAttr = FileAttr {
-    ino: INodeNo(0),
-    size: 0,
-    blocks: 0,
-    atime: std::time::UNIX_EPOCH,
-    mtime: std::time::UNIX_EPOCH,
-    ctime: std::time::UNIX_EPOCH,
-    crtime: std::time::UNIX_EPOCH,
-    kind: FileType::RegularFile,
-    perm: 0,
-    nlink: 0,
-    uid: 0,
-    gid: 0,
-    rdev: 0,
-    blksize: 0,
-    flags: 0,
-};
-
-impl Answer<Attr> for ReplyAttr {
-    fn succeed(self, attr: Attr) {
-        self.attr(&TTL, &file_attr(&attr));
+    pub(crate) fn opened(&mut self, opened: &Opened) {
+        let flags = match opened.treatment {
+            Treatment::Cached => open::KEEP_CACHE,
+            Treatment::CachedReadOnly => open::KEEP_CACHE | open::NOFLUSH,
+            Treatment::Listing => open::KEEP_CACHE | open::CACHE_DIR,
+            Treatment::Direct => open::DIRECT_IO,
+        };
+        self.room(OPEN_OUT).u64(opened.handle.0).u32(flags).zeros();
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<()> for ReplyEmpty {
-    fn succeed(self, (): ()) {
-        self.ok();
+    pub(crate) fn created(&mut self, (attr, opened): &(Attr, Opened)) {
+        self.entry(attr);
+        self.opened(opened);
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<Vec<u8>> for ReplyData {
-    fn succeed(self, data: Vec<u8>) {
-        self.data(&data);
+    pub(crate) fn data(&mut self, data: &[u8]) {
+        self.room(data.len()).bytes(data);
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<Opened> for ReplyOpen {
-    fn succeed(self, opened: Opened) {
-        self.opened(FileHandle(opened.handle.0), flags(opened.treatment));
-    }
-
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<(Attr, Opened)> for ReplyCreate {
-    fn succeed(self, (attr, opened): (Attr, Opened)) {
-        let (handle, flags) = (FileHandle(opened.handle.0), flags(opened.treatment));
-        self.created(&TTL, &file_attr(&attr), GENERATION, handle, flags);
+    /// Has up to `size` bytes of data filled in by `read`, which says how many there were.
+    pub(crate) fn fill(
+        &mut self,
+        size: u32,
+        read: impl FnOnce(&mut [u8]) -> Outcome<usize>,
+    ) -> Outcome<()> {
+        let room = &mut self.buffer.bytes_mut()[self.end..][..size as usize];
+        self.end += read(room)?;
+        Ok(())
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-/// How the kernel is told to treat an open file.
-fn flags(treatment: Treatment) -> FopenFlags {
-    match treatment {
-        Treatment::Cached => FopenFlags::FOPEN_KEEP_CACHE,
-        Treatment::CachedReadOnly => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_NOFLUSH,
-        Treatment::Listing => FopenFlags::FOPEN_KEEP_CACHE | FopenFlags::FOPEN_CACHE_DIR,
-        Treatment::Direct => FopenFlags::FOPEN_DIRECT_IO,
-    }
-}
-
-impl Answer<u64> for ReplyWrite {
-    fn succeed(self, bytes: u64) {
-        // No request is for more than its 32-bit length.
-        self.written(u32::try_from(bytes).unwrap_or(u32::MAX));
+    /// How many bytes were written or copied: no request is for more than a 32-bit length.
+    pub(crate) fn written(&mut self, bytes: u64) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.room(8).u32(bytes).zeros();
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<u64> for ReplyLseek {
-    fn succeed(self, offset: u64) {
-        self.offset(offset.cast_signed());
+    pub(crate) fn offset(&mut self, offset: u64) {
+        self.room(8).u64(offset);
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<()> for ReplyDirectory {
-    fn succeed(self, (): ()) {
-        self.ok();
-    }
-
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<()> for ReplyDirectoryPlus {
-    fn succeed(self, (): ()) {
-        self.ok();
-    }
-
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-impl Answer<Stats> for ReplyStatfs {
-    fn succeed(self, stats: Stats) {
-        self.statfs(
-            stats.blocks,
-            stats.free,
-            stats.available,
-            stats.files.saturating_add(stats.files_free),
-            stats.files_free,
-            stats.block_size,
-            NAME_MAX as u32,
-            stats.block_size,
-        );
-    }
-
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
-    }
-}
-
-/// A value and the room the caller has for it; no room asks for the size.
-impl Answer<(Vec<u8>, u32)> for ReplyXattr {
-    fn succeed(self, (value, room): (Vec<u8>, u32)) {
+    /// A value, for a caller who has `size` bytes for it; none asks how many it takes.
+    pub(crate) fn value(&mut self, value: &[u8], size: u32) -> Outcome<()> {
         match u32::try_from(value.len()) {
-            Ok(size) if room == 0 => self.size(size),
-            Ok(size) if size <= room => self.data(&value),
-            _ => self.fail(FuserErrno::from_i32(Errno::ERANGE as i32)),
+            Ok(len) if size == 0 => self.room(8).u32(len).zeros(),
+            Ok(len) if len <= size => self.data(value),
+            _ => return Err(Errno::ERANGE.into()),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn statfs(&mut self, stats: &Stats) {
+        self.room(STATFS_OUT)
+            .u64(stats.blocks)
+            .u64(stats.free)
+            .u64(stats.available)
+            .u64(stats.files.saturating_add(stats.files_free))
+            .u64(stats.files_free)
+            .u32(stats.block_size)
+            .u32(NAME_MAX as u32)
+            .u32(stats.block_size)
+            .zeros();
+    }
+
+    pub(crate) fn statx(&mut self, attr: &Attr) {
+        statx_out(self.room(STATX_OUT), attr);
+    }
+
+    /// Takes an entry into the listing `page`, if there is room for it.
+    pub(crate) fn listed(&mut self, page: &Page, entry: &DirEntry<'_>) -> Listing {
+        match self.room_in(page, DIRENT + entry.name.len()) {
+            Some(room) => {
+                dirent(room, entry);
+                Listing::Continue
+            }
+            None => Listing::Full,
         }
     }
 
-    fn fail(self, errno: FuserErrno) {
-        self.error(errno);
+    /// Takes an entry with its attributes into the listing `page`, if there is room for it.
+    pub(crate) fn listed_plus(
+        &mut self,
+        page: &Page,
+        entry: &DirEntry<'_>,
+        attr: &Attr,
+    ) -> Listing {
+        match self.room_in(page, ENTRY_OUT + DIRENT + entry.name.len()) {
+            Some(room) => {
+                dirent(entry_out(room, attr), entry);
+                Listing::Continue
+            }
+            None => Listing::Full,
+        }
     }
+
+    fn room_in(&mut self, page: &Page, len: usize) -> Option<Record<'_>> {
+        let len = len.next_multiple_of(RECORD_ALIGN);
+        let used = self.end - OUT_HEADER;
+        (used + len <= page.size as usize).then(|| self.room(len))
+    }
+}
+
+/// `fuse_attr_out`.
+fn attr_out(out: Record<'_>, attr: &Attr) {
+    put_attr(out.u64(TTL).u64(0), attr);
+}
+
+/// `fuse_entry_out`.
+fn entry_out<'a>(out: Record<'a>, attr: &Attr) -> Record<'a> {
+    let out = out.u64(attr.ino.0).u64(GENERATION);
+    put_attr(out.u64(TTL).u64(TTL).u64(0), attr)
+}
+
+/// `fuse_attr`.
+fn put_attr<'a>(out: Record<'a>, attr: &Attr) -> Record<'a> {
+    out.u64(attr.ino.0)
+        .u64(attr.size)
+        .u64(attr.blocks)
+        .u64(attr.atime.secs.cast_unsigned())
+        .u64(attr.mtime.secs.cast_unsigned())
+        .u64(attr.ctime.secs.cast_unsigned())
+        .u32(attr.atime.nanos)
+        .u32(attr.mtime.nanos)
+        .u32(attr.ctime.nanos)
+        .u32(mode(attr))
+        .u32(attr.nlink)
+        .u32(attr.uid)
+        .u32(attr.gid)
+        .u32(attr.rdev)
+        .u32(PREFERRED_IO)
+        .u32(0)
+}
+
+fn mode(attr: &Attr) -> u32 {
+    attr.kind.mode_bits() | u32::from(attr.perm)
+}
+
+/// `fuse_dirent`, padded to the end of its room.
+fn dirent(out: Record<'_>, entry: &DirEntry<'_>) {
+    out.u64(entry.ino.0)
+        .u64(entry.cookie.0)
+        // A name has at most 255 bytes.
+        .u32(entry.name.len() as u32)
+        .u32(entry.kind.mode_bits() >> 12)
+        .bytes(entry.name)
+        .zeros();
+}
+
+/// `fuse_statx_out`.
+fn statx_out(out: Record<'_>, attr: &Attr) {
+    let out = out.u64(TTL).u64(0).u64(0).u64(0);
+    let out = out
+        .u32(libc::STATX_BASIC_STATS | libc::STATX_BTIME)
+        .u32(PREFERRED_IO)
+        .u64(0)
+        .u32(attr.nlink)
+        .u32(attr.uid)
+        .u32(attr.gid)
+        .u16(mode(attr) as u16)
+        .u16(0)
+        .u64(attr.ino.0)
+        .u64(attr.size)
+        .u64(attr.blocks)
+        .u64(0);
+    let out = [attr.atime, attr.btime, attr.ctime, attr.mtime]
+        .into_iter()
+        .fold(out, statx_time);
+    let (major, minor) = device_number(attr.rdev);
+    out.u32(major).u32(minor).zeros();
+}
+
+/// `fuse_sx_time`.
+fn statx_time(out: Record<'_>, at: Timestamp) -> Record<'_> {
+    out.u64(at.secs.cast_unsigned()).u32(at.nanos).u32(0)
+}
+
+/// Major and minor number out of the kernel's 32-bit encoding.
+fn device_number(encoded: u32) -> (u32, u32) {
+    let major = (encoded >> 8) & 0xfff;
+    let minor = (encoded & 0xff) | ((encoded >> 12) & 0xf_ff00);
+    (major, minor)
 }

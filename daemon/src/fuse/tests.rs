@@ -5,6 +5,7 @@ mod control;
 mod files;
 mod life;
 mod metadata;
+mod protocol;
 mod watched;
 
 use std::ffi::OsStr;

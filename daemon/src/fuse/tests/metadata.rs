@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use nix::fcntl::AT_FDCWD;
-use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::stat::{Mode, SFlag, UtimensatFlags, makedev, mknod, utimensat};
 use nix::sys::statvfs::statvfs;
 use nix::sys::time::TimeSpec;
 
@@ -38,6 +38,29 @@ fn times_are_kept_to_the_nanosecond_before_1970_and_after_2038() {
         assert_eq!((meta.mtime(), meta.mtime_nsec()), (secs, nanos));
     }
     assert!(fs::metadata(&path).unwrap().atime() > 1_600_000_000);
+    stage.end();
+}
+
+#[test]
+fn the_time_of_birth_can_be_asked_for_and_stays() {
+    let stage = Stage::new();
+    let path = stage.path("a");
+    File::create(&path).unwrap();
+    let meta = fs::metadata(&path).unwrap();
+    let born = meta.created().unwrap();
+    assert_eq!(born, meta.modified().unwrap());
+    let later = TimeSpec::new(4_000_000_000, 1);
+    let flags = UtimensatFlags::NoFollowSymlink;
+    utimensat(AT_FDCWD, &path, &later, &later, flags).unwrap();
+    let meta = fs::metadata(&path).unwrap();
+    assert_eq!((meta.mtime(), meta.mtime_nsec()), (4_000_000_000, 1));
+    assert_eq!(meta.created().unwrap(), born);
+    let node = stage.path("null");
+    let everyone = Mode::from_bits_truncate(0o666);
+    mknod(&node, SFlag::S_IFCHR, everyone, makedev(259, 70_000)).unwrap();
+    let meta = fs::metadata(&node).unwrap();
+    assert_eq!(meta.rdev(), makedev(259, 70_000));
+    assert!(meta.created().unwrap() >= born);
     stage.end();
 }
 

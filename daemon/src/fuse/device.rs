@@ -1,0 +1,55 @@
+//! The kernel's end of a mount: one message out of it is a request, one into it a reply.
+#![allow(unsafe_code, reason = "the request that clones a connection")]
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+pub(crate) const PATH: &str = "/dev/fuse";
+
+mod request {
+    // FUSE_DEV_IOC_CLONE
+    nix::ioctl_read!(clone, 229, 0, u32);
+}
+
+/// An open connection to the kernel.
+#[derive(Debug)]
+pub(crate) struct Device(OwnedFd);
+
+impl Device {
+    pub(crate) fn new(connection: OwnedFd) -> Self {
+        Self(connection)
+    }
+
+    /// A second descriptor of the same connection, for a thread of its own: the requests it received
+    /// are kept apart from those of the others, so answering them waits for nobody.
+    pub(crate) fn another(&self) -> io::Result<Self> {
+        let device = File::options().read(true).write(true).open(PATH)?;
+        let mut ours = self.0.as_raw_fd().cast_unsigned();
+        // SAFETY: the kernel reads a descriptor's number from `ours`, which outlives the call.
+        unsafe { request::clone(device.as_raw_fd(), &raw mut ours) }?;
+        Ok(Self(device.into()))
+    }
+
+    /// Waits for a request and puts it at the start of `buffer`; returns its length, or `None` when
+    /// the kernel has closed the connection.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        loop {
+            match nix::unistd::read(&self.0, buffer) {
+                Ok(len) => return Ok(Some(len)),
+                Err(Errno::ENODEV) => return Ok(None),
+                // Nothing was received: a signal came, or the request was taken back meanwhile.
+                Err(Errno::EINTR | Errno::EAGAIN | Errno::ENOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Sends a reply. The kernel takes one whole, or refuses it because nobody waits for it any more.
+    pub(crate) fn send(&self, reply: &[u8]) -> io::Result<()> {
+        nix::unistd::write(&self.0, reply)?;
+        Ok(())
+    }
+}
