@@ -113,7 +113,7 @@ fn drive(target: &str, parse: impl Fn(&str)) {
 fn control_line() {
     drive("control-line", |line| {
         if let Ok(command) = Command::parse(line) {
-            let again = command.line().to_owned();
+            let again = command.line().clone();
             assert_eq!(Command::parse(&again), Ok(command));
         }
     });
