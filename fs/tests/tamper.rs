@@ -9,8 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "tamper/blocks.rs"]
+mod blocks;
 #[path = "tamper/flips.rs"]
 mod flips;
+#[path = "tamper/hostile.rs"]
+mod hostile;
 #[path = "tamper/pages.rs"]
 mod pages;
 #[path = "tamper/parts.rs"]

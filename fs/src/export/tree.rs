@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use super::attributes::Object;
 use super::content::{FileFault, partial_name};
 use super::{Event, ExportError, Measure, Omission, Run, Task, is_linked};
-use crate::error::FsResult;
+use crate::error::{FsError, FsResult};
 use crate::vfs::{Attr, Cookie, FileKind, Handle, Ino, Listing, Name, Place, Vfs};
 
 /// Entries taken from a directory at a time.
@@ -94,6 +94,17 @@ impl<'a> Held<'a> {
     }
 }
 
+impl Held<'_> {
+    /// Fails when it is a directory that lies within itself: visiting it would never end.
+    fn not_within(self, level: &Level<'_>, above: &[Level<'_>]) -> FsResult<Self> {
+        let same = |directory: &Level<'_>| directory.attr.ino == self.attr.ino;
+        if same(level) || above.iter().any(same) {
+            return Err(FsError::Inconsistent(self.attr.ino));
+        }
+        Ok(self)
+    }
+}
+
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.vfs.forget(self.attr.ino, 1);
@@ -140,7 +151,8 @@ pub(super) fn measure(vfs: &dyn Vfs, from: Ino) -> FsResult<Measure> {
         let held = Held::look_up(vfs, reader.ino, &child.name)?;
         sum.objects += 1;
         sum.bytes += content_size(&held.attr);
-        if held.attr.kind == FileKind::Directory {
+        let again = |(reader, _): &(Reader<'_>, _)| reader.ino == held.attr.ino;
+        if held.attr.kind == FileKind::Directory && !levels.iter().any(again) {
             levels.push((Reader::open(vfs, held.attr.ino)?, Some(held)));
         }
     }
@@ -173,7 +185,7 @@ impl<'a> Run<'a, '_> {
             attr,
         };
         levels.extend(self.visit(top, None)?);
-        while let Some(level) = levels.last_mut() {
+        while let Some((level, above)) = levels.split_last_mut() {
             let child = match level.reader.next() {
                 Ok(Some(child)) => child,
                 ended => {
@@ -188,7 +200,8 @@ impl<'a> Run<'a, '_> {
                 }
             };
             path.push(OsStr::from_bytes(&child.name));
-            let held = match Held::look_up(vfs, level.attr.ino, &child.name) {
+            let held = Held::look_up(vfs, level.attr.ino, &child.name);
+            let held = match held.and_then(|held| held.not_within(level, above)) {
                 Ok(held) => held,
                 Err(e) => {
                     self.leave_out(&path, Omission::Unreadable(e));
