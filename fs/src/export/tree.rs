@@ -94,6 +94,17 @@ impl<'a> Held<'a> {
     }
 }
 
+impl Held<'_> {
+    /// Fails when it is a directory that lies within itself: visiting it would never end.
+    fn not_within(self, level: &Level<'_>, above: &[Level<'_>]) -> FsResult<Self> {
+        let same = |directory: &Level<'_>| directory.attr.ino == self.attr.ino;
+        if same(level) || above.iter().any(same) {
+            return Err(FsError::Inconsistent(self.attr.ino));
+        }
+        Ok(self)
+    }
+}
+
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.vfs.forget(self.attr.ino, 1);
@@ -189,7 +200,8 @@ impl<'a> Run<'a, '_> {
                 }
             };
             path.push(OsStr::from_bytes(&child.name));
-            let held = match Held::look_up(vfs, level.attr.ino, &child.name) {
+            let held = Held::look_up(vfs, level.attr.ino, &child.name);
+            let held = match held.and_then(|held| held.not_within(level, above)) {
                 Ok(held) => held,
                 Err(e) => {
                     self.leave_out(&path, Omission::Unreadable(e));
