@@ -114,8 +114,7 @@ impl CliError {
             Self::Point(e) => e.into(),
             Self::Front(e) => e.into(),
             Self::Unmount(e) => e.into(),
-            Self::Inside { error, .. } => error.into(),
-            Self::Volume { error, .. } => error.into(),
+            Self::Inside { error, .. } | Self::Volume { error, .. } => error.into(),
             Self::Restore(e) => match e {
                 RestoreError::NotFound { .. } => Exit::NoSuchPath,
                 RestoreError::InTheWay(_) | RestoreError::NoParent(_) => Exit::Destination,

@@ -191,14 +191,13 @@ fn wanted(
     }
     let relative = path.strip_prefix(&record.point).unwrap_or(path);
     let has = |name: &str| fs::symlink_metadata(shown.join(name).join(relative)).is_ok();
-    let found = match from {
-        Some(name) => Some(name.to_owned()).filter(|name| has(name)),
-        None => {
-            let line = Command::Snapshot(SnapshotCommand::List).line();
-            let all: Vec<Snapshot> = asking::answer(record, &line)?;
-            let mut newest = all.into_iter().rev().filter(|s| s.kind != Origin::Backup);
-            newest.find(|s| has(&s.name)).map(|s| s.name)
-        }
+    let found = if let Some(name) = from {
+        Some(name.to_owned()).filter(|name| has(name))
+    } else {
+        let line = Command::Snapshot(SnapshotCommand::List).line();
+        let all: Vec<Snapshot> = asking::answer(record, &line)?;
+        let mut newest = all.into_iter().rev().filter(|s| s.kind != Origin::Backup);
+        newest.find(|s| has(&s.name)).map(|s| s.name)
     };
     let found = found.ok_or_else(|| not_found(path, from))?;
     Ok((found, relative.to_path_buf()))
