@@ -54,17 +54,12 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: SnapshotCommand,
     },
-    /// Run a backup program on an exact copy of a vault, mounted or not
+    /// Run a backup program on a vault that is held still, mounted or not
     ///
-    /// The program finds the vault's directory in the environment as KEYFOLD_VAULT: a whole vault,
-    /// as it was when the command began, which nothing changes until the program ends. Files can
-    /// be used and changed in the mount meanwhile. As the program is started without a shell, a
-    /// line that names the variable needs one:
-    ///
-    ///   keyfold backup-hold ~/Vault -- sh -c 'rsync -a --delete "$KEYFOLD_VAULT/" /backup/Vault.kf'
-    ///
-    /// The exit status is the program's own.
-    #[command(verbatim_doc_comment)]
+    /// The program is told a directory that is a whole vault, as it was when the command began.
+    /// Nothing in it changes until the program ends, whatever goes on in the mount. The exit status
+    /// is the program's own.
+    #[command(after_long_help = BACKUP_EXAMPLE)]
     BackupHold {
         /// The vault, or where it is mounted
         vault: PathBuf,
@@ -136,6 +131,11 @@ pub(crate) enum Command {
         dir: PathBuf,
     },
 }
+
+/// How a backup program learns what to copy.
+const BACKUP_EXAMPLE: &str = "The directory is in the environment as KEYFOLD_VAULT. The program is \
+started without a shell; a line that names the variable needs one:\n\n  \
+keyfold backup-hold ~/Vault -- sh -c 'rsync -a --delete \"$KEYFOLD_VAULT/\" /backup/Vault.kf'";
 
 #[derive(Debug, Args)]
 pub(crate) struct InitArgs {
@@ -346,6 +346,7 @@ pub(crate) enum SnapshotCommand {
         #[command(flatten)]
         place: SnapshotArgs,
         /// A name for the snapshot, unless it is to be made of the time
+        #[arg(help_heading = None)]
         name: Option<String>,
     },
     /// List snapshots: when each was made, by whom, what deleting it gives back, its name
@@ -358,6 +359,7 @@ pub(crate) enum SnapshotCommand {
         #[command(flatten)]
         place: SnapshotArgs,
         /// Its name
+        #[arg(help_heading = None)]
         name: String,
     },
     /// Bring back a file or directory of a mounted vault

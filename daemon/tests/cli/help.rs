@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 21] = [
+const COMMANDS: [&[&str]; 27] = [
     &[],
     &["init"],
     &["mount"],
@@ -19,6 +19,12 @@ const COMMANDS: [&[&str]; 21] = [
     &["passwd", "remove"],
     &["info"],
     &["check"],
+    &["backup-hold"],
+    &["snapshot"],
+    &["snapshot", "create"],
+    &["snapshot", "list"],
+    &["snapshot", "delete"],
+    &["snapshot", "restore"],
     &["ls"],
     &["cat"],
     &["get"],
