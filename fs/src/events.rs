@@ -100,7 +100,7 @@ impl EventKind {
     /// Whether a crash can have left a superblock copy like this: stale or not there yet.
     pub(crate) fn of_copy(damage: Option<Damage>) -> Option<Self> {
         match damage {
-            None | Some(Damage::Stale | Damage::Absent) => None,
+            None | Some(Damage::Stale | Damage::Absent | Damage::Unreadable(_)) => None,
             Some(_) => Some(Self::Superblock),
         }
     }

@@ -260,6 +260,11 @@ impl Meta {
         }
     }
 
+    /// An error that says that a page was altered, or that the disk failed if none was.
+    pub(crate) fn judged(&self, error: FsError) -> FsError {
+        self.readers.judged(error)
+    }
+
     /// Makes what goes over everything fail.
     pub(crate) fn interrupt_scan(&self) {
         self.readers.interrupt_scan();

@@ -156,7 +156,7 @@ impl Volume {
         }
         self.flush_ahead(c, request)?;
         if let Some(w) = c.writer.as_ref().filter(|_| !c.still) {
-            w.bound_log().map_err(|_| self.fail(Failure::Database))?;
+            w.bound_log().map_err(|e| self.checkpoint_failed(e))?;
         }
         let cut = self.cut(c, request);
         let outcome = self.write_cut(c, &cut);
@@ -321,7 +321,7 @@ impl Volume {
                 Ok(())
             }
             Err(CommitFailure::NoSpace) => Err(FsError::NoSpace),
-            Err(CommitFailure::Tampered) => Err(FsError::MetadataTampered),
+            Err(CommitFailure::Tampered) => Err(self.meta.judged(FsError::MetadataTampered)),
             Err(CommitFailure::Failed) => Err(FsError::Database),
         }
     }
@@ -351,10 +351,24 @@ impl Volume {
             && !c.still
             && let Some(w) = &c.writer
         {
-            w.checkpoint_passively()
-                .map_err(|_| self.fail(Failure::Database))?;
+            match w.checkpoint_passively() {
+                // What the log has stays there until there is room.
+                Ok(()) | Err(CommitFailure::NoSpace) => {}
+                Err(e) => return Err(self.checkpoint_failed(e)),
+            }
         }
         Ok(())
+    }
+
+    /// What a failed checkpoint means: a full disk is tried again later, all else is the end.
+    pub(super) fn checkpoint_failed(&self, failure: CommitFailure) -> FsError {
+        match failure {
+            CommitFailure::NoSpace => {
+                self.space.note_full();
+                FsError::NoSpace
+            }
+            CommitFailure::Tampered | CommitFailure::Failed => self.fail(Failure::Database),
+        }
     }
 
     /// Nothing of the cut was written: everything in it waits for the next commit.

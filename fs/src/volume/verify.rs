@@ -168,8 +168,10 @@ impl Volume {
             Ok(true) => Outcome::Verified,
             Ok(false) => Outcome::Damaged(EventKind::State),
             Err(_) if self.stop_verifying.load(Ordering::Acquire) => Outcome::Stopped,
-            Err(FsError::MetadataTampered) => Outcome::Damaged(EventKind::DatabasePage),
-            Err(e) => Outcome::Failed(e),
+            Err(e) => match self.meta.judged(e) {
+                FsError::MetadataTampered => Outcome::Damaged(EventKind::DatabasePage),
+                e => Outcome::Failed(e),
+            },
         }
     }
 

@@ -1,6 +1,9 @@
 //! Connections that read.
 
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyfold_crypto::DatabaseKey;
 use parking_lot::{Mutex, MutexGuard};
@@ -35,6 +38,8 @@ pub(crate) struct Readers {
     pool: Vec<Mutex<Option<Reader>>>,
     scanner: SharedScanner,
     opening: Opening,
+    /// A page was found altered.
+    altered: AtomicBool,
 }
 
 /// What a read connection is made of.
@@ -50,6 +55,26 @@ impl Opening {
         check_schema(&connection)?;
         connection.execute_batch("PRAGMA query_only = ON")?;
         Ok(Reader(connection))
+    }
+
+    /// Whether every byte can be read, and not every page verifies.
+    fn is_altered(&self) -> bool {
+        let mut log = self.path.as_os_str().to_owned();
+        log.push("-wal");
+        let can_be_read = |path: &Path| {
+            File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()))
+        };
+        let readable = can_be_read(&self.path).is_ok()
+            && match can_be_read(Path::new(&log)) {
+                Err(e) => e.kind() == io::ErrorKind::NotFound,
+                Ok(_) => true,
+            };
+        readable
+            && !self.reader().is_ok_and(|reader| {
+                reader
+                    .complaints("PRAGMA quick_check")
+                    .is_ok_and(|c| c.is_empty())
+            })
     }
 }
 
@@ -73,6 +98,7 @@ impl Readers {
             pool,
             scanner,
             opening,
+            altered: AtomicBool::new(false),
         })
     }
 
@@ -106,7 +132,22 @@ impl Readers {
         if !matches!(result, Err(FsError::Database | FsError::MetadataTampered)) {
             *place = Some(reader);
         }
-        result
+        drop(place);
+        result.map_err(|e| self.judged(e))
+    }
+
+    /// An error that says that a page was altered, or that the disk failed if none was: a page that
+    /// could not be read looks altered to the connection that wanted it.
+    pub(in crate::meta) fn judged(&self, error: FsError) -> FsError {
+        if error != FsError::MetadataTampered || self.altered.load(Ordering::Relaxed) {
+            return error;
+        }
+        if self.opening.is_altered() {
+            self.altered.store(true, Ordering::Relaxed);
+            return error;
+        }
+        tracing::error!("metadata could not be read");
+        FsError::Database
     }
 
     /// A free connection, or the first to become free.

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use super::DIRECTORY;
 use crate::error::{FsError, FsResult};
 use crate::layout::{ImageId, ImageKind, ImageRow};
-use crate::meta::Key;
+use crate::meta::{CommitFailure, Key};
 use crate::volume::commit::Scope;
-use crate::volume::{Failure, Volume, VolumeOptions};
+use crate::volume::{Volume, VolumeOptions};
 
 /// How long a moment is waited for in which nobody reads an older commit.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -80,7 +80,10 @@ impl Volume {
             let Some(writer) = &c.writer else {
                 return Err(FsError::ReadOnly);
             };
-            let settled = writer.settle().map_err(|_| self.fail(Failure::Database))?;
+            let settled = match writer.settle() {
+                Err(CommitFailure::NoSpace) => return Err(FsError::NoSpace),
+                settled => settled.map_err(|e| self.checkpoint_failed(e))?,
+            };
             if settled {
                 c.still = true;
                 let mut slots = c.segments.clone();
