@@ -12,6 +12,8 @@ const INTERVAL: Duration = Duration::from_secs(30);
 pub(super) struct Pinned {
     commit: Option<u64>,
     tried: Option<Instant>,
+    /// That it failed was told.
+    told: bool,
 }
 
 impl Volume {
@@ -29,11 +31,20 @@ impl Volume {
             return;
         }
         let state = self.committer.lock().state;
+        // Holding no lock that `status` needs: where the pin lies may be slow.
+        let stored = self.vault.pin_state(&state);
         let mut pinned = self.pinned.lock();
         pinned.tried = Some(Instant::now());
-        match self.vault.pin_state(&state) {
-            Ok(()) => pinned.commit = Some(state.commit),
-            Err(error) => tracing::warn!(%error, "the last commit could not be pinned"),
+        match stored {
+            Ok(()) => {
+                pinned.commit = Some(state.commit);
+                pinned.told = false;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut pinned.told, true) {
+                    tracing::warn!(%error, "the last commit could not be pinned");
+                }
+            }
         }
     }
 
