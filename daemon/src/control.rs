@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
+use crate::mount::swap::Swap;
 
 mod snapshots;
 
@@ -235,6 +236,8 @@ struct Status {
     vault_id: String,
     mount_point: String,
     mounted_since: u64,
+    /// Where the daemon's memory may be written to.
+    swap: Swap,
     volume: serde_json::Value,
 }
 
@@ -261,6 +264,7 @@ impl VolumeControl {
             vault_id: self.about.vault_id.clone(),
             mount_point: self.about.point.display().to_string(),
             mounted_since: since.map_or(0, |d| d.as_secs()),
+            swap: Swap::now(),
             volume: self.engine.status(),
         }
     }

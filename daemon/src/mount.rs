@@ -12,4 +12,5 @@ pub(crate) mod options;
 pub(crate) mod pins;
 pub(crate) mod point;
 pub(crate) mod serve;
+pub(crate) mod swap;
 pub(crate) mod unmount;

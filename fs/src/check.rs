@@ -10,6 +10,7 @@ use keyfold_crypto::{StateHash, StateHashKey};
 use crate::error::FsResult;
 use crate::layout::StateRow;
 use crate::meta::{Key, ScannedRow, Scanner, Table};
+use crate::vault::Damage;
 use crate::volume::Volume;
 
 mod data;
@@ -88,6 +89,7 @@ pub fn check(
     let committed = volume.commit_for_check();
     let scanner = volume.scanner();
     let mut findings = Findings::default();
+    superblock_copies(volume, &mut findings);
     let mut rows = Rows::new(volume, &scanner, progress);
     let contents = rows.all(&mut findings)?;
     let mut counts = rows.counts;
@@ -117,6 +119,21 @@ pub fn check(
         findings,
         more,
     })
+}
+
+/// What unlocking met and could do without. A stale copy is what a crash leaves, and no damage.
+fn superblock_copies(volume: &Volume, findings: &mut Findings) {
+    let found = volume.vault().found();
+    let copies = [
+        ("superblock.json", found.primary),
+        ("superblock.bak", found.backup),
+    ];
+    for (copy, damage) in copies {
+        if let Some(damage) = damage.filter(|damage| *damage != Damage::Stale) {
+            let what = format!("{copy} {damage}; mounting the vault for writing replaces it");
+            findings.add(FindingKind::SuperblockCopy, Subject::Volume, what);
+        }
+    }
 }
 
 /// Going over all rows of one commit.

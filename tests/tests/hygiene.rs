@@ -273,6 +273,19 @@ fn a_daemon_that_dies_leaves_no_core_file() {
     vault.detach();
 }
 
+#[test]
+fn status_tells_where_memory_may_be_swapped_to() {
+    let vault = Vault::new();
+    let mount = vault.mount();
+    let status = fs::read(mount.join(".keyfold/status")).unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    let places = fs::read_to_string("/proc/swaps").unwrap().lines().count() - 1;
+    let swap = status["swap"].as_str().unwrap();
+    assert!(["none", "encrypted", "exposed"].contains(&swap), "{status}");
+    assert!(places > 0 || swap == "none", "{status}");
+    mount.unmount();
+}
+
 fn files_named_core() -> Vec<PathBuf> {
     let mut found = Vec::new();
     for dir in ["/", "/tmp", "/var/crash", "/var/lib/systemd/coredump"] {

@@ -25,6 +25,7 @@ use crate::mount::log;
 use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions};
 use crate::mount::pins;
 use crate::mount::point::MountPoint;
+use crate::mount::swap::Swap;
 
 /// How long programs that keep the mount busy have to finish after we were told to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -113,6 +114,9 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
         .into());
     }
     let _ = sd_notify::notify(&[NotifyState::Ready]);
+    if Swap::now() == Swap::Exposed {
+        tracing::warn!("swap is not encrypted: keys and contents in memory may be written to it");
+    }
     tracing::info!("mounted");
     let idle = idle.map(|time| Idle { time, activity });
     let ended = attend(&engine, &unmounter, &happenings, idle.as_ref());

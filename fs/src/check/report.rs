@@ -94,6 +94,8 @@ impl FoundPath {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum FindingKind {
+    /// A copy of the superblock is missing or not what was stored.
+    SuperblockCopy,
     /// A page of the database does not verify.
     DatabasePage,
     /// The database's trees contradict themselves.

@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -60,13 +61,13 @@ pub(crate) fn database(bytes: &[u8]) {
         return;
     };
     let template = Template::get();
-    let run = template.lay_out();
-    template.change(&run, changes);
+    let site = template.lay_out();
+    template.change(&site, changes);
     for access in [Access::ReadOnly, Access::ReadWrite] {
         if access == Access::ReadWrite && flags & 1 == 0 {
             return;
         }
-        let Some(volume) = template.open(&run, access) else {
+        let Some(volume) = template.open(&site, access) else {
             continue;
         };
         look_at(&volume, Ino::ROOT, &mut 0, 0);
@@ -84,10 +85,41 @@ pub(crate) fn database(bytes: &[u8]) {
 
 /// A small vault, made once, whose rows inputs change.
 struct Template {
-    dir: PathBuf,
     words: String,
+    /// Its files, by their paths within it.
+    files: Vec<(PathBuf, Vec<u8>)>,
     /// Its rows, in the order of their keys.
     rows: Vec<(Key, Box<[u8]>)>,
+}
+
+/// A vault for one input, in memory. Dropping it removes it.
+struct Site(PathBuf);
+
+impl Site {
+    fn make() -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(0);
+        let shared = Path::new("/dev/shm");
+        let base = if shared.is_dir() {
+            shared.to_owned()
+        } else {
+            std::env::temp_dir()
+        };
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let dir = base.join(format!("keyfold-fuzz-{}-{number}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).expect("room in memory");
+        Self(dir)
+    }
+
+    fn vault(&self) -> PathBuf {
+        self.0.join("v")
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Template {
@@ -97,15 +129,7 @@ impl Template {
     }
 
     fn make() -> Result<Self, VaultError> {
-        let shared = Path::new("/dev/shm");
-        let base = if shared.is_dir() {
-            shared.to_owned()
-        } else {
-            std::env::temp_dir()
-        };
-        let dir = base.join(format!("keyfold-fuzz-{}", std::process::id()));
-        let _ = fs::remove_dir_all(&dir);
-        fs::create_dir_all(&dir).expect("a directory in memory");
+        let site = Site::make();
         let options = CreateOptions {
             password: Password::new("fuzz".to_owned()),
             cost: KdfCost::Fixed(Rounds::new(Rounds::FLOOR).expect("the floor is allowed")),
@@ -115,56 +139,58 @@ impl Template {
                 path: PathBuf::new(),
             })
         };
-        let (vault, recovery) = UnlockedVault::create(&dir.join("template"), &options, format)?;
+        let (vault, recovery) = UnlockedVault::create(&site.vault(), &options, format)?;
         let volume = Volume::open(vault, quiet()).expect("a new volume opens");
         fill(&volume);
         volume.close().expect("a volume closes");
         drop(volume);
         let mut template = Self {
-            dir,
             words: recovery.to_words().to_string(),
+            files: Vec::new(),
             rows: Vec::new(),
         };
         let volume = template
-            .open("template", Access::ReadOnly)
+            .open(&site, Access::ReadOnly)
             .expect("it opens again");
         for table in Table::ALL {
             let rows = volume.meta.stored(table, 0..=i64::MAX as u64, 10_000);
             template.rows.extend(rows.expect("its rows can be read"));
         }
+        let segments = fs::read_dir(site.vault().join("segments")).expect("its segments");
+        let segments = segments
+            .flatten()
+            .map(|s| Path::new("segments").join(s.file_name()));
+        let files = ["superblock.json", "superblock.bak", "meta.db"].map(PathBuf::from);
+        for file in files.into_iter().chain(segments) {
+            let bytes = fs::read(site.vault().join(&file)).expect("its files");
+            template.files.push((file, bytes));
+        }
         Ok(template)
     }
 
-    fn unlock(&self, name: &str, access: Access) -> Result<UnlockedVault, VaultError> {
+    fn unlock(&self, site: &Site, access: Access) -> Result<UnlockedVault, VaultError> {
         let key = RecoveryKey::parse(&self.words).expect("its own key");
-        LockedVault::open(&self.dir.join(name), access)?.unlock(&Secret::Recovery(key))
+        LockedVault::open(&site.vault(), access)?.unlock(&Secret::Recovery(key))
     }
 
-    fn open(&self, name: &str, access: Access) -> Option<Arc<Volume>> {
-        Volume::open(self.unlock(name, access).ok()?, quiet()).ok()
+    fn open(&self, site: &Site, access: Access) -> Option<Arc<Volume>> {
+        Volume::open(self.unlock(site, access).ok()?, quiet()).ok()
     }
 
     /// A copy of the template for one input.
-    fn lay_out(&self) -> String {
-        let name = "run".to_owned();
-        let (from, to) = (self.dir.join("template"), self.dir.join(&name));
-        let _ = fs::remove_dir_all(&to);
-        fs::create_dir_all(to.join("segments")).expect("room in memory");
-        for file in ["superblock.json", "superblock.bak", "meta.db"] {
-            fs::copy(from.join(file), to.join(file)).expect("room in memory");
+    fn lay_out(&self) -> Site {
+        let site = Site::make();
+        fs::create_dir_all(site.vault().join("segments")).expect("room in memory");
+        for (file, bytes) in &self.files {
+            fs::write(site.vault().join(file), bytes).expect("room in memory");
         }
-        for segment in fs::read_dir(from.join("segments"))
-            .expect("its segments")
-            .flatten()
-        {
-            let to = to.join("segments").join(segment.file_name());
-            fs::copy(segment.path(), to).expect("room in memory");
-        }
-        name
+        site
     }
 
-    fn change(&self, run: &str, changes: &[u8]) {
-        let vault = self.unlock(run, Access::ReadWrite).expect("a copy unlocks");
+    fn change(&self, site: &Site, changes: &[u8]) {
+        let vault = self
+            .unlock(site, Access::ReadWrite)
+            .expect("a copy unlocks");
         let master = vault.master();
         let (path, key) = (vault.dir().meta_db(), master.meta_db_key());
         let mut writer = Writer::open(&path, &key, master.state_hash_key()).expect("it opens");
@@ -187,12 +213,6 @@ impl Template {
         let readers = crate::meta::Readers::open(&vault.dir().meta_db(), volume_key, mode, 1);
         let state = readers.expect("it opens").state().expect("it can be read");
         state.expect("it has a state")
-    }
-}
-
-impl Drop for Template {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.dir);
     }
 }
 

@@ -236,3 +236,20 @@ fn without_a_pin_to_hold_to_nothing_is_compared() {
     assert_eq!(volume.status().pinned_commit, None);
     volume.close().unwrap();
 }
+
+#[test]
+fn a_check_tells_of_a_superblock_copy_that_could_be_done_without() {
+    let site = Site::with_files();
+    let copy = site.vault().join("superblock.bak");
+    let whole = fs::read(&copy).unwrap();
+    for damage in [&whole[..100], b"", b"{}"] {
+        fs::write(&copy, damage).unwrap();
+        let report = site.check(ReadData::No).unwrap();
+        assert_eq!(report.damaged(), 1, "{report}");
+        assert!(report.to_string().contains("superblock.bak"), "{report}");
+    }
+    fs::remove_file(&copy).unwrap();
+    assert_eq!(site.check(ReadData::No).unwrap().damaged(), 1);
+    fs::write(&copy, &whole).unwrap();
+    assert_eq!(site.check(ReadData::No).unwrap().damaged(), 0);
+}
