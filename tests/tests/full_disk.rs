@@ -8,7 +8,7 @@ use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use keyfold_tests::{Vault, keyfold, pattern, shell, until};
+use keyfold_tests::{Vault, keyfold, pattern, shell, try_shell, until};
 
 const MIB: usize = 1 << 20;
 
@@ -155,6 +155,37 @@ fn a_disk_filled_by_others_gives_enospc_until_they_leave() {
         write_synced(&mount.join("new"), &pattern(2, 8 * MIB)).is_ok()
     });
     expect_content(mount.path(), 0..filled);
+    mount.unmount();
+    vault.check();
+}
+
+#[test]
+fn names_on_a_disk_that_others_filled_do_not_make_the_volume_read_only() {
+    let vault = Vault::on_small_disk(100);
+    let mount = vault.mount();
+    let disk = vault.path().parent().unwrap();
+    shell(disk, "cat /dev/zero >hog 2>/dev/null || true");
+    // Their rows find room in the log, and then none in the database.
+    let mut made = 0;
+    for number in 0..60_000 {
+        match fs::create_dir(mount.join(format!("{number}"))) {
+            Ok(()) => made = number + 1,
+            Err(e) => {
+                assert_eq!(e.kind(), ErrorKind::StorageFull, "{e}");
+                break;
+            }
+        }
+        if number % 5000 == 0 {
+            // That there is no room is told, and is no failure.
+            let _ = try_shell(mount.path(), "echo sync >.keyfold/control");
+        }
+    }
+    fs::remove_file(disk.join("hog")).unwrap();
+    until("there is room again", Duration::from_mins(1), || {
+        fs::create_dir(mount.join("again")).is_ok()
+    });
+    shell(mount.path(), "echo sync >.keyfold/control");
+    assert_eq!(fs::read_dir(mount.path()).unwrap().count(), made + 1);
     mount.unmount();
     vault.check();
 }

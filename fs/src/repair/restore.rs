@@ -128,11 +128,8 @@ pub(super) fn put_back(
     let lengths = lengths(images);
     // What needs room is done before anything is moved.
     let fresh = at.join("meta.db.new");
-    let mut source = fs::File::open(image_path(at, image.id))?;
-    copy_durably(&mut source, &fresh).inspect_err(|_| drop(fs::remove_file(&fresh)))?;
-    for (part, length) in longer(at, &lengths)? {
-        aside.copy_tail(at, &part, length)?;
-    }
+    copy_ahead(at, (image.id, &fresh), (&lengths, aside))
+        .inspect_err(|_| drop(fs::remove_file(&fresh)))?;
     for part in unknown(at, &lengths)? {
         aside.take(at, &part)?;
     }
@@ -151,6 +148,20 @@ pub(super) fn put_back(
     fs::rename(&fresh, at.join(DATABASE))?;
     fs::File::open(at)?.sync_all()?;
     adopt(vault, (images, chosen), &lengths)
+}
+
+/// Makes the copies that a repair needs, so that a full disk ends it before it has begun.
+fn copy_ahead(
+    at: &Path,
+    (image, fresh): (ImageId, &Path),
+    (lengths, aside): (&BTreeMap<SegmentId, u32>, &mut Aside),
+) -> Result<(), RepairError> {
+    let mut source = fs::File::open(image_path(at, image))?;
+    copy_durably(&mut source, fresh)?;
+    for (part, length) in longer(at, lengths)? {
+        aside.copy_tail(at, &part, length)?;
+    }
+    Ok(())
 }
 
 /// Slots that images have of each segment.

@@ -156,7 +156,7 @@ impl Volume {
         }
         self.flush_ahead(c, request)?;
         if let Some(w) = c.writer.as_ref().filter(|_| !c.still) {
-            w.bound_log().map_err(|e| self.checkpoint_failed(e))?;
+            self.bound_log(w)?;
         }
         let cut = self.cut(c, request);
         let outcome = self.write_cut(c, &cut);
@@ -358,6 +358,23 @@ impl Volume {
             }
         }
         Ok(())
+    }
+
+    /// Brings a long log back to its start. On a full disk it stays as it is: a commit that gives
+    /// space back must not wait for room, and until there is some only such are accepted.
+    fn bound_log(&self, writer: &Writer) -> FsResult<()> {
+        let mut bounded = writer.bound_log();
+        if bounded == Err(CommitFailure::NoSpace) && self.space.release_reserve() {
+            bounded = writer.bound_log();
+        }
+        match bounded {
+            Ok(()) => Ok(()),
+            Err(CommitFailure::NoSpace) => {
+                self.space.note_full();
+                Ok(())
+            }
+            Err(e) => Err(self.checkpoint_failed(e)),
+        }
     }
 
     /// What a failed checkpoint means: a full disk is tried again later, all else is the end.

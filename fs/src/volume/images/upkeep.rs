@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::layout::{ImageId, ImageKind, ImageRow, SegmentRow};
-use crate::volume::Volume;
+use crate::volume::{Verification, Verify, Volume};
 
 /// How many automatic images are kept.
 const KEPT: usize = 2;
@@ -57,8 +57,13 @@ impl Volume {
         self.keep_limits();
     }
 
-    /// Whether the last automatic image is so old, and something has changed since.
+    /// Whether the last automatic image is so old, and something has changed since. No image of
+    /// metadata that may be altered takes the place of an older one.
     fn is_image_due(&self, interval: Duration) -> bool {
+        let asked = self.options.verify != Verify::Never;
+        if asked && self.progress.now() != Verification::Verified {
+            return false;
+        }
         let Some((_, last)) = self.automatic().pop() else {
             return true;
         };
