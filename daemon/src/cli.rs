@@ -92,16 +92,12 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::BackupHold { vault, command } => backup::hold(&vault, &command),
         Command::Snapshot { command } => snapshots::snapshot(&command),
         Command::Ls(args) => listing::ls(&args),
-        Command::Cat {
-            vault,
-            path,
-            unlock,
-        } => extract::cat(&vault, &path, &unlock),
+        Command::Cat { vault, path, look } => extract::cat(&vault, &path, &look),
         Command::Get {
             vault,
             path,
             dest,
-            unlock,
+            look,
             json,
         } => {
             let place = extract::Wanted {
@@ -109,14 +105,14 @@ fn run(command: Command) -> Result<(), CliError> {
                 path: &path,
                 dest: &dest,
             };
-            extract::get(&place, &unlock, output::Form::of(json))
+            extract::get(&place, &look, output::Form::of(json))
         }
         Command::Export {
             vault,
             dest,
-            unlock,
+            look,
             json,
-        } => extract::export(&vault, &dest, &unlock, output::Form::of(json)),
+        } => extract::export(&vault, &dest, &look, output::Form::of(json)),
         Command::Header { command } => vaults::header(&command),
         Command::Status { mount, json } => mounting::status(&mount, output::Form::of(json)),
         Command::Completions { shell } => docs::completions(shell),

@@ -125,6 +125,14 @@ impl Engine {
             .map(Into::into)
     }
 
+    /// The snapshot of this name, of a volume that was opened for reading.
+    pub(crate) fn snapshot(&self, name: &str) -> FsResult<Self> {
+        let images = self.volume.images();
+        let named = images.iter().find(|i| i.name == name);
+        let volume = self.volume.image(named.ok_or(FsError::NotFound)?.id)?;
+        Ok(Self { volume })
+    }
+
     /// Deletes the snapshot of this name.
     pub(crate) fn delete_snapshot(&self, name: &str) -> FsResult<()> {
         let images = self.volume.images();

@@ -151,6 +151,11 @@ fn commands_work_mounted_and_not() {
     let unlock = ["--password-file", &password];
     snapshot(&["create"], vault.path(), &["closed", unlock[0], unlock[1]]).expect_success("create");
     snapshot(&["delete"], vault.path(), &["first", unlock[0], unlock[1]]).expect_success("delete");
+    let at = ["--snapshot", "by its vault"];
+    let shown = vault.keyfold("cat", &["file", at[0], at[1]]);
+    assert_eq!(shown.stdout, "one", "{shown}");
+    let unknown = vault.keyfold("ls", &["--snapshot", "first"]);
+    assert_eq!(unknown.code, Some(NO_SUCH_PATH), "{unknown}");
     let list = snapshot(&["list"], vault.path(), &unlock);
     assert!(
         list.stdout.contains("closed") && !list.stdout.contains("first"),

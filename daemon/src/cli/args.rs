@@ -76,7 +76,7 @@ pub(crate) enum Command {
         /// The file in it
         path: PathBuf,
         #[command(flatten)]
-        unlock: UnlockArgs,
+        look: LookArgs,
     },
     /// Copy a file or directory out of a vault that is not mounted
     Get {
@@ -90,7 +90,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        unlock: UnlockArgs,
+        look: LookArgs,
     },
     /// Decrypt a whole vault into a directory
     ///
@@ -105,7 +105,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        unlock: UnlockArgs,
+        look: LookArgs,
     },
     /// Back up or restore the part of a vault that holds its keys
     Header {
@@ -394,6 +394,16 @@ pub(crate) struct RestoreArgs {
     pub(crate) json: bool,
 }
 
+/// How to look into a vault that is not mounted.
+#[derive(Debug, Args)]
+pub(crate) struct LookArgs {
+    /// Show what a snapshot shows
+    #[arg(long, value_name = "NAME")]
+    pub(crate) snapshot: Option<String>,
+    #[command(flatten)]
+    pub(crate) unlock: UnlockArgs,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct LsArgs {
     /// The vault
@@ -408,7 +418,7 @@ pub(crate) struct LsArgs {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) unlock: UnlockArgs,
+    pub(crate) look: LookArgs,
 }
 
 /// When a mount verifies its metadata.

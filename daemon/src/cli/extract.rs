@@ -11,11 +11,11 @@ use keyfold_fs::export::{self, Event, Measure, Report, Source};
 use keyfold_fs::vfs::{FileKind, FileRange, Ino, OpenMode};
 use keyfold_fs::volume::{Verification, Verify};
 
+use crate::cli::args::LookArgs;
 use crate::cli::error::CliError;
 use crate::cli::inside::{self, Found};
 use crate::cli::mounting::progress_is_seen;
 use crate::cli::output::{self, Form};
-use crate::cli::secret::UnlockArgs;
 use crate::engine::Engine;
 
 /// Bytes printed at a time.
@@ -29,8 +29,8 @@ pub(crate) struct Wanted<'a> {
 }
 
 /// Prints a file.
-pub(crate) fn cat(vault: &Path, path: &Path, unlock: &UnlockArgs) -> Result<(), CliError> {
-    let engine = inside::open(vault, unlock, Verify::BySize)?;
+pub(crate) fn cat(vault: &Path, path: &Path, look: &LookArgs) -> Result<(), CliError> {
+    let engine = inside::look(vault, look, Verify::BySize)?;
     let vfs = engine.vfs();
     let wrong = |error| CliError::Inside {
         path: path.to_path_buf(),
@@ -79,8 +79,8 @@ fn print(
 }
 
 /// Copies a file or directory out of a vault.
-pub(crate) fn get(wanted: &Wanted<'_>, unlock: &UnlockArgs, form: Form) -> Result<(), CliError> {
-    let engine = inside::open(wanted.vault, unlock, Verify::BySize)?;
+pub(crate) fn get(wanted: &Wanted<'_>, look: &LookArgs, form: Form) -> Result<(), CliError> {
+    let engine = inside::look(wanted.vault, look, Verify::BySize)?;
     let vfs = engine.vfs();
     let found = Found::find(&*vfs, wanted.path)?;
     let to = match wanted.path.file_name() {
@@ -94,11 +94,11 @@ pub(crate) fn get(wanted: &Wanted<'_>, unlock: &UnlockArgs, form: Form) -> Resul
 pub(crate) fn export(
     vault: &Path,
     dest: &Path,
-    unlock: &UnlockArgs,
+    look: &LookArgs,
     form: Form,
 ) -> Result<(), CliError> {
     let dest = absolute(dest)?;
-    let engine = inside::open(vault, unlock, Verify::Later)?;
+    let engine = inside::look(vault, look, Verify::Later)?;
     let extracted = extract(&engine, Ino::ROOT, &dest, form);
     // What can be saved is saved first; that it may not be all, or not the newest, is told then.
     if engine.verified() == Verification::Damaged {

@@ -8,8 +8,10 @@ use keyfold_fs::vault::{Access, LockedVault, UnlockedVault, VaultError};
 use keyfold_fs::vfs::{Attr, FileKind, Ino, Name, Place, Vfs};
 use keyfold_fs::volume::Verify;
 
+use crate::cli::args::LookArgs;
 use crate::cli::error::CliError;
 use crate::cli::secret::UnlockArgs;
+use crate::control::snapshot_failed;
 use crate::engine::{Engine, EngineOptions};
 use crate::mount::harden;
 use crate::mount::pins;
@@ -18,6 +20,19 @@ use crate::mount_table;
 /// Opens the volume in the vault at `path` for reading.
 pub(crate) fn open(path: &Path, unlock: &UnlockArgs, verify: Verify) -> Result<Engine, CliError> {
     open_for(path, unlock, (Access::ReadOnly, verify))
+}
+
+/// Opens for reading what is to be looked at: the volume, or one of its snapshots.
+pub(crate) fn look(path: &Path, look: &LookArgs, verify: Verify) -> Result<Engine, CliError> {
+    let engine = open(path, &look.unlock, verify)?;
+    let Some(name) = &look.snapshot else {
+        return Ok(engine);
+    };
+    engine.snapshot(name).map_err(|error| CliError::Volume {
+        vault: path.to_path_buf(),
+        error,
+        why: snapshot_failed("open the snapshot", error).message,
+    })
 }
 
 /// Opens the volume in the vault at `path`.

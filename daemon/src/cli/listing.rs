@@ -41,7 +41,7 @@ struct JsonRow {
 
 /// Lists a directory, or one file.
 pub(crate) fn ls(args: &LsArgs) -> Result<(), CliError> {
-    let engine = inside::open(&args.vault, &args.unlock, Verify::BySize)?;
+    let engine = inside::look(&args.vault, &args.look, Verify::BySize)?;
     let vfs = engine.vfs();
     let wrong = |error| CliError::Inside {
         path: args.path.clone(),

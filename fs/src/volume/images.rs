@@ -210,6 +210,22 @@ impl Volume {
         }
     }
 
+    /// The volume as the image shows it, for whoever opened this one for reading, so that nobody
+    /// drops its images.
+    ///
+    /// # Errors
+    /// Those of [`Volume::with_image`], and [`FsError::NotSupported`] when it may be dropped.
+    pub fn image(&self, id: ImageId) -> FsResult<Arc<Self>> {
+        if !self.is_read_only() {
+            return Err(FsError::NotSupported);
+        }
+        let kept = self.images.get(id).ok_or(FsError::NotFound)?;
+        match &*self.opened(id, &kept)? {
+            Opened::For(volume) => Ok(Arc::clone(volume)),
+            Opened::Not | Opened::Gone => Err(FsError::NotFound),
+        }
+    }
+
     fn opened<'a>(&self, id: ImageId, kept: &'a Kept) -> FsResult<RwLockReadGuard<'a, Opened>> {
         let opened = kept.opened.read();
         if !matches!(*opened, Opened::Not) {
