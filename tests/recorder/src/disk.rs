@@ -91,6 +91,12 @@ impl Disk {
         }
     }
 
+    /// The same, where a failed sync means `after_failed_sync`.
+    pub(crate) fn with(mut self, after_failed_sync: AfterFailedSync) -> Self {
+        self.after_failed_sync = after_failed_sync;
+        self
+    }
+
     /// Adds a directory that is durable from the start.
     pub(crate) fn add_dir(&mut self, dir: Node, name: OsString, made: Node) {
         self.dirs.insert(made, Dir::default());
@@ -160,12 +166,6 @@ impl Disk {
                 rename(&mut dir.durable, &change);
             }
         }
-    }
-
-    /// Whether a crash now has anything to take away.
-    pub fn is_settled(&self) -> bool {
-        self.files.values().all(|f| f.pending.is_empty())
-            && self.dirs.values().all(|d| d.pending.is_empty())
     }
 
     /// What is found after a crash now.
@@ -343,10 +343,5 @@ fn rename(names: &mut BTreeMap<OsString, Node>, change: &Renaming) {
     }
 }
 
-impl Disk {
-    /// The same, where a failed sync means `after_failed_sync`.
-    pub(crate) fn with(mut self, after_failed_sync: AfterFailedSync) -> Self {
-        self.after_failed_sync = after_failed_sync;
-        self
-    }
-}
+#[cfg(test)]
+mod tests;

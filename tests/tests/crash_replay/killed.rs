@@ -6,7 +6,7 @@ use crate::points::{Extent, judge_from, seed};
 use crate::recorded::judge::{Judge, Tally};
 use crate::recorded::recording::Recording;
 use crate::recorded::stage::Stage;
-use crate::recorded::workloads::words::{append, create, fsync, rename, sync, write};
+use crate::recorded::words::{append, create, fsync, rename, sync, write};
 use crate::recorded::workloads::{self, Workload};
 
 /// Kills `workload` about `kills` times, anywhere, and cuts the power as `extent` says.

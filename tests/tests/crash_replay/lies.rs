@@ -7,7 +7,7 @@ use crate::recorded::judge::Judge;
 use crate::recorded::recording::Recording;
 use crate::recorded::stage::Stage;
 use crate::recorded::vault::Timer;
-use crate::recorded::workloads::words::{create, fsync, sync, write};
+use crate::recorded::words::{create, fsync, sync, write};
 
 /// Whether lying about `name` is noticed at some point of a recording in which files are synced
 /// alone and together.

@@ -2,7 +2,7 @@
 //! small sequences in which filesystems were found to be wrong (Mohan et al., OSDI 2018).
 
 use crate::recorded::act::Act;
-use crate::recorded::workloads::words::{
+use crate::recorded::words::{
     append, chmod, create, exchange, extend, fsync, fsync_held, hold, let_go, link, mkdir, punch,
     remove_xattr, rename, rmdir, set_mtime, set_xattr, symlink, sync, truncate, unlink, write,
 };

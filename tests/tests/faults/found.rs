@@ -9,7 +9,7 @@ use crate::recorded::recording::Recording;
 use crate::recorded::seen::see;
 use crate::recorded::stage::Stage;
 use crate::recorded::vault::Timer;
-use crate::recorded::workloads::words::{chmod, create, fsync, mkdir, punch, sync, write};
+use crate::recorded::words::{chmod, create, fsync, mkdir, punch, sync, write};
 use crate::{EIO, ENOSPC};
 
 fn fault(call: Call, of: &'static str, how: How) -> Fault {

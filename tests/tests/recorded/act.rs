@@ -159,15 +159,7 @@ impl Hands<'_> {
                 Ok(Done::default())
             }
             Act::WriteHeld(path, offset, len, seed) => {
-                let (ino, handle) = self.held_open(path)?;
-                let offset = *offset;
-                let at = FileRange {
-                    ino,
-                    handle,
-                    offset,
-                };
-                self.vfs.write(at, &pattern(*seed, offset, *len))?;
-                Ok(Done::default())
+                self.write_held(path, (*offset, &pattern(*seed, *offset, *len)))
             }
             Act::FsyncHeld(path) => {
                 let (ino, handle) = self.held_open(path)?;
@@ -229,6 +221,17 @@ impl Hands<'_> {
 
     fn held_open(&self, path: &str) -> FsResult<(Ino, Handle)> {
         self.held.get(path).copied().ok_or(FsError::BadHandle)
+    }
+
+    fn write_held(&self, path: &str, (offset, data): (u64, &[u8])) -> FsResult<Done> {
+        let (ino, handle) = self.held_open(path)?;
+        let at = FileRange {
+            ino,
+            handle,
+            offset,
+        };
+        self.vfs.write(at, data)?;
+        Ok(Done::default())
     }
 
     /// The inode of a path. Nothing is kept of looking it up.

@@ -7,4 +7,5 @@ pub mod recording;
 pub mod seen;
 pub mod stage;
 pub mod vault;
+pub mod words;
 pub mod workloads;
