@@ -21,7 +21,6 @@ mod trial;
 use keyfold_recorder::{Call, Dice, Fault, How, Lasting};
 
 use recorded::stage::Stage;
-use recorded::vault::Timer;
 use recorded::workloads::{self, Workload};
 use trial::Trial;
 
@@ -90,18 +89,19 @@ fn try_each(
             lasting,
         };
         let mut nth = 0;
-        loop {
+        let calls = loop {
             let trial = trial(&stage, fault(nth));
             runs += 1;
             failed += u64::from(trial.failed);
             if trial.untouched {
-                break;
+                break trial.calls;
             }
             nth += match extent {
                 Extent::All => 1,
                 Extent::Sample(some) => 1 + dice.below(2 * trial.calls / some + 1),
             };
-        }
+        };
+        println!("{name}, {call:?} {how:?} ({lasting:?}): {calls} calls");
     }
     println!(
         "{name} ({lasting:?}): {runs} runs, {failed} ended read-only or not open (seed {seed})"
@@ -113,7 +113,7 @@ fn any_failing_call_is_told_and_loses_nothing_confirmed() {
     try_all(
         &workloads::everything_a_little(),
         Lasting::Once,
-        Extent::Sample(5),
+        Extent::Sample(3),
     );
 }
 
@@ -122,7 +122,7 @@ fn a_disk_that_goes_on_failing_loses_nothing_confirmed() {
     try_all(
         &workloads::everything_a_little(),
         Lasting::Onwards,
-        Extent::Sample(3),
+        Extent::Sample(2),
     );
 }
 
@@ -131,7 +131,7 @@ fn failures_in_commits_nobody_waits_for_are_told_later() {
     try_all(
         &workloads::everything_amid_commits(),
         Lasting::Once,
-        Extent::Sample(3),
+        Extent::Sample(2),
     );
 }
 
@@ -147,16 +147,32 @@ fn any_fault_while_opening_loses_nothing_and_the_next_opening_works() {
     open_all(Lasting::Onwards, Extent::All);
 }
 
-#[test]
-#[ignore = "every call of every workload: an hour"]
-fn every_failing_call_of_every_workload_is_told_and_loses_nothing_confirmed() {
-    let mut workloads = workloads::on_any_disk();
-    workloads.retain(|w| w.timer == Timer::Off);
-    workloads.push(workloads::everything_a_little());
-    workloads.push(workloads::everything_amid_commits());
-    for workload in workloads {
-        try_all(&workload, Lasting::Once, Extent::All);
-    }
+/// A test of every call for each workload.
+macro_rules! every_call {
+    ($($name:ident: $workload:ident;)*) => {
+        $(
+            #[test]
+            #[ignore = "every call: many minutes"]
+            fn $name() {
+                try_all(&workloads::$workload(), Lasting::Once, Extent::All);
+            }
+        )*
+    };
+}
+
+every_call! {
+    any_fault_in_a_little_of_everything_is_told: everything_a_little;
+    any_fault_amid_commits_is_told: everything_amid_commits;
+    any_fault_while_creating_is_told: creating;
+    any_fault_while_appending_is_told: appending;
+    any_fault_while_overwriting_is_told: overwriting;
+    any_fault_while_replacing_is_told: replacing;
+    any_fault_while_linking_is_told: linking;
+    any_fault_while_truncating_is_told: truncating;
+    any_fault_while_punching_is_told: punching;
+    any_fault_in_a_mix_of_fsyncs_is_told: mixing;
+    any_fault_in_database_commits_is_told: databases;
+    any_fault_among_many_small_files_is_told: many_small_files;
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn tree(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 fn change_a_lot(mount: &Path) {
     fs::create_dir(mount.join("made")).unwrap();
     let mut file = File::create_new(mount.join("made/file")).unwrap();
-    file.write_all(&[1; 300_000]).unwrap();
+    file.write_all(&vec![1; 300_000]).unwrap();
     file.sync_all().unwrap();
     file.write_all_at(&[2; 5000], 100_001).unwrap();
     file.set_len(250_000).unwrap();
@@ -135,15 +135,14 @@ fn each_step_of_the_log_leads_to_what_was_there_then() {
     }
 }
 
-fn fault(call: Call, nth: u64, how: How, lasting: Lasting) -> Option<Fault> {
-    let of = None;
-    Some(Fault {
+fn fault(call: Call, nth: u64, how: How, lasting: Lasting) -> Fault {
+    Fault {
         call,
-        of,
+        of: None,
         nth,
         how,
         lasting,
-    })
+    }
 }
 
 #[test]
@@ -153,12 +152,12 @@ fn the_call_that_was_asked_for_fails_and_no_other() {
     let eio = How::Errno(libc::EIO);
     place
         .recorder()
-        .arm(fault(Call::Write, 2, eio, Lasting::Once));
+        .arm(Some(fault(Call::Write, 2, eio, Lasting::Once)));
     let done: Vec<bool> = (0..5).map(|n| file.write_at(b"x", n).is_ok()).collect();
     assert_eq!(done, [true, true, false, true, true]);
     place
         .recorder()
-        .arm(fault(Call::Sync, 1, eio, Lasting::Onwards));
+        .arm(Some(fault(Call::Sync, 1, eio, Lasting::Onwards)));
     let done: Vec<bool> = (0..4).map(|_| file.sync_data().is_ok()).collect();
     assert_eq!(done, [true, false, false, false]);
     assert_eq!(place.recorder().hits().len(), 3);
@@ -178,12 +177,12 @@ fn a_short_call_does_half_of_what_it_was_asked() {
         .unwrap();
     place
         .recorder()
-        .arm(fault(Call::Write, 0, How::Short, Lasting::Once));
+        .arm(Some(fault(Call::Write, 0, How::Short, Lasting::Once)));
     assert_eq!(file.write(&[1; 100]).unwrap(), 50);
     assert_eq!(file.write(&[1; 100]).unwrap(), 100);
     place
         .recorder()
-        .arm(fault(Call::Read, 0, How::Short, Lasting::Once));
+        .arm(Some(fault(Call::Read, 0, How::Short, Lasting::Once)));
     let mut buffer = [0; 100];
     assert_eq!(file.read_at(&mut buffer, 0).unwrap(), 50);
     assert_eq!(file.read(&mut buffer).unwrap(), 0, "at the end");
