@@ -309,3 +309,31 @@ fn the_log_of_the_database_stays_bounded_under_fsync_alone() {
         assert!(length < 32 << 20, "{length} bytes in round {round}");
     }
 }
+
+#[test]
+fn allocating_what_is_there_marks_a_file_as_changed() {
+    let bench = Bench::new();
+    let (ino, handle) = bench.create("f");
+    let at = |offset| FileRange {
+        ino,
+        handle,
+        offset,
+    };
+    bench.v().write(at(0), &[1; 10_000]).unwrap();
+    let long_ago = SetAttr {
+        mtime: Some(SetTime::At(Timestamp { secs: 1, nanos: 0 })),
+        ..SetAttr::default()
+    };
+    let modes = [
+        (0, Allocate::Extend),
+        (0, Allocate::KeepSize),
+        (20_000, Allocate::PunchHole),
+    ];
+    for (offset, mode) in modes {
+        bench.v().setattr(ino, None, &long_ago).unwrap();
+        bench.v().fallocate(at(offset), 5000, mode).unwrap();
+        let attr = bench.v().getattr(ino).unwrap();
+        assert!(attr.mtime.secs > 1, "{mode:?}");
+        assert_eq!(attr.size, 10_000, "{mode:?}");
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::edit::end_of;
+use super::edit::{Changed, Edit, Outcome, end_of};
 use crate::error::{FsError, FsResult};
 use crate::layout::{BLOCK_SIZE, BlockIndex};
 use crate::vfs::{Allocate, FileRange, Seek};
@@ -33,6 +33,8 @@ impl Volume {
                 self.check_room(len)?;
                 if mode == Allocate::Extend && end > size {
                     self.zero(node, size..size, end)?;
+                } else {
+                    self.touch(node)?;
                 }
             }
             Allocate::PunchHole | Allocate::ZeroKeepSize => {
@@ -59,8 +61,24 @@ impl Volume {
         if start < end {
             self.zero(node, start..end, 0)
         } else {
-            Ok(())
+            self.touch(node)
         }
+    }
+
+    /// Marks a file as changed that was found as it was to be.
+    fn touch(&self, node: &Arc<Node>) -> FsResult<()> {
+        let edit = Edit {
+            node,
+            edges: &[],
+            pages: 0,
+        };
+        self.edit(&edit, |content, _, _| {
+            let now = self.now();
+            let head = &mut content.head;
+            (head.mtime, head.ctime, head.changed) = (now, now, true);
+            Ok(Outcome::Done(Changed::default(), ()))
+        })
+        .map(drop)
     }
 
     /// # Errors
