@@ -1,6 +1,7 @@
 //! One run of a workload with one fault in it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keyfold_fs::error::{FsError, LostWrite};
 use keyfold_fs::volume::VolumeState;
@@ -172,8 +173,9 @@ impl<'a> Run<'a> {
 
     /// While the volume is open: it says what happened, and shows all that it accepted.
     fn judge_live(&mut self) -> Result<VolumeState, String> {
+        self.hits = self.recording.recorder.hits();
+        self.await_failure()?;
         let recording = &self.recording;
-        self.hits = recording.recorder.hits();
         let status = recording.volume().status();
         if status.security_events > 0 {
             return Err("a fault was taken for an attack".to_owned());
@@ -191,6 +193,23 @@ impl<'a> Run<'a> {
         self.judge_state(status.state)?;
         self.judge_told(status.state)?;
         Ok(status.state)
+    }
+
+    /// Whoever met the failing call may be a thread that nobody waits for: so the volume has a
+    /// moment to turn read-only, and the next change is refused.
+    fn await_failure(&mut self) -> Result<(), String> {
+        let since = self.hits.iter().skip(self.while_opening);
+        let failed = |run: &Self| run.recording.volume().status().state == VolumeState::Failed;
+        if since.into_iter().any(|hit| self.must_fail(hit)) {
+            let deadline = Instant::now() + Duration::from_secs(30);
+            while !failed(self) && Instant::now() < deadline {
+                std::thread::yield_now();
+            }
+        }
+        if failed(self) && self.told.is_empty() {
+            self.act(&Act::Mkdir("refused".to_owned()))?;
+        }
+        Ok(())
     }
 
     /// After EIO or a failed sync the volume is read-only, and after a full disk it is not.
