@@ -16,6 +16,7 @@ mod filesystem;
 mod front;
 mod idling;
 mod init;
+mod listeners;
 mod receivers;
 mod reply;
 mod request;
@@ -39,6 +40,7 @@ use self::attach::Attachment;
 use self::device::Device;
 use self::front::Front;
 use self::idling::Idling;
+use self::listeners::Listeners;
 use self::receivers::{Pool, Receivers};
 pub(crate) use crate::control_dir::{ControlCaller, ControlError, ControlService};
 use crate::control_dir::{ControlDir, Owner};
@@ -240,6 +242,8 @@ pub(crate) struct Mounted {
     front: Arc<Front>,
     pool: Arc<Pool>,
     unmounter: Unmounter,
+    #[cfg(test)]
+    listeners: Arc<Listeners>,
     session: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -321,14 +325,23 @@ pub(crate) fn mount(
     };
     let threads = options.threads.unwrap_or_else(|| usual_threads(&idling));
     let threads = threads.max(THREADS_MIN);
+    let idling = Arc::new(idling);
+    let listeners = Arc::new(Listeners::new(threads, Arc::clone(&idling)));
     let receivers = Receivers::new(threads, idling);
-    let adapter = Adapter::new(Arc::clone(&front), receivers, Arc::clone(&pool));
+    let adapter = Adapter::new(
+        Arc::clone(&front),
+        receivers,
+        Arc::clone(&listeners),
+        Arc::clone(&pool),
+    );
 
     let (connection, attachment) = attach::attach(mountpoint, options)?;
     let unmounter = Unmounter { attachment };
     let device = Device::new(connection);
-    let started = init::negotiate(&device)
-        .and_then(|()| session::start(device, adapter, threads, unmounter.attachment.clone()));
+    let started = init::negotiate(&device).and_then(|()| {
+        let attachment = unmounter.attachment.clone();
+        session::start(device, adapter, &listeners, threads, attachment)
+    });
     match started {
         Ok(session) => {
             unmounter.attachment.raise_read_ahead();
@@ -336,6 +349,8 @@ pub(crate) fn mount(
                 front,
                 pool,
                 unmounter,
+                #[cfg(test)]
+                listeners,
                 session: Some(session),
             })
         }

@@ -9,39 +9,46 @@ use super::device::Device;
 use super::errno::Failure;
 use super::filesystem::perform;
 use super::front::Front;
+use super::listeners::Listeners;
 use super::receivers::{Pool, Receivers, Turn};
 use super::reply::Reply;
 use super::request::{Header, Manner, Refusal, Request, Unique};
-use super::wire::Malformed;
+use super::wire::Fields;
 
 /// What the receiving threads of a mount share.
 pub(crate) struct Adapter {
     front: Arc<Front>,
     receivers: Receivers,
+    listeners: Arc<Listeners>,
     pool: Arc<Pool>,
 }
 
 impl Adapter {
-    pub(crate) fn new(front: Arc<Front>, receivers: Receivers, pool: Arc<Pool>) -> Self {
+    pub(crate) fn new(
+        front: Arc<Front>,
+        receivers: Receivers,
+        listeners: Arc<Listeners>,
+        pool: Arc<Pool>,
+    ) -> Self {
         Self {
             front,
             receivers,
+            listeners,
             pool,
         }
     }
 
-    /// Serves the request in `message`: here, or in the pool if it may wait. Handed over, the
-    /// message is copied: that is what a free receiving thread costs.
-    ///
-    /// Fails where the message has no header, so that it cannot even be answered.
-    pub(crate) fn serve(&self, device: &Arc<Device>, message: &[u8]) -> Result<(), Malformed> {
-        let (header, fields) = Header::of(message)?;
+    /// Serves the request in `message`, of which the header is taken off: here, or in the pool if it
+    /// may wait. Handed over, the message is copied: that is what a free receiving thread costs.
+    pub(crate) fn serve(
+        &self,
+        device: &Arc<Device>,
+        message: &[u8],
+        (header, fields): (Header, Fields<'_>),
+    ) {
         let request = match Request::of(header, fields) {
             Ok(request) => request,
-            Err(refusal) => {
-                refuse(device, &header, refusal);
-                return Ok(());
-            }
+            Err(refusal) => return refuse(device, &header, refusal),
         };
         match request.operation.manner() {
             Manner::Unnoticed => answer(&self.front, device, &request),
@@ -50,15 +57,17 @@ impl Adapter {
                 self.front.touch();
                 answer(&self.front, device, &request);
             }
-            Manner::Waiting => {
+            manner @ (Manner::Waiting | Manner::Long) => {
                 self.front.touch();
+                if manner == Manner::Long {
+                    self.listeners.support();
+                }
                 match self.receivers.turn() {
                     Turn::Here(_stay) => answer(&self.front, device, &request),
                     Turn::HandOver => self.hand_over(device, message),
                 }
             }
         }
-        Ok(())
     }
 
     fn hand_over(&self, device: &Arc<Device>, message: &[u8]) {

@@ -5,11 +5,14 @@
 //! many times longer. So during a burst of requests the kernel is asked, through its interface for
 //! latency requirements (power-management quality of service, `/dev/cpu_dma_latency`), to use shallow idle states only. The wish
 //! ends with the burst, and with the process however it ends. Only root may ask, by default.
+//!
+//! Within a burst threads may rest that are needed outside of it (see
+//! [`Listeners`](super::listeners::Listeners)).
 
 use std::fs::{self, OpenOptions};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -38,12 +41,23 @@ pub(crate) struct Idling {
 struct Shared {
     /// Requests since the last look.
     requests: AtomicU64,
+    /// Whether `state` is [`Phase::Burst`].
+    burst: AtomicBool,
     state: Mutex<State>,
     begun: Condvar,
+    /// The burst is over, or a thread that rests is called for.
+    called: Condvar,
+}
+
+struct State {
+    phase: Phase,
+    /// Threads that rest, and how many of them are called for.
+    resting: usize,
+    called: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum Phase {
     Quiet,
     Burst,
     Ended,
@@ -69,9 +83,48 @@ impl Idling {
         Self { shared: None }
     }
 
+    /// In a burst until told otherwise.
+    #[cfg(test)]
+    pub(crate) fn bursting() -> Self {
+        let shared = Shared::new();
+        shared.state.lock().phase = Phase::Burst;
+        shared.burst.store(true, Ordering::Relaxed);
+        Self {
+            shared: Some(Arc::new(shared)),
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn end_burst(&self) {
+        if let Some(shared) = &self.shared {
+            shared.turn(Phase::Quiet);
+        }
+    }
+
     /// Whether wake-ups are made cheap during bursts.
     pub(crate) fn is_watched(&self) -> bool {
         self.shared.is_some()
+    }
+
+    /// Whether a burst goes on. A burst that stops is over within two looks.
+    pub(crate) fn is_burst(&self) -> bool {
+        self.shared
+            .as_ref()
+            .is_some_and(|shared| shared.burst.load(Ordering::Relaxed))
+    }
+
+    /// Lets the calling thread rest until the burst is over or it is called for.
+    pub(crate) fn rest(&self) {
+        if let Some(shared) = &self.shared {
+            shared.rest();
+        }
+    }
+
+    /// Calls for one of the threads that rest.
+    pub(crate) fn call_one(&self) {
+        if let Some(shared) = &self.shared {
+            shared.call_one();
+        }
     }
 
     /// Counts a request.
@@ -85,7 +138,7 @@ impl Idling {
 impl Drop for Idling {
     fn drop(&mut self) {
         if let Some(shared) = &self.shared {
-            *shared.state.lock() = State::Ended;
+            shared.turn(Phase::Ended);
             shared.begun.notify_all();
         }
     }
@@ -99,16 +152,29 @@ fn shallow() -> i32 {
 }
 
 impl Shared {
-    fn start(device: impl io::Write + Send + 'static, latency: i32) -> io::Result<Arc<Self>> {
-        let shared = Arc::new(Self {
+    fn new() -> Self {
+        Self {
             requests: AtomicU64::new(0),
-            state: Mutex::new(State::Quiet),
+            burst: AtomicBool::new(false),
+            state: Mutex::new(State {
+                phase: Phase::Quiet,
+                resting: 0,
+                called: 0,
+            }),
             begun: Condvar::new(),
-        });
+            called: Condvar::new(),
+        }
+    }
+
+    fn start(device: impl io::Write + Send + 'static, latency: i32) -> io::Result<Arc<Self>> {
+        let shared = Arc::new(Self::new());
         let watched = Arc::clone(&shared);
         thread::Builder::new()
             .name("keyfold-idling".to_owned())
-            .spawn(move || watched.watch(device, latency))?;
+            .spawn(move || {
+                watched.watch(device, latency);
+                watched.turn(Phase::Ended);
+            })?;
         Ok(shared)
     }
 
@@ -116,10 +182,39 @@ impl Shared {
         // While quiet nobody resets the count, so one request in many finds it above the bound.
         if self.requests.fetch_add(1, Ordering::Relaxed) + 1 == BURST {
             let mut state = self.state.lock();
-            if *state == State::Quiet {
-                *state = State::Burst;
+            if state.phase == Phase::Quiet {
+                state.phase = Phase::Burst;
+                self.burst.store(true, Ordering::Relaxed);
                 self.begun.notify_one();
             }
+        }
+    }
+
+    /// Begins a phase that is not a burst: whoever rests goes on.
+    fn turn(&self, phase: Phase) {
+        let mut state = self.state.lock();
+        if state.phase != Phase::Ended {
+            state.phase = phase;
+        }
+        self.burst.store(false, Ordering::Relaxed);
+        self.called.notify_all();
+    }
+
+    fn rest(&self) {
+        let mut state = self.state.lock();
+        state.resting += 1;
+        while state.phase == Phase::Burst && state.called == 0 {
+            self.called.wait(&mut state);
+        }
+        state.resting -= 1;
+        state.called = state.called.saturating_sub(1);
+    }
+
+    fn call_one(&self) {
+        let mut state = self.state.lock();
+        if state.called < state.resting {
+            state.called += 1;
+            self.called.notify_one();
         }
     }
 
@@ -148,15 +243,13 @@ impl Shared {
 
     /// Waits until there were some requests. False when the mount has ended.
     fn wait_for_requests(&self) -> bool {
+        self.turn(Phase::Quiet);
+        self.requests.store(0, Ordering::Relaxed);
         let mut state = self.state.lock();
-        if *state == State::Burst {
-            *state = State::Quiet;
-            self.requests.store(0, Ordering::Relaxed);
-        }
-        while *state == State::Quiet {
+        while state.phase == Phase::Quiet {
             self.begun.wait(&mut state);
         }
-        *state == State::Burst
+        state.phase == Phase::Burst
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use nix::errno::Errno;
 use nix::unistd::{SysconfVar, sysconf};
 
-use super::device::Device;
+use super::device::{Device, Received};
 use super::request::{DATA_MAX, Header};
 use super::wire::flag::init;
 use super::wire::{Fields, MAJOR, MINOR, Malformed, OUT_HEADER, Record, opcode};
@@ -97,8 +97,10 @@ enum Answer {
 pub(crate) fn negotiate(device: &Device) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
-        let Some(len) = device.receive(&mut buffer)? else {
-            return Err(io::ErrorKind::NotConnected.into());
+        let len = match device.receive(&mut buffer)? {
+            Received::Request(len) => len,
+            Received::Nothing => continue,
+            Received::Closed => return Err(io::ErrorKind::NotConnected.into()),
         };
         let (header, offer) = Header::of(&buffer[..len])
             .and_then(|(header, fields)| Ok((header, Offer::of(fields)?)))

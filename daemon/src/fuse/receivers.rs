@@ -40,7 +40,7 @@ pub(crate) struct Receivers {
     /// A core for each thread; none when there are more or fewer.
     cores: Vec<usize>,
     settled: AtomicUsize,
-    idling: Idling,
+    idling: Arc<Idling>,
 }
 
 thread_local! {
@@ -54,7 +54,7 @@ fn allowed_cores() -> Vec<usize> {
 }
 
 impl Receivers {
-    pub(crate) fn new(threads: usize, idling: Idling) -> Self {
+    pub(crate) fn new(threads: usize, idling: Arc<Idling>) -> Self {
         Self {
             threads,
             staying: AtomicUsize::new(0),
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn one_receiver_always_stays_free() {
-        let receivers = Receivers::new(3, Idling::leave_alone());
+        let receivers = Receivers::new(3, Arc::new(Idling::leave_alone()));
         let first = stays(&receivers);
         let second = stays(&receivers);
         assert!(first.is_some() && second.is_some());

@@ -205,22 +205,23 @@ pub(crate) enum Manner {
     Promptly,
     /// Where it may wait for the disk.
     Waiting,
+    /// The same, and it is likely to.
+    Long,
 }
 
 impl Operation<'_> {
     pub(crate) fn manner(&self) -> Manner {
         match self {
+            Self::Inode(InodeOp::Setattr(..))
+            | Self::File(FileOp::Write(..) | FileOp::Flush(_)) => Manner::Waiting,
             Self::Mount(MountOp::Syncfs)
-            | Self::Inode(InodeOp::Setattr(..))
             | Self::Directory(DirectoryOp::Fsyncdir(_))
             | Self::File(
-                FileOp::Write(..)
-                | FileOp::Flush(_)
-                | FileOp::Fsync(_)
+                FileOp::Fsync(_)
                 | FileOp::Fallocate(..)
                 | FileOp::CopyFileRange(_)
                 | FileOp::Read(_, LARGE_READ..),
-            ) => Manner::Waiting,
+            ) => Manner::Long,
             Self::Mount(_) => Manner::Unnoticed,
             _ => Manner::Promptly,
         }

@@ -7,23 +7,39 @@ use std::thread::{self, JoinHandle};
 use super::adapter::Adapter;
 use super::attach::Attachment;
 use super::buffer::PageBuffer;
-use super::device::Device;
-use super::request::DATA_MAX;
+use super::device::{Device, Received, Waiting};
+use super::listeners::{Listeners, Polled, Polling};
+use super::request::{DATA_MAX, Header};
 use super::wire::{IN_HEADER, Malformed, WRITE_IN};
+
+/// What the receiving threads share.
+struct Session {
+    adapter: Adapter,
+    listeners: Arc<Listeners>,
+    /// A descriptor that never waits, for a lone listener.
+    polled: Option<Arc<Device>>,
+}
 
 /// Serves the kernel's requests on `threads` threads, until it closes the connection.
 pub(crate) fn start(
     device: Device,
     adapter: Adapter,
+    listeners: &Arc<Listeners>,
     threads: usize,
     attachment: Attachment,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
-    let (device, adapter) = (Arc::new(device), Arc::new(adapter));
+    let device = Arc::new(device);
+    let session = Arc::new(Session {
+        adapter,
+        listeners: Arc::clone(listeners),
+        polled: device.another(Waiting::Never).ok().map(Arc::new),
+    });
     let mut receivers = Vec::with_capacity(threads);
     for n in 1..threads {
-        receivers.push(receiver(n, own_device(&device), &adapter)?);
+        receivers.push(receiver(n, own_device(&device), &session)?);
     }
-    receivers.push(receiver(0, device, &adapter)?);
+    receivers.push(receiver(0, device, &session)?);
+    drop(session);
     thread::Builder::new()
         .name("keyfold-session".to_owned())
         .spawn(move || {
@@ -41,7 +57,7 @@ pub(crate) fn start(
 /// A descriptor for one more thread. An ordinary user may be kept from the device and still have been
 /// given a connection by the helper; the threads then share it.
 fn own_device(device: &Arc<Device>) -> Arc<Device> {
-    device.another().map_or_else(
+    device.another(Waiting::Always).map_or_else(
         |error| {
             tracing::debug!(%error, "receiving threads share a descriptor");
             Arc::clone(device)
@@ -53,21 +69,49 @@ fn own_device(device: &Arc<Device>) -> Arc<Device> {
 fn receiver(
     n: usize,
     device: Arc<Device>,
-    adapter: &Arc<Adapter>,
+    session: &Arc<Session>,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
-    let adapter = Arc::clone(adapter);
+    let session = Arc::clone(session);
     thread::Builder::new()
         .name(format!("keyfold-fuse-{n}"))
-        .spawn(move || receive(&device, &adapter))
+        .spawn(move || session.receive(&device))
 }
 
-fn receive(device: &Arc<Device>, adapter: &Adapter) -> io::Result<()> {
-    let mut buffer = PageBuffer::new(IN_HEADER + WRITE_IN, DATA_MAX as usize);
-    let buffer = buffer.bytes_mut();
-    while let Some(len) = device.receive(buffer)? {
-        adapter
-            .serve(device, &buffer[..len])
-            .map_err(|Malformed| io::ErrorKind::InvalidData)?;
+impl Session {
+    fn receive(&self, own: &Arc<Device>) -> io::Result<()> {
+        let mut buffer = PageBuffer::new(IN_HEADER + WRITE_IN, DATA_MAX as usize);
+        let buffer = buffer.bytes_mut();
+        let mut polling = Polling::default();
+        // Whether a program waited for the last reply.
+        let mut waited = false;
+        loop {
+            let polled = match &self.polled {
+                Some(device) if self.listeners.is_lone() => {
+                    (device, polling.poll(|| device.receive(buffer))?)
+                }
+                _ => (own, Polled::Nothing),
+            };
+            let (device, len, at_once) = match polled {
+                (device, Polled::AtOnce(len)) => (device, len, true),
+                (device, Polled::Soon(len)) => (device, len, false),
+                (_, Polled::Closed) => return Ok(()),
+                (_, Polled::Nothing) => match own.receive(buffer)? {
+                    Received::Request(len) => (own, len, false),
+                    Received::Nothing => continue,
+                    Received::Closed => return Ok(()),
+                },
+            };
+            let message = &buffer[..len];
+            let (header, fields) =
+                Header::of(message).map_err(|Malformed| io::ErrorKind::InvalidData)?;
+            // The kernel asks on its own behalf as process 0.
+            let waits = header.asker.pid != 0;
+            if at_once && waited && waits {
+                self.listeners.support();
+            }
+            waited = waits;
+            self.listeners
+                .serve(|| self.adapter.serve(device, message, (header, fields)));
+        }
     }
-    Ok(())
 }

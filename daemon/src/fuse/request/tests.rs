@@ -464,12 +464,12 @@ fn what_may_wait_for_the_disk_and_what_is_no_use_is_told() {
     for (size, expected) in [
         (4096, Manner::Promptly),
         (256 << 10, Manner::Promptly),
-        ((256 << 10) + 1, Manner::Waiting),
-        (DATA_MAX, Manner::Waiting),
+        ((256 << 10) + 1, Manner::Long),
+        (DATA_MAX, Manner::Long),
     ] {
         assert_eq!(manner(Operation::File(FileOp::Read(at(0), size))), expected);
     }
-    assert_eq!(manner(Operation::Mount(MountOp::Syncfs)), Manner::Waiting);
+    assert_eq!(manner(Operation::Mount(MountOp::Syncfs)), Manner::Long);
     assert_eq!(manner(Operation::Mount(MountOp::Statfs)), Manner::Unnoticed);
     let unanswered = every_operation();
     let unanswered = unanswered.iter().filter(|(.., op)| !op.is_answered());

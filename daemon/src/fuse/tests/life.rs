@@ -16,6 +16,7 @@ use parking_lot::{Condvar, Mutex};
 
 use super::watched::Watched;
 use super::{Parrot, Stage, errno, printed, run};
+use crate::fuse::idling::Idling;
 use crate::fuse::{Access, FuseOptions, MountError, Unmount, UnmountError, mount};
 
 #[test]
@@ -178,6 +179,8 @@ struct Gate {
     open: Mutex<bool>,
     changed: Condvar,
     waiting: AtomicUsize,
+    /// How many waited in vain.
+    given_up: AtomicUsize,
 }
 
 impl Gate {
@@ -186,6 +189,9 @@ impl Gate {
         let mut open = self.open.lock();
         let deadline = Instant::now() + Duration::from_secs(15);
         while !*open && !self.changed.wait_until(&mut open, deadline).timed_out() {}
+        if !*open {
+            self.given_up.fetch_add(1, Ordering::SeqCst);
+        }
     }
 
     fn open(&self) {
@@ -230,8 +236,49 @@ fn waiting_syncs_and_writes_do_not_hold_up_the_others() {
         );
         gate.open();
     });
+    assert_eq!(gate.given_up.load(Ordering::SeqCst), 0);
     assert_eq!(fs::read(stage.path("1")).unwrap(), b"x");
     drop(files);
+    stage.end();
+}
+
+/// A program alone is served by one thread; what holds that thread up must not hold up others.
+#[test]
+fn a_request_held_up_in_the_midst_of_many_does_not_hold_up_the_others() {
+    let gate = Arc::new(Gate::default());
+    let watch = {
+        let gate = Arc::clone(&gate);
+        move |what| {
+            if what == "readlink" {
+                gate.pass();
+            }
+        }
+    };
+    let stage = Stage::serving(Arc::new(Watched {
+        inner: ModelFs::default(),
+        watch,
+    }));
+    std::os::unix::fs::symlink("x", stage.path("link")).unwrap();
+    let work = |name| {
+        fs::create_dir(stage.path(name)).unwrap();
+        fs::remove_dir(stage.path(name)).unwrap();
+    };
+    let is_lone = || stage.mounted().listeners.is_lone();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            // Without cheap wake-ups it is never lone.
+            let can_be = Idling::watch().is_watched();
+            until(|| {
+                (0..100).for_each(|_| work("a"));
+                is_lone() || !can_be
+            });
+            fs::read_link(stage.path("link")).unwrap();
+        });
+        until(|| gate.waiting.load(Ordering::SeqCst) == 1);
+        work("b");
+        gate.open();
+    });
+    assert_eq!(gate.given_up.load(Ordering::SeqCst), 0);
     stage.end();
 }
 
