@@ -39,7 +39,7 @@ const HELPERS: [&str; 4] = [
 ];
 /// Largest read ahead of a sequential reader, in KiB. The kernel's own 128 KiB starve a reader of
 /// decrypted data.
-const READ_AHEAD_KIB: &str = "1024";
+const READ_AHEAD_KIB: &str = "2048";
 
 /// A mount of ours: the directory and the device number the kernel gave it.
 #[derive(Debug, Clone)]

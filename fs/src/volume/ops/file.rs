@@ -1,16 +1,19 @@
 //! Opening, reading, writing and syncing regular files.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::edit::{Changed, Edges, Edit, Outcome, end_of};
 use crate::error::{FsError, FsResult, LostWrite};
 use crate::events::EventKind;
-use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, Place};
+use crate::layout::{
+    BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, Leaf, LeafIndex, MapId, Place,
+};
 use crate::meta::Key;
 use crate::vfs::{FileKind, FileRange, Handle, Ino, OpenMode};
 use crate::volume::commit::Scope;
-use crate::volume::content::{BlockKind, Content, Page, Source};
+use crate::volume::content::{BlockKind, Content, Leaves, Page, Source};
 use crate::volume::memory::Pages;
 use crate::volume::node::{Node, NodeLeaves, OpenFile};
 use crate::volume::{Failure, Volume};
@@ -18,8 +21,6 @@ use crate::volume::{Failure, Volume};
 const BLOCK: u64 = BLOCK_SIZE as u64;
 /// A sequential writer's dirty pages are sealed from this many on (1 MiB).
 const STREAM_PAGES: usize = 256;
-/// How far ahead of a sequential reader the disk is asked to read, in slots (4 MiB).
-const READ_AHEAD: u32 = 1024;
 
 impl Volume {
     pub(in crate::volume) fn do_open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
@@ -91,7 +92,6 @@ impl Volume {
             }
             count
         };
-        self.read_ahead(node, (offset, count), &sealed);
         for run in sealed.chunk_by(follows) {
             if self.read_run(node, run, (offset, buf), way)? == Found::Moved {
                 return Ok(None);
@@ -99,28 +99,6 @@ impl Volume {
         }
         // Blocks end beyond the file; the padding is no part of it.
         Ok(Some(count))
-    }
-
-    fn read_ahead(&self, node: &Node, (offset, count): (u64, usize), sealed: &[Located]) {
-        let expected = node
-            .next_read
-            .swap(offset + count as u64, Ordering::Relaxed);
-        if expected != offset || offset == 0 {
-            return;
-        }
-        let crossed = (offset + count as u64) / (u64::from(READ_AHEAD) * BLOCK / 2)
-            != offset / (u64::from(READ_AHEAD) * BLOCK / 2);
-        if crossed
-            && let Some((
-                _,
-                BlockEntry {
-                    place: Place::Segment(slot),
-                    ..
-                },
-            )) = sealed.last()
-        {
-            self.segments.will_need(*slot, READ_AHEAD);
-        }
     }
 
     /// Reads a run of neighbouring blocks into their part of `buf`, which starts at `offset`.
@@ -383,6 +361,7 @@ fn resolve(
     sealed: &mut Vec<Located>,
 ) -> FsResult<()> {
     let end = offset + buf.len() as u64;
+    let leaves = &LastLeaf::of(leaves);
     let mut block = BlockIndex::of(offset);
     while block.offset() < end {
         let skip = offset.saturating_sub(block.offset()) as usize;
@@ -397,6 +376,42 @@ fn resolve(
         block.0 += 1;
     }
     Ok(())
+}
+
+/// Looks a leaf up once for all of its blocks. Only while the content lock is held: a commit may
+/// replace a leaf.
+struct LastLeaf<'a> {
+    leaves: &'a NodeLeaves<'a>,
+    last: RefCell<Option<(MapId, LeafIndex, Arc<Leaf>)>>,
+}
+
+impl<'a> LastLeaf<'a> {
+    fn of(leaves: &'a NodeLeaves<'a>) -> Self {
+        Self {
+            leaves,
+            last: RefCell::default(),
+        }
+    }
+}
+
+impl Leaves for LastLeaf<'_> {
+    fn leaf(&self, base: &ContentRow, leaf: LeafIndex) -> FsResult<Arc<Leaf>> {
+        let mut last = self.last.borrow_mut();
+        match &*last {
+            Some((map, index, found)) if (*map, *index) == (base.map, leaf) => {
+                Ok(Arc::clone(found))
+            }
+            _ => {
+                let found = self.leaves.leaf(base, leaf)?;
+                *last = Some((base.map, leaf, Arc::clone(&found)));
+                Ok(found)
+            }
+        }
+    }
+
+    fn next_leaf(&self, base: &ContentRow, from: LeafIndex) -> FsResult<Option<LeafIndex>> {
+        self.leaves.next_leaf(base, from)
+    }
 }
 
 /// Puts the pages of a write. Nothing is changed when it fails.
