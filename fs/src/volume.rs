@@ -73,6 +73,9 @@ use verify::Progress;
 pub struct VolumeOptions {
     /// Most plaintext that waits in memory to be sealed, in bytes.
     pub dirty_limit: usize,
+    /// Bytes of rows that may wait in memory for a commit, map leaves of changed files among them.
+    /// From half of it on a commit is begun before its time.
+    pub rows_limit: usize,
     /// Time between commits nobody asked for.
     pub commit_interval: Duration,
     /// Time between images of the metadata that are made without being asked for, if any are.
@@ -89,6 +92,7 @@ impl Default for VolumeOptions {
     fn default() -> Self {
         Self {
             dirty_limit: 256 << 20,
+            rows_limit: 64 << 20,
             commit_interval: Duration::from_secs(5),
             image_interval: None,
             flushers: 2,

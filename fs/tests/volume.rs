@@ -53,16 +53,20 @@ fn password() -> Password {
 
 impl Bench {
     fn new() -> Self {
+        Self::with(volume_options())
+    }
+
+    fn with(options: VolumeOptions) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let options = CreateOptions {
+        let creating = CreateOptions {
             password: password(),
             cost: KdfCost::Fixed(Rounds::new(600_000).unwrap()),
         };
-        let (vault, _) = UnlockedVault::create(&dir.path().join("v"), &options, |v| {
+        let (vault, _) = UnlockedVault::create(&dir.path().join("v"), &creating, |v| {
             Volume::format(v).map_err(|e| Failed(e.to_string()))
         })
         .unwrap();
-        let volume = Volume::open(vault, volume_options()).unwrap();
+        let volume = Volume::open(vault, options).unwrap();
         Self {
             dir,
             volume: Some(volume),
@@ -307,6 +311,44 @@ fn the_log_of_the_database_stays_bounded_under_fsync_alone() {
         b.v().fsync(ino, handle).unwrap();
         let length = std::fs::metadata(&log).unwrap().len();
         assert!(length < 32 << 20, "{length} bytes in round {round}");
+    }
+}
+
+/// Blocks of which each has a map leaf of its own, as long as a leaf is.
+#[test]
+fn what_waits_for_a_commit_stays_bounded_under_random_writes_into_a_sparse_file() {
+    const LIMIT: usize = 4 << 20;
+    const LEAF: usize = 64 * 60;
+    const BLOCKS: usize = 6000;
+    let b = Bench::with(VolumeOptions {
+        rows_limit: LIMIT,
+        ..volume_options()
+    });
+    let (ino, handle) = b.create("sparse");
+    let at = |number: usize| FileRange {
+        ino,
+        handle,
+        offset: (number as u64 * 64 + 63) * 4096,
+    };
+    let log = b.dir.path().join("v/meta.db-wal");
+    let before = b.v().status().commit;
+    b.v().write(at(BLOCKS), &[1]).unwrap();
+    for number in 0..BLOCKS {
+        let block = [number as u8; 4096];
+        b.v().write(at(number), &block).unwrap();
+        let length = std::fs::metadata(&log).unwrap().len();
+        let bound = (8 << 20) + 3 * LIMIT as u64;
+        assert!(length < bound, "{length} bytes at block {number}");
+    }
+    let commits = b.v().status().commit - before;
+    assert!(
+        commits as usize >= BLOCKS * LEAF / LIMIT,
+        "nobody asked for one of the {commits} commits"
+    );
+    for number in 0..BLOCKS {
+        let mut read = [0; 4096];
+        assert_eq!(b.v().read(at(number), &mut read).unwrap(), 4096);
+        assert!(read == [number as u8; 4096], "block {number}");
     }
 }
 

@@ -47,8 +47,13 @@ impl LeafCache {
         Ok(found)
     }
 
-    /// The leaf was committed anew. The caller holds the content lock of the map's inode.
-    pub(crate) fn replace(&self, map: MapId, leaf: LeafIndex, new: Arc<Leaf>) {
-        self.0.insert(map.leaf_key(leaf), new);
+    /// The leaf was committed anew; without it, the next look-up asks the row store. The caller
+    /// holds the content lock of the map's inode.
+    pub(crate) fn replace(&self, map: MapId, leaf: LeafIndex, new: Option<Arc<Leaf>>) {
+        let key = map.leaf_key(leaf);
+        match new {
+            Some(new) => self.0.insert(key, new),
+            None => drop(self.0.remove(&key)),
+        }
     }
 }

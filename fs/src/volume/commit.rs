@@ -228,6 +228,12 @@ impl Volume {
         let begins =
             |n: &Arc<Node>| !n.is_dead() && n.content.write().begin_cut(|| self.counters.new_map());
         let (nodes, unchanged): (Vec<_>, Vec<_>) = nodes.into_iter().partition(begins);
+        let leaves = if request.everything {
+            usize::MAX
+        } else {
+            nodes.iter().map(leaf_bytes).sum()
+        };
+        self.write_behind.sub_leaf_bytes(leaves);
         let rows = self.meta.freeze();
         for id in c.next_segment..self.segments.next_id() {
             c.segments
@@ -393,7 +399,14 @@ impl Volume {
         drop(cut.rows);
         self.meta.thaw();
         for node in &cut.nodes {
-            let superseded = node.content.write().abandon_cut();
+            let superseded = {
+                let mut content = node.content.write();
+                let before = content.head.leaf_bytes();
+                let superseded = content.abandon_cut();
+                let again = content.head.leaf_bytes().saturating_sub(before);
+                self.write_behind.add_leaf_bytes(again);
+                superseded
+            };
             self.segments.release(superseded);
             self.write_behind.sub_dirty(superseded);
             self.write_behind.note_changed(node);
@@ -460,6 +473,12 @@ impl Volume {
     pub(super) fn is_settled(&self) -> bool {
         !self.write_behind.anything_changed() && !self.meta.holds_rows()
     }
+}
+
+/// What the leaves of a file's cut take.
+fn leaf_bytes(node: &Arc<Node>) -> usize {
+    let content = node.content.read();
+    content.cut.as_ref().map_or(0, |cut| cut.leaf_bytes())
 }
 
 /// Whether the cut of a file names slots, which have to be synced before it is committed.

@@ -112,6 +112,7 @@ impl Content {
             self.head.blocks += 1;
         }
         self.head.changed = true;
+        self.head.touch(block);
         self.note_fresh(block);
         let old = self.head.dirty.insert(
             block,
@@ -368,6 +369,9 @@ impl Content {
         merged.blocks += head.blocks;
         (merged.size, merged.mtime, merged.ctime) = (head.size, head.mtime, head.ctime);
         merged.changed = true;
+        for leaf in head.touched {
+            merged.touch(leaf.block(0));
+        }
         self.head = merged;
         superseded
     }

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use keyfold_crypto::Sealed;
 use parking_lot::{Condvar, Mutex};
@@ -30,6 +30,8 @@ const BATCH: usize = 256;
 pub(super) struct WriteBehind {
     /// Dirty pages of the volume.
     dirty: AtomicU64,
+    /// Bytes of rows that the leaves changed since the last cut will take, about.
+    leaf_bytes: AtomicUsize,
     /// Above this many pages writers wait.
     limit: u64,
     queue: Mutex<Queue>,
@@ -61,6 +63,7 @@ impl WriteBehind {
     pub(super) fn new(limit_bytes: usize) -> Self {
         Self {
             dirty: AtomicU64::new(0),
+            leaf_bytes: AtomicUsize::new(0),
             limit: (limit_bytes / BLOCK_SIZE).max(1024) as u64,
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -77,6 +80,24 @@ impl WriteBehind {
 
     pub(super) fn add_dirty(&self, pages: u64) {
         self.dirty.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    pub(super) fn leaf_bytes(&self) -> usize {
+        self.leaf_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn add_leaf_bytes(&self, bytes: usize) {
+        if bytes > 0 {
+            self.leaf_bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// A cut takes these leaves along.
+    pub(super) fn sub_leaf_bytes(&self, bytes: usize) {
+        let less = |now: usize| Some(now.saturating_sub(bytes));
+        let _ = self
+            .leaf_bytes
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
     }
 
     /// Pages are no longer dirty: writers may go on.
@@ -365,9 +386,12 @@ impl Volume {
         };
         let changed = {
             let leaves = self.leaves(moved.ino);
-            node.content
-                .write()
-                .moved(moved.block, (&moved.entry, new), &leaves)?
+            let mut content = node.content.write();
+            let before = content.head.leaf_bytes();
+            let changed = content.moved(moved.block, (&moved.entry, new), &leaves)?;
+            let added = content.head.leaf_bytes() - before;
+            self.write_behind.add_leaf_bytes(added);
+            changed
         };
         if changed {
             self.write_behind.note_changed(&node);

@@ -17,6 +17,8 @@ use crate::vfs::Ino;
 
 /// Leaves of deleted maps that one commit frees; the rest waits for the next.
 const TRIM_LEAVES: usize = 16_384;
+/// Decoded leaves of a commit that are kept for the cache until it is durable (9 MiB).
+const KEPT_LEAVES: usize = 2048;
 
 /// Rows of a commit beside those of operations, and what follows when they are durable.
 #[derive(Default)]
@@ -33,7 +35,8 @@ pub(super) struct Installed {
 pub(super) struct InstalledFile {
     pub(super) node: Arc<Node>,
     pub(super) row: ContentRow,
-    pub(super) leaves: Vec<(LeafIndex, Arc<Leaf>)>,
+    /// The leaves that changed, the first of them as they are now.
+    pub(super) leaves: Vec<(LeafIndex, Option<Arc<Leaf>>)>,
 }
 
 pub(super) struct Install<'a> {
@@ -42,6 +45,7 @@ pub(super) struct Install<'a> {
     pub(super) out: Installed,
     /// Segments with slots that died in this commit.
     pub(super) freed: BTreeSet<SegmentId>,
+    kept_leaves: usize,
 }
 
 impl<'a> Install<'a> {
@@ -55,6 +59,7 @@ impl<'a> Install<'a> {
             committer,
             out,
             freed: BTreeSet::new(),
+            kept_leaves: 0,
         }
     }
 
@@ -142,14 +147,10 @@ impl<'a> Install<'a> {
             let kept = truncated(&old, leaf, cut.limit);
             let new = delta.over(&kept);
             grown += self.replace_leaf(cut.map, leaf, (&old, &new));
-            leaves.push((leaf, Arc::new(new)));
+            leaves.push((leaf, self.kept(new)));
         }
         if !swapped && cut.limit != UNLIMITED {
-            let truncated = self.cut_off(node.ino, &base, &cut)?;
-            for (leaf, old, new) in truncated {
-                grown += self.replace_leaf(cut.map, leaf, (&old, &new));
-                leaves.push((leaf, Arc::new(new)));
-            }
+            grown += self.cut_off((node.ino, &base), &cut, &mut leaves)?;
         }
         let row = ContentRow {
             size: cut.size,
@@ -178,27 +179,35 @@ impl<'a> Install<'a> {
         grown
     }
 
-    /// The leaves that the cut truncates and its own deltas do not touch: before and after.
+    /// The leaf for the cache, if not too many are kept already.
+    fn kept(&mut self, leaf: Leaf) -> Option<Arc<Leaf>> {
+        self.kept_leaves += 1;
+        (self.kept_leaves <= KEPT_LEAVES).then(|| Arc::new(leaf))
+    }
+
+    /// Writes the leaves that the cut truncates and its own deltas do not touch. Returns like
+    /// [`Install::account`].
     fn cut_off(
         &mut self,
-        ino: Ino,
-        base: &ContentRow,
+        (ino, base): (Ino, &ContentRow),
         cut: &Layer,
-    ) -> FsResult<Vec<(LeafIndex, Leaf, Leaf)>> {
-        let mut out = Vec::new();
+        leaves: &mut Vec<(LeafIndex, Option<Arc<Leaf>>)>,
+    ) -> FsResult<i64> {
+        let mut grown = 0;
         let mut from = base.map.leaf_key(cut.limit.leaf());
         loop {
             let keys = from..=*base.map.leaf_keys().end();
             let found = self.volume.meta.stored(Table::Leaf, keys, 256)?;
             let Some(last) = found.keys().next_back().map(|k| k.a) else {
-                return Ok(out);
+                return Ok(grown);
             };
             for (key, bytes) in &found {
                 let leaf = MapId::leaf_of_key(key.a);
                 if !cut.deltas.contains_key(&leaf) {
                     let old = Leaf::decode(bytes).map_err(|_| FsError::Inconsistent(ino))?;
                     let new = truncated(&old, leaf, cut.limit);
-                    out.push((leaf, old, new));
+                    grown += self.replace_leaf(cut.map, leaf, (&old, &new));
+                    leaves.push((leaf, self.kept(new)));
                 }
             }
             from = last + 1;

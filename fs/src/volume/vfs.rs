@@ -9,26 +9,26 @@ use crate::vfs::{
     OpenMode, Place, RenameMode, Seek, SetAttr, Stats, Vfs, XattrMode,
 };
 
-/// Bytes of rows that may wait for a commit before operations wait with them.
-const ROWS_LIMIT: usize = 96 << 20;
-/// Bytes of rows from which on a commit is begun before its time.
-const ROWS_HURRY: usize = 32 << 20;
-
 impl Volume {
     /// Keeps the running transaction bounded; waits holding no lock.
     pub(super) fn wait_for_rows(&self) -> FsResult<()> {
-        let bytes = self.meta.active_bytes();
-        if bytes < ROWS_HURRY {
+        let bytes = self.meta.active_bytes() + self.write_behind.leaf_bytes();
+        if bytes < self.options.rows_limit / 2 {
             return Ok(());
         }
-        if bytes < ROWS_LIMIT {
+        if bytes < self.options.rows_limit {
             self.hurry();
             return Ok(());
         }
-        match self.commit(&Scope::Everything) {
-            Err(FsError::NoSpace) => Err(FsError::NoSpace),
-            other => other,
+        self.commit(&Scope::Everything)
+    }
+
+    /// Like [`Volume::wait_for_rows`], for what changes content: nearly always it is one load.
+    pub(super) fn wait_for_leaves(&self) -> FsResult<()> {
+        if self.write_behind.leaf_bytes() < self.options.rows_limit / 2 {
+            return Ok(());
         }
+        self.wait_for_rows()
     }
 }
 

@@ -88,6 +88,7 @@ fn volume_agrees_while_it_commits_all_the_time() {
     let template = Template::new(VolumeOptions {
         commit_interval: Duration::from_millis(2),
         dirty_limit: 1 << 20,
+        rows_limit: 64 << 10,
         ..VolumeOptions::default()
     });
     check_sequences(&mut || VolumeSubject::new(&template));

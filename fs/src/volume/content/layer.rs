@@ -3,8 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use rustc_hash::FxHashSet;
+
 use super::BlockKind;
-use crate::layout::{BlockEntry, BlockIndex, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place};
+use crate::layout::{
+    BLOCK_SIZE, BlockEntry, BlockIndex, ENTRY_BYTES, LEAF_BLOCKS, Leaf, LeafIndex, MapId, Place,
+};
 use crate::vfs::Timestamp;
 
 /// Plaintext of a block, 4096 bytes. Shared with whoever is sealing it.
@@ -140,7 +144,14 @@ pub(in crate::volume) struct Layer {
     pub(in crate::volume) map: MapId,
     /// Change of the number of data blocks against what lies beneath.
     pub(super) blocks: i64,
+    /// Leaves that a commit of this layer writes.
+    pub(super) touched: FxHashSet<LeafIndex>,
+    /// Bytes of rows that these leaves take, at most.
+    leaf_bytes: usize,
 }
+
+/// What the row of a leaf takes beside its entries while it waits for a commit.
+const LEAF_OVERHEAD: usize = 112;
 
 /// The limit of a layer that was not truncated.
 pub(in crate::volume) const UNLIMITED: BlockIndex = BlockIndex(u64::MAX);
@@ -157,6 +168,23 @@ impl Layer {
             deltas: BTreeMap::new(),
             map: MapId::NONE,
             blocks: 0,
+            touched: FxHashSet::default(),
+            leaf_bytes: 0,
+        }
+    }
+
+    /// Bytes of rows that a commit of this layer writes for its leaves, about.
+    pub(in crate::volume) fn leaf_bytes(&self) -> usize {
+        self.leaf_bytes
+    }
+
+    /// Counts the leaf of a block that changes, once. Its row is as long as the file reaches into
+    /// it: that of a small file is short.
+    pub(super) fn touch(&mut self, block: BlockIndex) {
+        if self.touched.insert(block.leaf()) {
+            let blocks = self.size.div_ceil(BLOCK_SIZE as u64).max(block.0 + 1);
+            let entries = (blocks - block.leaf().block(0).0).min(LEAF_BLOCKS);
+            self.leaf_bytes += LEAF_OVERHEAD + entries as usize * ENTRY_BYTES;
         }
     }
 
@@ -192,6 +220,7 @@ impl Layer {
             .entry(block.leaf())
             .or_default()
             .put(block.within_leaf(), entry);
+        self.touch(block);
         self.changed = true;
     }
 
@@ -252,5 +281,37 @@ impl Source {
 
     pub(in crate::volume) fn is_hole(&self) -> bool {
         matches!(self, Self::Hole)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vfs::Timestamp;
+
+    fn layer(size: u64) -> Layer {
+        let time = Timestamp { secs: 0, nanos: 0 };
+        Layer::over(size, time, time)
+    }
+
+    #[test]
+    fn a_leaf_counts_once_and_as_far_as_the_file_reaches_into_it() {
+        let mut small = layer(2 * BLOCK_SIZE as u64);
+        small.touch(BlockIndex(0));
+        small.touch(BlockIndex(1));
+        assert_eq!(small.leaf_bytes(), LEAF_OVERHEAD + 2 * ENTRY_BYTES);
+        let mut large = layer(1 << 30);
+        for block in 0..2 * LEAF_BLOCKS {
+            large.touch(BlockIndex(block));
+        }
+        let whole = LEAF_OVERHEAD + LEAF_BLOCKS as usize * ENTRY_BYTES;
+        assert_eq!(large.leaf_bytes(), 2 * whole);
+    }
+
+    #[test]
+    fn a_block_beyond_the_end_counts_the_leaf_up_to_itself() {
+        let mut growing = layer(0);
+        growing.touch(BlockIndex(LEAF_BLOCKS + 9));
+        assert_eq!(growing.leaf_bytes(), LEAF_OVERHEAD + 10 * ENTRY_BYTES);
     }
 }

@@ -198,6 +198,7 @@ impl Volume {
         if data.is_empty() {
             return Ok(0);
         }
+        self.wait_for_leaves()?;
         let node = &file.node;
         let offset = loop {
             let offset = if file.mode.append {
