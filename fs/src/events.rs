@@ -31,6 +31,8 @@ pub enum EventKind {
     State,
     /// This segment is missing or shorter than what was committed to it.
     Segment(u32),
+    /// This kept image is missing, or not the copy that was made.
+    Image(u32),
     /// A copy of the superblock is not what was stored.
     Superblock,
     /// The vault is older than, or another than, when it was last seen, and was accepted.
@@ -114,6 +116,7 @@ impl fmt::Display for EventKind {
             Self::DatabasePage => write!(f, "a page of the database does not verify"),
             Self::State => write!(f, "the rows are not those of the last commit"),
             Self::Segment(id) => write!(f, "segment {id} is missing or short"),
+            Self::Image(id) => write!(f, "image {id} is missing or not the copy that was made"),
             Self::Superblock => write!(f, "a copy of the superblock does not verify"),
             Self::RollbackAccepted => {
                 write!(f, "a vault that is not as it was last seen was accepted")

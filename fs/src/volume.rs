@@ -28,7 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::data::{LeafCache, Segments};
 use crate::error::{FsError, FsResult};
 use crate::events::SecurityEvents;
-use crate::layout::{ContentRow, FileKeyRow, InodeRow, MapId, StateRow};
+use crate::layout::{ContentRow, FileKeyRow, ImageId, InodeRow, MapId, StateRow};
 use crate::meta::{Key, Meta};
 use crate::vault::{Access, UnlockedVault};
 use crate::vfs::{FileKind, Ino};
@@ -92,7 +92,7 @@ impl Default for VolumeOptions {
     fn default() -> Self {
         Self {
             dirty_limit: 256 << 20,
-            rows_limit: 64 << 20,
+            rows_limit: 48 << 20,
             commit_interval: Duration::from_secs(5),
             image_interval: None,
             flushers: 2,
@@ -201,7 +201,10 @@ pub struct Volume {
     readers: RwLock<()>,
     failure: Mutex<Option<Failure>>,
     failed: AtomicBool,
-    events: SecurityEvents,
+    /// Those of an image are also those of the volume that keeps it.
+    events: Arc<SecurityEvents>,
+    /// The image that this volume shows.
+    image: Option<ImageId>,
     pinned: Mutex<Pinned>,
     progress: Progress,
     verifier: Mutex<Option<JoinHandle<()>>>,

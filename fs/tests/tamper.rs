@@ -15,6 +15,8 @@ mod blocks;
 mod flips;
 #[path = "tamper/hostile.rs"]
 mod hostile;
+#[path = "tamper/images.rs"]
+mod images;
 #[path = "tamper/pages.rs"]
 mod pages;
 #[path = "tamper/parts.rs"]

@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::os::unix::fs::{FileExt, MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -324,6 +324,70 @@ fn random_overwrites_take_a_bounded_multiple_of_the_live_data() {
 #[ignore = "writes 8 GiB"]
 fn many_random_overwrites_take_a_bounded_multiple_of_the_live_data() {
     random_overwrites(512 * MIB, 16);
+}
+
+/// Memory at its most while map leaves are written, far below what leaves without bound took.
+const MOST_WITH_LEAVES: u64 = 320 * MIB;
+/// The largest log that a commit of as many leaves as may wait leaves behind.
+const MOST_LOG_OF_LEAVES: u64 = 136 * MIB;
+
+fn peak(mount: &Mount) -> u64 {
+    let status = fs::read_to_string(process(mount).join("status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("VmHWM:")).unwrap();
+    let kib = line.split_whitespace().nth(1).unwrap();
+    kib.parse::<u64>().unwrap() * KIB
+}
+
+/// Writes `size` bytes into a file of 100 GiB that is holes, a block at a time at random: each
+/// block touches a map leaf of its own.
+fn random_writes_into_holes(size: u64) {
+    const BLOCK: u64 = 4 * KIB;
+    const FILE: u64 = 100 << 30;
+    let vault = Vault::new();
+    let mount = vault.mount();
+    let mut random = Seeded::new();
+    let file = File::create(mount.join("sparse")).unwrap();
+    file.set_len(FILE).unwrap();
+    let mut log = 0;
+    let mut last = 0;
+    for number in 0..size / BLOCK {
+        last = random.below(FILE / BLOCK) * BLOCK;
+        file.write_all_at(&pattern(number, BLOCK as usize), last)
+            .unwrap();
+        if number % 1000 == 0 {
+            log = log.max(footprint(&vault, &mount).log);
+        }
+    }
+    sync(&mount);
+    log = log.max(footprint(&vault, &mount).log);
+    let peak = peak(&mount);
+    println!(
+        "{} MiB written: {} MiB resident at most, log {} MiB",
+        size / MIB,
+        peak / MIB,
+        log / MIB
+    );
+    assert!(peak <= MOST_WITH_LEAVES, "{peak} bytes resident");
+    assert!(log <= MOST_LOG_OF_LEAVES, "the log has {log} bytes");
+    let mut read = vec![0; BLOCK as usize];
+    let mut again = File::open(mount.join("sparse")).unwrap();
+    again.read_exact_at(&mut read, last).unwrap();
+    assert!(read == pattern(size / BLOCK - 1, BLOCK as usize));
+    assert_eq!(again.seek(std::io::SeekFrom::End(0)).unwrap(), FILE);
+    drop((file, again));
+    mount.unmount();
+    vault.check();
+}
+
+#[test]
+fn memory_and_log_are_bounded_under_random_writes_into_a_large_sparse_file() {
+    random_writes_into_holes(240 * MIB);
+}
+
+#[test]
+#[ignore = "writes 2 GiB at random"]
+fn memory_and_log_are_bounded_under_many_random_writes_into_a_large_sparse_file() {
+    random_writes_into_holes(2048 * MIB);
 }
 
 /// Memory that the daemon may take for each open file, in bytes.

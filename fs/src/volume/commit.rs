@@ -161,7 +161,14 @@ impl Volume {
         let cut = self.cut(c, request);
         let outcome = self.write_cut(c, &cut);
         match outcome {
-            Ok(installed) => self.finish(c, cut, installed),
+            Ok(installed) => {
+                let large = installed.bytes() >= super::memory::LARGE_COMMIT;
+                self.finish(c, cut, installed)?;
+                if large {
+                    super::memory::return_to_system();
+                }
+                Ok(())
+            }
             Err(FsError::NoSpace) => {
                 self.undo(cut);
                 self.space.note_full();
@@ -231,7 +238,10 @@ impl Volume {
         let leaves = if request.everything {
             usize::MAX
         } else {
-            nodes.iter().map(leaf_bytes).sum()
+            nodes
+                .iter()
+                .map(|n| n.content.read().cut_leaf_bytes())
+                .sum()
         };
         self.write_behind.sub_leaf_bytes(leaves);
         let rows = self.meta.freeze();
@@ -248,6 +258,7 @@ impl Volume {
             .copied()
             .collect();
         drop(moment);
+        self.write_behind.note_progress();
         for node in unchanged {
             self.nodes.put_back(node);
         }
@@ -473,12 +484,6 @@ impl Volume {
     pub(super) fn is_settled(&self) -> bool {
         !self.write_behind.anything_changed() && !self.meta.holds_rows()
     }
-}
-
-/// What the leaves of a file's cut take.
-fn leaf_bytes(node: &Arc<Node>) -> usize {
-    let content = node.content.read();
-    content.cut.as_ref().map_or(0, |cut| cut.leaf_bytes())
 }
 
 /// Whether the cut of a file names slots, which have to be synced before it is committed.

@@ -61,6 +61,11 @@ impl Content {
         !self.head.changed && self.cut.is_none()
     }
 
+    /// Bytes of rows that the leaves of the cut take, about.
+    pub(super) fn cut_leaf_bytes(&self) -> usize {
+        self.cut.as_ref().map_or(0, |cut| cut.leaf_bytes())
+    }
+
     /// Where the bytes of a block are now.
     pub(super) fn source(&self, block: BlockIndex, leaves: &impl Leaves) -> FsResult<Source> {
         if let Some(source) = self.head.source(block) {

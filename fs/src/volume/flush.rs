@@ -36,7 +36,7 @@ pub(super) struct WriteBehind {
     limit: u64,
     queue: Mutex<Queue>,
     work: Condvar,
-    /// Counts batches that were stored or given up; waited on by writers and commits.
+    /// Counts batches that were stored or given up, and cuts; waited on by writers and commits.
     progress: Mutex<u64>,
     progressed: Condvar,
     /// Files with changes that no commit has begun to take.
@@ -106,7 +106,21 @@ impl WriteBehind {
         self.note_progress();
     }
 
-    fn note_progress(&self) {
+    /// Counts what writers may wait for.
+    pub(super) fn progress(&self) -> u64 {
+        *self.progress.lock()
+    }
+
+    /// Waits for progress since the count was `before`, and not for ever.
+    pub(super) fn wait_beyond(&self, before: u64) {
+        let mut progress = self.progress.lock();
+        if *progress == before {
+            self.progressed
+                .wait_for(&mut progress, std::time::Duration::from_millis(100));
+        }
+    }
+
+    pub(super) fn note_progress(&self) {
         *self.progress.lock() += 1;
         self.progressed.notify_all();
     }

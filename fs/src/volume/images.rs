@@ -17,8 +17,9 @@ use std::time::{Duration, UNIX_EPOCH};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::commit::Scope;
-use super::{Volume, VolumeOptions};
+use super::{Verify, Volume, VolumeOptions};
 use crate::error::{FsError, FsResult};
+use crate::events::EventKind;
 use crate::layout::{BLOCK_SIZE, ImageId, ImageKind, ImageRow};
 use crate::meta::{Key, Table};
 use crate::vault::UnlockedVault;
@@ -200,11 +201,13 @@ impl Volume {
     ///
     /// # Errors
     /// [`FsError::Stale`] when there is no such image any more, [`FsError::Database`] when it
-    /// cannot be read.
+    /// cannot be read, or is not the copy that was made.
     pub fn with_image<R>(&self, id: ImageId, f: impl FnOnce(&Self) -> R) -> FsResult<R> {
         let kept = self.images.get(id).ok_or(FsError::Stale(Ino::ROOT))?;
         let opened = self.opened(id, &kept)?;
         match &*opened {
+            // Verified beside, and found to be another: nothing more is read of it.
+            Opened::For(volume) if volume.failure().is_some() => Err(FsError::Database),
             Opened::For(volume) => Ok(f(volume)),
             Opened::Not | Opened::Gone => Err(FsError::Stale(Ino::ROOT)),
         }
@@ -242,16 +245,25 @@ impl Volume {
     fn open_kept(&self, id: ImageId, row: &ImageRow) -> FsResult<Arc<Self>> {
         let options = VolumeOptions {
             clock: Arc::clone(&self.options.clock),
+            verify: match self.options.verify {
+                // Whoever checks the volume looks at the image when its row is passed.
+                Verify::Never => Verify::BySize,
+                asked => asked,
+            },
             ..VolumeOptions::default()
         };
-        let opened = Self::open_image(&self.vault, &self.image_path(id), options);
+        let opened = self.open_image_of((id, &self.image_path(id)), options);
         let volume = opened.map_err(|error| {
             tracing::error!(image = id.0, %error, "image cannot be opened");
+            if error.is_damage() {
+                self.events.note(EventKind::Image(id.0));
+            }
             FsError::Database
         })?;
         let state = volume.committer.lock().state;
         if (state.commit, state.hash) != (row.commit, row.hash) {
             tracing::error!(image = id.0, "image is of another state");
+            self.events.note(EventKind::Image(id.0));
             return Err(FsError::Database);
         }
         Ok(volume)

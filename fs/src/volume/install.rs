@@ -32,6 +32,13 @@ pub(super) struct Installed {
     pub(super) reclaimed: Reclaimed,
 }
 
+impl Installed {
+    /// Bytes of the rows.
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.values().flatten().map(|row| row.len()).sum()
+    }
+}
+
 pub(super) struct InstalledFile {
     pub(super) node: Arc<Node>,
     pub(super) row: ContentRow,

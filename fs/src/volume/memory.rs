@@ -10,6 +10,9 @@ use crate::layout::BLOCK_SIZE;
 /// Pages given up at once beyond which their memory goes back to the system (16 MiB). The
 /// allocator by itself keeps it, scattered as it is.
 const WORTHWHILE: usize = 4096;
+/// A commit of so many bytes of rows beside those of operations (8 MiB) takes several times as much
+/// memory, which goes back to the system after it.
+pub(super) const LARGE_COMMIT: usize = 8 << 20;
 
 /// Pages that nobody uses at the moment. New ones cost an allocation and the faults of memory
 /// never touched, together more than filling them.
@@ -76,7 +79,8 @@ impl Pages {
     }
 }
 
-fn return_to_system() {
+/// Gives memory that is free back to the system.
+pub(super) fn return_to_system() {
     #[cfg(target_env = "gnu")]
     // SAFETY: malloc_trim(3) only releases memory that is free, and is thread-safe.
     #[allow(unsafe_code, reason = "no safe wrapper for malloc_trim(3) exists")]

@@ -15,8 +15,10 @@ use super::{
 use crate::clock::{Clock, SystemClock};
 use crate::data::{Journal, LeafCache, Segments};
 use crate::error::FsError;
-use crate::events::{EventKind, SecurityEvents};
-use crate::layout::{DirBody, InodeBody, InodeRow, MapId, SegmentId, SegmentRow, StateRow};
+use crate::events::EventKind;
+use crate::layout::{
+    DirBody, ImageId, InodeBody, InodeRow, MapId, SegmentId, SegmentRow, StateRow,
+};
 use crate::meta::{CommitFailure, Key, Meta, Mode, Readers, Table, Writer};
 use crate::vault::{Access, UnlockedVault};
 use crate::vfs::{FileKind, Ino};
@@ -170,7 +172,7 @@ impl Volume {
         }
         volume.note_found();
         // Before anything is made good: what an older row calls free may be in use.
-        Self::begin_verifying(&volume)?;
+        Self::begin_verifying(&volume, &shown)?;
         let ready = volume.make_ready(&shown, freed);
         let ready = ready.and_then(|()| {
             if volume.is_read_only() {
@@ -215,15 +217,37 @@ impl Volume {
         path: &Path,
         options: VolumeOptions,
     ) -> Result<Arc<Self>, VolumeError> {
+        Self::open_copy((vault, path), options, |_| {})
+    }
+
+    /// Like [`Volume::open_image`], of an image that a volume keeps, to which it tells its
+    /// security events.
+    pub(super) fn open_image_of(
+        &self,
+        (id, path): (ImageId, &Path),
+        options: VolumeOptions,
+    ) -> Result<Arc<Self>, VolumeError> {
+        Self::open_copy((&self.vault, path), options, |image| {
+            image.events = Arc::clone(&self.events);
+            image.image = Some(id);
+        })
+    }
+
+    fn open_copy(
+        (vault, path): (&Arc<UnlockedVault>, &Path),
+        options: VolumeOptions,
+        belong: impl FnOnce(&mut Self),
+    ) -> Result<Arc<Self>, VolumeError> {
         let failed = |e| open_failure(path, e);
         let key = vault.master().meta_db_key();
         let readers = Readers::open(path, key, Mode::Immutable, IMAGE_READERS).map_err(failed)?;
         let state = readers.state().map_err(failed)?;
         let state = state.ok_or_else(|| VolumeError::damaged(path, "it has no state"))?;
         let vault = (Arc::clone(vault), Access::ReadOnly);
-        let volume = Self::assemble(vault, options, (Meta::new(readers), None), state);
+        let mut volume = Self::assemble(vault, options, (Meta::new(readers), None), state);
+        belong(&mut volume);
         let volume = Arc::new(volume);
-        Self::begin_verifying(&volume)?;
+        Self::begin_verifying(&volume, path)?;
         volume.load(path).inspect_err(|_| volume.stop_verifying())?;
         Ok(volume)
     }
@@ -255,7 +279,8 @@ impl Volume {
             readers: RwLock::new(()),
             failure: Mutex::new(None),
             failed: false.into(),
-            events: SecurityEvents::default(),
+            events: Arc::default(),
+            image: None,
             pinned: Mutex::default(),
             progress: Progress::default(),
             verifier: Mutex::default(),

@@ -4,6 +4,7 @@
 //! page changes shows only in the sum over all rows, and in the trees of the database, through
 //! which rows are found. Both are gone over in one snapshot, of the moment it begins.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -77,33 +78,30 @@ impl Progress {
 }
 
 impl Volume {
-    /// Verifies as the options say.
+    /// Verifies the database, which lies at `path`, as the options say.
     ///
     /// # Errors
     /// When the metadata is verified first, and is not as it was committed.
-    pub(super) fn begin_verifying(volume: &Arc<Self>) -> Result<(), VolumeError> {
-        let small = || {
-            let database = std::fs::metadata(volume.vault.dir().meta_db());
-            database.is_ok_and(|d| d.len() <= SMALL)
-        };
+    pub(super) fn begin_verifying(volume: &Arc<Self>, path: &Path) -> Result<(), VolumeError> {
+        let small = || std::fs::metadata(path).is_ok_and(|d| d.len() <= SMALL);
         match volume.options.verify {
             Verify::Never => Ok(()),
-            Verify::BySize if small() => volume.verify_first(),
-            Verify::First => volume.verify_first(),
+            Verify::BySize if small() => volume.verify_first(path),
+            Verify::First => volume.verify_first(path),
             Verify::BySize | Verify::Later => Self::verify_beside(volume),
         }
     }
 
-    fn verify_first(&self) -> Result<(), VolumeError> {
+    fn verify_first(&self, path: &Path) -> Result<(), VolumeError> {
         match self.verify() {
             Outcome::Verified | Outcome::Stopped => Ok(()),
             Outcome::Damaged(_) => Err(VolumeError::damaged(
-                &self.vault.dir().meta_db(),
+                path,
                 "its rows are not those of the last commit: older ones were put back, or it was \
                  altered",
             )),
             Outcome::Failed(e) => Err(VolumeError::DatabaseFailed {
-                path: self.vault.dir().meta_db(),
+                path: path.to_owned(),
                 why: e.to_string(),
             }),
         }
@@ -158,7 +156,7 @@ impl Volume {
             Outcome::Failed(_) | Outcome::Stopped => Verification::Unverified,
         });
         if let Outcome::Damaged(kind) = outcome {
-            self.events.note(kind);
+            self.note_metadata(kind);
         }
         outcome
     }

@@ -10,17 +10,26 @@ use crate::vfs::{
 };
 
 impl Volume {
-    /// Keeps the running transaction bounded; waits holding no lock.
+    /// Keeps the running transaction bounded; waits holding no lock, for the cut of a commit that
+    /// the timer makes: one thread with the memory that a large commit takes is enough.
+    ///
+    /// # Errors
+    /// [`FsError::NoSpace`] when commits find no room, and those of `check_writable`.
     pub(super) fn wait_for_rows(&self) -> FsResult<()> {
-        let bytes = self.meta.active_bytes() + self.write_behind.leaf_bytes();
-        if bytes < self.options.rows_limit / 2 {
+        let bytes = || self.meta.active_bytes() + self.write_behind.leaf_bytes();
+        if bytes() < self.options.rows_limit / 2 {
             return Ok(());
         }
-        if bytes < self.options.rows_limit {
+        loop {
+            let before = self.write_behind.progress();
             self.hurry();
-            return Ok(());
+            if bytes() < self.options.rows_limit {
+                return Ok(());
+            }
+            self.check_writable()?;
+            self.space.check()?;
+            self.write_behind.wait_beyond(before);
         }
-        self.commit(&Scope::Everything)
     }
 
     /// Like [`Volume::wait_for_rows`], for what changes content: nearly always it is one load.
@@ -46,9 +55,15 @@ impl Volume {
     pub(super) fn note_of(&self, error: FsError) {
         match error {
             FsError::Inconsistent(ino) => self.events.note(EventKind::Metadata(ino.0)),
-            FsError::MetadataTampered => self.events.note(EventKind::DatabasePage),
+            FsError::MetadataTampered => self.note_metadata(EventKind::DatabasePage),
             _ => {}
         }
+    }
+
+    /// Keeps an event of the metadata as a whole, which for an image is that of the image.
+    pub(super) fn note_metadata(&self, kind: EventKind) {
+        self.events
+            .note(self.image.map_or(kind, |id| EventKind::Image(id.0)));
     }
 }
 

@@ -50,6 +50,16 @@ pub enum VolumeError {
     NotCommitted(FsError),
 }
 
+impl VolumeError {
+    /// Whether the database is not there, or is not what was stored.
+    pub(in crate::volume) fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            Self::DatabaseMissing(_) | Self::DatabaseDamaged { .. }
+        )
+    }
+}
+
 impl fmt::Display for VolumeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
