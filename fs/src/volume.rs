@@ -360,11 +360,13 @@ impl Volume {
         let before = self.committer.lock().state.commit;
         self.commit(&Scope::Everything)?;
         let mut committer = self.committer.lock();
-        if committer.state.commit == before {
-            return Ok(());
+        let changed = committer.state.commit != before;
+        if !(changed && committer.wrote_much()) || self.is_cleaning_urgent(&committer) {
+            self.clean(&mut committer)?;
         }
-        self.clean(&mut committer)?;
-        self.retire_dead(&committer)?;
+        if changed {
+            self.retire_dead(&committer)?;
+        }
         drop(committer);
         Ok(())
     }

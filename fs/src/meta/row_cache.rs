@@ -53,13 +53,16 @@ impl RowCache {
         self.0.insert(key, row);
     }
 
-    /// Keeps the rows that a commit wrote.
+    /// Keeps the rows that a commit wrote, and forgets those it deleted: few are asked for again.
     pub(super) fn take_over<'a>(
         &self,
         rows: impl Iterator<Item = (&'a Key, &'a Option<Box<[u8]>>)>,
     ) {
         for (key, row) in rows.filter(|(k, _)| Self::holds(k.table)) {
-            self.put(key.clone(), row.as_deref().map(Arc::from));
+            match row {
+                Some(row) => self.put(key.clone(), Some(Arc::from(&**row))),
+                None => drop(self.0.remove(key)),
+            }
         }
     }
 }

@@ -41,6 +41,10 @@ const JOURNAL_ROWS: usize = 512;
 const ROW_OVERHEAD: usize = 112;
 
 impl RowMap {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Option<&Option<Box<[u8]>>> {
         self.rows.get(key)
     }

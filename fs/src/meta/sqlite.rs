@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use keyfold_crypto::DatabaseKey;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Statement};
 
 use super::key::{Key, Table, Tail};
 use super::schema::{self, TableSql};
@@ -151,6 +151,15 @@ fn get<R>(
     f: impl FnOnce(Option<&[u8]>) -> R,
 ) -> rusqlite::Result<R> {
     let mut statement = connection.prepare_cached(&sql(key.table).get)?;
+    get_with(&mut statement, key, f)
+}
+
+/// [`get`] with the statement for the key's table.
+fn get_with<R>(
+    statement: &mut Statement<'_>,
+    key: &Key,
+    f: impl FnOnce(Option<&[u8]>) -> R,
+) -> rusqlite::Result<R> {
     let mut rows = match &key.b {
         Tail::None => statement.query((key.a as i64,))?,
         Tail::Int(n) => statement.query((key.a as i64, *n as i64))?,

@@ -86,7 +86,12 @@ pub(super) struct Committer {
     /// the journal void, takes them along.
     pub(super) journaled: BTreeSet<Ino>,
     done: u64,
+    /// Rows of the last commit.
+    rows: usize,
 }
+
+/// Rows of a commit from which on programs are taken to be busy.
+const MUCH: usize = 4096;
 
 impl Committer {
     pub(super) fn new(writer: Option<Writer>, state: StateRow) -> Self {
@@ -103,7 +108,13 @@ impl Committer {
             journal: None,
             journaled: BTreeSet::new(),
             done: 0,
+            rows: 0,
         }
+    }
+
+    /// Whether the last commit was of a busy time: upkeep that can wait, waits.
+    pub(super) fn wrote_much(&self) -> bool {
+        self.rows >= MUCH
     }
 }
 
@@ -335,6 +346,7 @@ impl Volume {
         match wrote {
             Ok(()) => {
                 c.state = state;
+                c.rows = cut.rows.len() + installed.rows.len();
                 Ok(())
             }
             Err(CommitFailure::NoSpace) => Err(FsError::NoSpace),

@@ -208,6 +208,17 @@ impl Volume {
         Ok(())
     }
 
+    /// Cleaning takes the disk from programs, so it waits while they write much: but not on a full
+    /// disk, nor when twice as much is dead as lives, which bounds what a busy volume takes.
+    pub(super) fn is_cleaning_urgent(&self, c: &Committer) -> bool {
+        let (mut live, mut dead) = (0, 0);
+        for row in c.segments.values() {
+            live += u64::from(row.live());
+            dead += u64::from(row.committed.saturating_sub(row.live()));
+        }
+        self.space.is_full() || dead > 2 * live.max(SEGMENT_SLOTS.into())
+    }
+
     /// Moves what still lives in nearly dead segments; the commit that follows frees them.
     pub(super) fn clean(&self, c: &mut Committer) -> FsResult<()> {
         let filling = self.segments.filling();

@@ -5,10 +5,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use keyfold_crypto::{DatabaseKey, StateHash, StateHashKey};
-use rusqlite::types::Value;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode};
 
-use super::{Mode, OpenFailure, check_schema, connect, get, log_path, sql};
+use super::{Mode, OpenFailure, check_schema, connect, get_with, log_path, sql};
 use crate::layout::{DentryRow, StateRow};
 use crate::meta::key::{Key, Table, Tail};
 use crate::meta::schema;
@@ -126,17 +126,23 @@ impl Writer {
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut hash = StateHash::from_bytes(next.hash);
+        // Rows come in the order of their tables, so each table's statements are looked up once.
+        let mut statements = None;
         for (key, row) in rows {
-            let change = write_row(
-                &transaction,
-                &self.hash_key,
-                &mut hash,
-                (key, row.as_deref()),
-            )?;
+            let statements = match &mut statements {
+                Some((table, statements)) if *table == key.table => statements,
+                _ => {
+                    let found = Statements::of(&transaction, key.table)?;
+                    &mut statements.insert((key.table, found)).1
+                }
+            };
+            let row = (key, row.as_deref());
+            let change = statements.write(&self.hash_key, &mut hash, row)?;
             if key.table == Table::Inode {
                 next.inodes = next.inodes.saturating_add_signed(change);
             }
         }
+        drop(statements);
         next.hash = hash.to_bytes();
         transaction
             .prepare_cached("INSERT OR REPLACE INTO state(id, v) VALUES(0, ?1)")?
@@ -202,58 +208,72 @@ impl Writer {
     }
 }
 
-/// Writes a row. Returns by how many rows its table grew.
-fn write_row(
-    connection: &Connection,
-    hash_key: &StateHashKey,
-    hash: &mut StateHash,
-    (key, row): (&Key, Option<&[u8]>),
-) -> rusqlite::Result<i64> {
-    let table = key.table as u8;
-    let key_bytes = key.hash_bytes();
-    let existed = get(connection, key, |old| {
-        if old == row {
-            return None;
-        }
-        if let Some(old) = old {
-            hash.remove(&hash_key.row(table, &key_bytes, old));
-        }
-        Some(old.is_some())
-    })?;
-    let Some(existed) = existed else { return Ok(0) };
-    let a = key.a as i64;
-    let tail = match &key.b {
-        Tail::None => None,
-        Tail::Int(n) => Some(Value::Integer(*n as i64)),
-        Tail::Bytes(b) => Some(Value::Blob(b.to_vec())),
-    };
-    match (row, tail) {
-        (Some(row), tail) => {
-            hash.add(&hash_key.row(table, &key_bytes, row));
-            let mut put = connection.prepare_cached(&sql(key.table).put)?;
-            match (tail, key.table) {
-                (Some(b), Table::Dentry) => {
-                    let cookie = DentryRow::decode(row).map_or(0, |d| d.cookie) as i64;
-                    put.execute((a, b, row, cookie))?;
-                }
-                (Some(b), _) => {
-                    put.execute((a, b, row))?;
-                }
-                (None, _) => {
-                    put.execute((a, row))?;
+/// What writes rows of one table.
+struct Statements<'c> {
+    get: CachedStatement<'c>,
+    put: CachedStatement<'c>,
+    delete: CachedStatement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    fn of(connection: &'c Connection, table: Table) -> rusqlite::Result<Self> {
+        let sql = sql(table);
+        Ok(Self {
+            get: connection.prepare_cached(&sql.get)?,
+            put: connection.prepare_cached(&sql.put)?,
+            delete: connection.prepare_cached(&sql.delete)?,
+        })
+    }
+
+    /// Writes a row. Returns by how many rows its table grew.
+    fn write(
+        &mut self,
+        hash_key: &StateHashKey,
+        hash: &mut StateHash,
+        (key, row): (&Key, Option<&[u8]>),
+    ) -> rusqlite::Result<i64> {
+        let table = key.table as u8;
+        let key_bytes = key.hash_bytes();
+        let existed = get_with(&mut self.get, key, |old| {
+            if old == row {
+                return None;
+            }
+            if let Some(old) = old {
+                hash.remove(&hash_key.row(table, &key_bytes, old));
+            }
+            Some(old.is_some())
+        })?;
+        let Some(existed) = existed else { return Ok(0) };
+        let a = key.a as i64;
+        let tail = match &key.b {
+            Tail::None => None,
+            Tail::Int(n) => Some(ValueRef::Integer(*n as i64)),
+            Tail::Bytes(b) => Some(ValueRef::Blob(b)),
+        };
+        let tail = tail.map(ToSqlOutput::Borrowed);
+        match (row, tail) {
+            (Some(row), tail) => {
+                hash.add(&hash_key.row(table, &key_bytes, row));
+                match (tail, key.table) {
+                    (Some(b), Table::Dentry) => {
+                        let cookie = DentryRow::decode(row).map_or(0, |d| d.cookie) as i64;
+                        self.put.execute((a, b, row, cookie))?;
+                    }
+                    (Some(b), _) => {
+                        self.put.execute((a, b, row))?;
+                    }
+                    (None, _) => {
+                        self.put.execute((a, row))?;
+                    }
                 }
             }
+            (None, Some(b)) => {
+                self.delete.execute((a, b))?;
+            }
+            (None, None) => {
+                self.delete.execute((a,))?;
+            }
         }
-        (None, Some(b)) => {
-            connection
-                .prepare_cached(&sql(key.table).delete)?
-                .execute((a, b))?;
-        }
-        (None, None) => {
-            connection
-                .prepare_cached(&sql(key.table).delete)?
-                .execute((a,))?;
-        }
+        Ok(i64::from(row.is_some()) - i64::from(existed))
     }
-    Ok(i64::from(row.is_some()) - i64::from(existed))
 }
