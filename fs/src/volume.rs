@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::clock::{Clock, SystemClock};
 use crate::data::{LeafCache, Segments};
@@ -331,15 +331,8 @@ impl Volume {
     /// Commits everything at intervals, until the volume closes.
     fn run_timer(&self) {
         loop {
-            {
-                let mut stop = self.stop.lock();
-                if !*stop {
-                    self.stopped
-                        .wait_for(&mut stop, self.options.commit_interval);
-                }
-                if *stop {
-                    return;
-                }
+            if self.wait_for_timer() == Stop::Now {
+                return;
             }
             self.write_behind.pages.trim();
             if self.failure().is_some() {
@@ -350,6 +343,27 @@ impl Volume {
             self.pin_in_time();
             self.end_abandoned_hold();
         }
+    }
+
+    /// Waits until a commit is due: after the interval and a lull in syncing, or when it is hurried.
+    fn wait_for_timer(&self) -> Stop {
+        let mut stop = self.stop.lock();
+        if *stop {
+            return Stop::Now;
+        }
+        let interval = self.options.commit_interval;
+        let mut on_time = self.stopped.wait_for(&mut stop, interval).timed_out();
+        let mut seen = None;
+        for _ in 0..LULLS {
+            // No lock is taken inside that of `stop`.
+            let syncs = MutexGuard::unlocked(&mut stop, || self.requests.lock().ticket);
+            if *stop || !on_time || seen == Some(syncs) {
+                break;
+            }
+            seen = Some(syncs);
+            on_time = self.stopped.wait_for(&mut stop, LULL).timed_out();
+        }
+        if *stop { Stop::Now } else { Stop::Later }
     }
 
     fn commit_and_clean(&self) -> FsResult<()> {
@@ -376,6 +390,18 @@ impl Volume {
         self.stopped.notify_all();
     }
 }
+
+/// Whether the timer's thread ends.
+#[derive(PartialEq, Eq)]
+enum Stop {
+    Now,
+    Later,
+}
+
+/// A program that syncs again and again pauses at least this long when it is done for now.
+const LULL: Duration = Duration::from_millis(20);
+/// Most times that a timed commit is put off for one: it would make syncing wait. One second.
+const LULLS: usize = 50;
 
 /// The content half of a file that was never written.
 fn empty_content(row: &InodeRow) -> ContentRow {

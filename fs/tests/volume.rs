@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfold_crypto::{Password, Rounds};
+use keyfold_fs::error::FsError;
 use keyfold_fs::vault::{Access, CreateOptions, KdfCost, LockedVault, Secret, UnlockedVault};
 use keyfold_fs::vfs::*;
 use keyfold_fs::volume::{Volume, VolumeOptions};
@@ -209,6 +210,63 @@ fn what_fsync_confirmed_survives_a_crash() {
     for i in 0..50usize {
         assert_eq!(data[i * 5000..(i + 1) * 5000], pattern(5000, i as u8));
     }
+}
+
+/// As after `rm -rf`: what one program syncs does not wait until the database has all of it.
+#[test]
+fn the_journal_takes_many_changes_of_names_at_once() {
+    let mut b = Bench::new();
+    let name = |i: usize| format!("file {i}");
+    for i in 0..3000 {
+        let (ino, handle) = b.create(&name(i));
+        let start = FileRange {
+            ino,
+            handle,
+            offset: 0,
+        };
+        b.v().write(start, &pattern(100, i as u8)).unwrap();
+        b.v().release(ino, handle);
+    }
+    b.v().sync().unwrap();
+    let commit = b.v().status().commit;
+    for i in (0..3000).filter(|i| i % 10 != 0) {
+        let name = name(i);
+        b.v()
+            .unlink(Place {
+                parent: Ino::ROOT,
+                name: Name::new(name.as_bytes()).unwrap(),
+            })
+            .unwrap();
+    }
+    for new in ["first", "second"] {
+        let (ino, handle) = b.create(new);
+        let start = FileRange {
+            ino,
+            handle,
+            offset: 0,
+        };
+        b.v().write(start, new.as_bytes()).unwrap();
+        b.v().fsync(ino, handle).unwrap();
+    }
+    assert_eq!(b.v().status().commit, commit, "the database was not asked");
+    b.crash();
+    for i in 0..3000 {
+        let name = name(i);
+        let at = Place {
+            parent: Ino::ROOT,
+            name: Name::new(name.as_bytes()).unwrap(),
+        };
+        if i % 10 == 0 {
+            assert_eq!(b.read_all(&name), pattern(100, i as u8));
+        } else {
+            assert_eq!(b.v().lookup(at).unwrap_err(), FsError::NotFound, "{name}");
+        }
+    }
+    for new in ["first", "second"] {
+        assert_eq!(b.read_all(new), new.as_bytes());
+    }
+    b.remount();
+    assert_eq!(b.read_all("second"), b"second");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use keyfold_crypto::{Context, Label, SealKey};
 use crate::error::{FsError, FsResult};
 
 /// Bytes of the journal, written ahead.
-const CAPACITY: u64 = 8 << 20;
+const CAPACITY: u64 = 16 << 20;
 /// `sealed length(4) zero(4) commit(8)` before each record.
 const HEADER: usize = 16;
 /// Records begin at multiples of this.
@@ -262,7 +262,7 @@ mod tests {
         let mut journal = journal(dir.path(), 5, &[]);
         let record = vec![1; 1 << 20];
         let taken = (0..20).take_while(|_| journal.append(&record) == Ok(Appended::Durable));
-        assert_eq!(taken.count(), 7);
-        assert_eq!(Journal::read(dir.path(), &key(), 5).unwrap().len(), 7);
+        assert_eq!(taken.count(), 15);
+        assert_eq!(Journal::read(dir.path(), &key(), 5).unwrap().len(), 15);
     }
 }

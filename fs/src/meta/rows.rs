@@ -21,7 +21,7 @@ pub(crate) struct RowMap {
     /// Where the map's own directory entries stand in listings.
     cookies: BTreeMap<(u64, u64), Box<[u8]>>,
     bytes: usize,
-    /// Keys put since the journal last had them; `None` when they became too many.
+    /// Keys put since the journal last had them; `None` when they became too many to keep.
     unjournaled: Unjournaled,
 }
 
@@ -34,11 +34,21 @@ impl Default for Unjournaled {
     }
 }
 
-/// Rows that one record of the journal may hold.
-const JOURNAL_ROWS: usize = 512;
+/// Keys of rows to journal that are kept.
+const JOURNAL_KEYS: usize = 512;
+/// Rows and their bytes up to which the journal may have a whole map, when the keys are not known.
+/// A record of so many is written in a fraction of the time that the database takes for them; one
+/// that finds no room in the journal is a commit after all.
+const JOURNAL_MAP_ROWS: usize = 250_000;
+const JOURNAL_MAP_BYTES: usize = 4 << 20;
 
 /// What a row costs beside its bytes: tree node, key, allocation headers.
 const ROW_OVERHEAD: usize = 112;
+
+/// Owners of slots belong to commits: what the journal holds lies in no slot.
+fn is_journaled(key: &Key) -> bool {
+    key.table != Table::RunOwner
+}
 
 impl RowMap {
     pub(crate) fn len(&self) -> usize {
@@ -81,20 +91,22 @@ impl RowMap {
         taken
     }
 
-    /// Owners of slots belong to commits: what the journal holds lies in no slot.
     pub(super) fn note_unjournaled(&mut self, key: &Key) {
-        if key.table == Table::RunOwner {
+        if !is_journaled(key) {
             return;
         }
         match &mut self.unjournaled.0 {
-            Some(keys) if keys.len() < JOURNAL_ROWS => keys.push(key.clone()),
+            Some(keys) if keys.len() < JOURNAL_KEYS => keys.push(key.clone()),
             _ => self.unjournaled.0 = None,
         }
     }
 
-    /// The rows put since the last call; `None` when they are too many for a record.
+    /// At least the rows put since the last call; `None` when they are too many for a record.
     pub(crate) fn take_unjournaled(&mut self) -> Option<Vec<RowChange>> {
-        let mut keys = std::mem::take(self.unjournaled.0.as_mut()?);
+        let Some(keys) = &mut self.unjournaled.0 else {
+            return self.take_whole();
+        };
+        let mut keys = std::mem::take(keys);
         keys.sort_unstable();
         keys.dedup();
         let rows = &self.rows;
@@ -103,6 +115,17 @@ impl RowMap {
                 .filter_map(|k| rows.get(&k).cloned().map(|row| (k, row)))
                 .collect(),
         )
+    }
+
+    /// All rows, for a record.
+    fn take_whole(&mut self) -> Option<Vec<RowChange>> {
+        let bytes = self.bytes - ROW_OVERHEAD * self.rows.len();
+        if self.rows.len() > JOURNAL_MAP_ROWS || bytes > JOURNAL_MAP_BYTES {
+            return None;
+        }
+        self.unjournaled = Unjournaled::default();
+        let rows = self.rows.iter().filter(|(key, _)| is_journaled(key));
+        Some(rows.map(|(key, row)| (key.clone(), row.clone())).collect())
     }
 
     /// Takes over the rows of a newer map.

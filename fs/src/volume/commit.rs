@@ -40,7 +40,7 @@ pub(super) enum Scope {
 pub(super) struct Requests {
     pub(super) everything: bool,
     pub(super) files: BTreeSet<Ino>,
-    ticket: u64,
+    pub(super) ticket: u64,
 }
 
 impl Requests {

@@ -33,7 +33,8 @@ pub(super) struct Node {
     pub(super) queued: AtomicBool,
     /// Its rows are deleted: nothing of it is to be committed.
     pub(super) dead: AtomicBool,
-    /// Where a sequential writer would go on.
+    /// Where a sequential reader or writer would go on.
+    pub(super) next_read: AtomicU64,
     pub(super) next_write: AtomicU64,
 }
 
@@ -49,6 +50,7 @@ impl Node {
             listed: AtomicBool::new(false),
             queued: AtomicBool::new(false),
             dead: AtomicBool::new(false),
+            next_read: AtomicU64::new(0),
             next_write: AtomicU64::new(0),
         }
     }

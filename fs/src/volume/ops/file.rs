@@ -21,6 +21,8 @@ use crate::volume::{Failure, Volume};
 const BLOCK: u64 = BLOCK_SIZE as u64;
 /// A sequential writer's dirty pages are sealed from this many on (1 MiB).
 const STREAM_PAGES: usize = 256;
+/// How far ahead of a sequential reader the disk is asked to read, in slots (4 MiB).
+const READ_AHEAD: u32 = 1024;
 
 impl Volume {
     pub(in crate::volume) fn do_open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
@@ -92,6 +94,7 @@ impl Volume {
             }
             count
         };
+        self.read_ahead(node, (offset, count), &sealed);
         for run in sealed.chunk_by(follows) {
             if self.read_run(node, run, (offset, buf), way)? == Found::Moved {
                 return Ok(None);
@@ -99,6 +102,28 @@ impl Volume {
         }
         // Blocks end beyond the file; the padding is no part of it.
         Ok(Some(count))
+    }
+
+    fn read_ahead(&self, node: &Node, (offset, count): (u64, usize), sealed: &[Located]) {
+        let expected = node
+            .next_read
+            .swap(offset + count as u64, Ordering::Relaxed);
+        if expected != offset || offset == 0 {
+            return;
+        }
+        let crossed = (offset + count as u64) / (u64::from(READ_AHEAD) * BLOCK / 2)
+            != offset / (u64::from(READ_AHEAD) * BLOCK / 2);
+        if crossed
+            && let Some((
+                _,
+                BlockEntry {
+                    place: Place::Segment(slot),
+                    ..
+                },
+            )) = sealed.last()
+        {
+            self.segments.will_need(*slot, READ_AHEAD);
+        }
     }
 
     /// Reads a run of neighbouring blocks into their part of `buf`, which starts at `offset`.
