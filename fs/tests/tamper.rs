@@ -13,6 +13,8 @@
 mod blocks;
 #[path = "tamper/flips.rs"]
 mod flips;
+#[path = "tamper/going_back.rs"]
+mod going_back;
 #[path = "tamper/hostile.rs"]
 mod hostile;
 #[path = "tamper/images.rs"]

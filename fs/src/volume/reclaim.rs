@@ -23,7 +23,7 @@ const PUNCH_SLOTS: u32 = 64;
 const RETIRE_SLOTS: u32 = 8192;
 /// A segment with fewer live slots than this share of its committed ones is cleaned.
 const CLEAN_BELOW_PERCENT: u32 = 30;
-/// Live blocks that one commit moves to clean segments (32 MiB).
+/// Live blocks that one commit moves to clean segments (32 MiB), unless a single one has more.
 const CLEAN_BLOCKS: usize = 8192;
 
 /// What a commit gives back once it is durable.
@@ -222,7 +222,6 @@ impl Volume {
     /// Moves what still lives in nearly dead segments; the commit that follows frees them.
     pub(super) fn clean(&self, c: &mut Committer) -> FsResult<()> {
         let filling = self.segments.filling();
-        let mut budget = CLEAN_BLOCKS;
         let below = if self.space.is_full() {
             80
         } else {
@@ -241,11 +240,7 @@ impl Volume {
             })
             .map(|(id, live, _)| (id, live))
             .collect();
-        for (id, live) in victims {
-            if budget < live as usize {
-                break;
-            }
-            budget -= live as usize;
+        for (id, live) in chosen(victims) {
             match self.clean_segment(c, id) {
                 Err(FsError::NoSpace) => return Ok(()),
                 other => other?,
@@ -301,6 +296,21 @@ impl Volume {
     }
 }
 
+/// Those of nearly dead segments that one commit cleans: first those with the fewest live slots,
+/// as they give back most for what is moved; and always one, as on a full disk all may be large.
+fn chosen(mut victims: Vec<(SegmentId, u32)>) -> Vec<(SegmentId, u32)> {
+    victims.sort_unstable_by_key(|(id, live)| (*live, *id));
+    let mut moved = 0;
+    victims
+        .into_iter()
+        .take_while(|(_, live)| {
+            let first = moved == 0;
+            moved += *live as usize;
+            first || moved <= CLEAN_BLOCKS
+        })
+        .collect()
+}
+
 impl Install<'_> {
     fn range_keys(&self, table: Table, id: SegmentId) -> FsResult<Vec<Key>> {
         Ok(self
@@ -309,5 +319,31 @@ impl Install<'_> {
             .range(table, u64::from(id.0))?
             .into_keys()
             .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen_of(live: &[u32]) -> Vec<u32> {
+        let victims = live.iter().zip(1..).map(|(l, id)| (SegmentId(id), *l));
+        let chosen = chosen(victims.collect()).into_iter();
+        chosen.map(|(_, live)| live).collect()
+    }
+
+    #[test]
+    fn a_large_segment_keeps_no_other_from_being_cleaned() {
+        let large = CLEAN_BLOCKS as u32 + 1;
+        assert_eq!(chosen_of(&[large, 100, 2000]), [100, 2000]);
+        assert_eq!(chosen_of(&[8000, 100, 92]), [92, 100, 8000]);
+        assert_eq!(chosen_of(&[8001, 100, 92]), [92, 100]);
+    }
+
+    #[test]
+    fn one_segment_is_cleaned_however_much_lives_in_it() {
+        let large = CLEAN_BLOCKS as u32 + 1;
+        assert_eq!(chosen_of(&[large + 1, large]), [large]);
+        assert!(chosen_of(&[]).is_empty());
     }
 }

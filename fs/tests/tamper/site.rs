@@ -177,6 +177,14 @@ impl Site {
         });
     }
 
+    /// Changes once more what [`Self::change_files`] changed.
+    pub(crate) fn change_files_again(&self) {
+        self.using(|v| {
+            file(v, Ino::ROOT, "again", &pattern(5000, 21));
+            v.sync().unwrap();
+        });
+    }
+
     fn using(&self, f: impl FnOnce(&Volume)) {
         let volume = self.open(WRITING).unwrap();
         f(&volume);
