@@ -211,6 +211,8 @@ pub struct Volume {
     stop_verifying: AtomicBool,
     stop: Mutex<bool>,
     stopped: Condvar,
+    /// A commit was asked for before its time, and no cut was taken since.
+    hurried: AtomicBool,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -334,6 +336,7 @@ impl Volume {
             if self.wait_for_timer() == Stop::Now {
                 return;
             }
+            self.hurried.store(false, Ordering::Release);
             self.write_behind.pages.trim();
             if self.failure().is_some() {
                 continue;
@@ -348,20 +351,19 @@ impl Volume {
     /// Waits until a commit is due: after the interval and a lull in syncing, or when it is hurried.
     fn wait_for_timer(&self) -> Stop {
         let mut stop = self.stop.lock();
-        if *stop {
-            return Stop::Now;
-        }
-        let interval = self.options.commit_interval;
-        let mut on_time = self.stopped.wait_for(&mut stop, interval).timed_out();
+        let mut pause = self.options.commit_interval;
         let mut seen = None;
-        for _ in 0..LULLS {
-            // No lock is taken inside that of `stop`.
-            let syncs = MutexGuard::unlocked(&mut stop, || self.requests.lock().ticket);
-            if *stop || !on_time || seen == Some(syncs) {
+        for _ in 0..=LULLS {
+            if *stop || self.hurried.load(Ordering::Acquire) {
                 break;
             }
-            seen = Some(syncs);
-            on_time = self.stopped.wait_for(&mut stop, LULL).timed_out();
+            self.stopped.wait_for(&mut stop, pause);
+            // No lock is taken inside that of `stop`.
+            let syncs = MutexGuard::unlocked(&mut stop, || self.requests.lock().ticket);
+            if seen == Some(syncs) {
+                break;
+            }
+            (seen, pause) = (Some(syncs), LULL);
         }
         if *stop { Stop::Now } else { Stop::Later }
     }
@@ -385,8 +387,13 @@ impl Volume {
         Ok(())
     }
 
-    /// Wakes the timer before its time.
+    /// Wakes the timer before its time, once for each cut.
     fn hurry(&self) {
+        if self.hurried.load(Ordering::Acquire) || self.hurried.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // The timer looks before it waits: with the lock it has not looked yet, or waits.
+        drop(self.stop.lock());
         self.stopped.notify_all();
     }
 }

@@ -254,7 +254,7 @@ impl Volume {
                 .map(|n| n.content.read().cut_leaf_bytes())
                 .sum()
         };
-        self.write_behind.sub_leaf_bytes(leaves);
+        self.note_cut_of_leaves(leaves);
         let rows = self.meta.freeze();
         for id in c.next_segment..self.segments.next_id() {
             c.segments

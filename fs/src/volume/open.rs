@@ -287,6 +287,7 @@ impl Volume {
             stop_verifying: false.into(),
             stop: Mutex::new(false),
             stopped: Condvar::new(),
+            hurried: false.into(),
             threads: Mutex::default(),
             vault,
             access,

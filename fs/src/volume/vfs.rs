@@ -1,5 +1,7 @@
 //! [`Vfs`] for a volume: each operation where its family implements it.
 
+use std::sync::atomic::Ordering;
+
 use super::Volume;
 use super::commit::Scope;
 use crate::error::{FsError, FsResult};
@@ -30,6 +32,12 @@ impl Volume {
             self.space.check()?;
             self.write_behind.wait_beyond(before);
         }
+    }
+
+    /// A cut takes rows along, and leaves of so many bytes: what waits is to be looked at anew.
+    pub(super) fn note_cut_of_leaves(&self, bytes: usize) {
+        self.write_behind.sub_leaf_bytes(bytes);
+        self.hurried.store(false, Ordering::Release);
     }
 
     /// Like [`Volume::wait_for_rows`], for what changes content: nearly always it is one load.
