@@ -77,6 +77,12 @@ const TEXT: u8 = 3;
 const ARRAY: u8 = 4;
 const NULL: u8 = 0xf6;
 
+// What a first byte says of the bytes that its value is in.
+const ONE: u8 = 0x18;
+const TWO: u8 = 0x19;
+const FOUR: u8 = 0x1a;
+const EIGHT: u8 = 0x1b;
+
 /// Appends values.
 #[derive(Debug, Default)]
 pub struct Writer(Vec<u8>);
@@ -87,15 +93,15 @@ impl Writer {
         if value < 24 {
             self.0.push(major | value as u8);
         } else if let Ok(value) = u8::try_from(value) {
-            self.0.extend_from_slice(&[major | 24, value]);
+            self.0.extend_from_slice(&[major | ONE, value]);
         } else if let Ok(value) = u16::try_from(value) {
-            self.0.push(major | 25);
+            self.0.push(major | TWO);
             self.0.extend_from_slice(&value.to_be_bytes());
         } else if let Ok(value) = u32::try_from(value) {
-            self.0.push(major | 26);
+            self.0.push(major | FOUR);
             self.0.extend_from_slice(&value.to_be_bytes());
         } else {
-            self.0.push(major | 27);
+            self.0.push(major | EIGHT);
             self.0.extend_from_slice(&value.to_be_bytes());
         }
     }
@@ -181,10 +187,10 @@ impl<'a> Reader<'a> {
         let [first] = self.array_of()?;
         let (value, least) = match first & 31 {
             value @ 0..=23 => (u64::from(value), 0),
-            24 => (u64::from(u8::from_be_bytes(self.array_of()?)), 24),
-            25 => (u64::from(u16::from_be_bytes(self.array_of()?)), 1 << 8),
-            26 => (u64::from(u32::from_be_bytes(self.array_of()?)), 1 << 16),
-            27 => (u64::from_be_bytes(self.array_of()?), 1 << 32),
+            ONE => (u64::from(u8::from_be_bytes(self.array_of()?)), 24),
+            TWO => (u64::from(u16::from_be_bytes(self.array_of()?)), 1 << 8),
+            FOUR => (u64::from(u32::from_be_bytes(self.array_of()?)), 1 << 16),
+            EIGHT => (u64::from_be_bytes(self.array_of()?), 1 << 32),
             _ => return Err(DecodeError::Malformed),
         };
         require(value >= least && value <= limits::NUMBER)?;

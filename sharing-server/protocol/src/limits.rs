@@ -69,5 +69,9 @@ pub const RECEIPTS: usize = 1024;
 pub const JSON_BYTES: usize = 2 << 20;
 /// Blobs in one question about blobs.
 pub const BLOB_LIST: usize = 4096;
+/// Blobs in one order to purge.
+pub const PURGE_LIST: usize = 768;
+/// Contacts and groups of an account's book, and members of a group.
+pub const BOOK_ENTRIES: usize = 4096;
 /// The largest number that JavaScript has exactly. No number in the protocol exceeds it.
 pub const NUMBER: u64 = (1 << 53) - 1;

@@ -205,7 +205,7 @@ routes! {
     /// Blobs that were dropped and are still there.
     DroppedBlobs = Get "/v1/shares/{share}/dropped", Reader, Nothing => Json, 0;
     /// Ends the time of dropped blobs at once.
-    PurgeBlobs = Post "/v1/shares/{share}/purge", Owner, Cbor => Json, limits::JSON_BYTES;
+    PurgeBlobs = Post "/v1/shares/{share}/purge", Owner, Cbor => Json, limits::STATEMENT_BYTES;
 
     /// Offers a share to others, or ends that.
     Publish = Put "/v1/shares/{share}/publication", Owner, Cbor => Json, limits::STATEMENT_BYTES;

@@ -56,6 +56,9 @@ pub struct PullQuery {
     /// Records wanted at most; the server may give fewer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
+    /// Bodies of content and snapshot records before this place are not wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bodies_from: Option<Seq>,
 }
 
 /// Reply of `FindRecord`.
