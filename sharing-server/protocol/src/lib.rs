@@ -9,6 +9,8 @@ pub mod cbor;
 pub mod chain;
 pub mod error_code;
 pub mod exchange;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 pub mod grant;
 pub mod ids;
 pub mod limits;

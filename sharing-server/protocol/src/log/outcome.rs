@@ -94,6 +94,8 @@ pub enum Void {
     WrongEntry,
     /// The directory is not empty.
     NotEmpty,
+    /// A directory takes the place of a directory only, and no other node does.
+    OtherKind,
     /// A directory would be within itself.
     Cycle,
     /// The file has a key of that id.

@@ -197,6 +197,16 @@ impl<'a> Staging<'a> {
         id: NodeId,
         replaced: Option<NodeId>,
     ) -> Result<(), Void> {
+        if let Some(replaced) = replaced {
+            let entries = self.get(replaced)?.entries();
+            // Looked at before the node leaves, which may be within what it replaces.
+            if entries.is_some_and(|entries| !entries.is_empty()) {
+                return Err(Void::NotEmpty);
+            }
+            if entries.is_some() != self.get(id)?.entries().is_some() {
+                return Err(Void::OtherKind);
+            }
+        }
         self.leave(from, id)?;
         if let Some(replaced) = replaced {
             self.remove(to, replaced)?;
