@@ -20,6 +20,8 @@ mod recovery;
 mod schedule;
 mod seal;
 mod sha256x16;
+#[cfg(test)]
+mod sharing_vectors;
 mod sign;
 mod slot;
 mod state;

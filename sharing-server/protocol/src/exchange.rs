@@ -13,6 +13,7 @@ use crate::ids::{RecordHash, Seq};
 use crate::limits;
 use crate::receipt::Receipt;
 use crate::record::Record;
+use crate::roster::RosterBody;
 use crate::signed::Signed;
 
 /// Body of `CreateShare` and `Append`.
@@ -22,6 +23,19 @@ pub struct Append {
     pub record: Record,
     /// The grants that it lists.
     pub grants: Vec<Grant>,
+}
+
+impl Append {
+    /// Whether the grants are exactly those that the body of the roster record lists.
+    pub fn grants_fit(&self, body: &RosterBody) -> bool {
+        let mut given: Vec<_> = self
+            .grants
+            .iter()
+            .map(|g| (g.recipient, g.hash()))
+            .collect();
+        given.sort_unstable();
+        given == body.grants
+    }
 }
 
 impl Encoded for Append {

@@ -21,7 +21,7 @@ use crate::ids::{ChainRoot, EntryHash, Epoch, RecordHash, Seq, ShareId, Time};
 use crate::names::UserName;
 use crate::operation::ContentBody;
 use crate::record::{Kind, Record};
-use crate::roster::{Member, NewEpoch, Roster, RosterBody};
+use crate::roster::{Member, NewEpoch, Role, Roster, RosterBody};
 use crate::snapshot::SnapshotBody;
 
 pub use outcome::{Applied, Event, Outcome, Stop, Void};
@@ -84,7 +84,7 @@ impl Log {
             return Err(Stop::Body);
         }
         let (outcome, events) = match &self.roster {
-            None => (self.begin(record, grant)?, Vec::new()),
+            None => self.begin(record, grant)?,
             Some(roster) => {
                 let author = self.author(record)?.clone();
                 record
@@ -148,7 +148,11 @@ impl Log {
         }
     }
 
-    fn begin(&mut self, record: &Record, grant: Option<&Grant>) -> Result<Outcome, Stop> {
+    fn begin(
+        &mut self,
+        record: &Record,
+        grant: Option<&Grant>,
+    ) -> Result<(Outcome, Vec<Event>), Stop> {
         if record.header.hash().share() != self.share {
             return Err(Stop::Genesis);
         }
@@ -160,13 +164,7 @@ impl Log {
         let key = author.key.clone();
         record.verify(&key.identity).map_err(|_| Stop::Signature)?;
         let events = self.take_roster(record, &body, roster, &key, grant)?;
-        debug_assert!(events.len() <= 1, "one epoch, one key");
-        if events.is_empty() {
-            Ok(Outcome::Roster)
-        } else {
-            // Nobody else has a grant in the first record, and the creator made his own.
-            Err(Stop::Genesis)
-        }
+        Ok((Outcome::Roster, events))
     }
 
     /// The key that a record says it is signed with, of somebody who was a member once.
@@ -244,8 +242,12 @@ impl Log {
             Some(Err(())) => events.push(Event::BadGrant),
             None => {}
         }
+        // A reader who leaves cannot end the time of others by a clock of his own.
+        let before = self.roster.as_ref().unwrap_or(&roster);
+        if rules::member(before, author.root).is_ok_and(|author| author.role == Role::Owner) {
+            self.roster_time = self.roster_time.max(record.header.time);
+        }
         self.roster_record = record.header.hash();
-        self.roster_time = self.roster_time.max(record.header.time);
         self.roster = Some(roster);
         Ok(events)
     }

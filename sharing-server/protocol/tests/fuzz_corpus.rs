@@ -116,12 +116,29 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         let entry = of(name);
         [&(entry.len() as u16).to_le_bytes()[..], &entry].concat()
     });
-    let statements = ["publication", "request", "decision", "receipt", "act-0", "act-3"];
+    let statements = [
+        "publication",
+        "request",
+        "decision",
+        "receipt",
+        "act-0",
+        "act-3",
+    ];
     let numbers = [0, 1, 2, 3, 4, 4];
     let statements = numbers.iter().zip(statements);
-    let snapshot = [&[0x86, 1, 2, 0x58, 0x20][..], &[7; 32], &[0x58, 0x20], &[8; 32]].concat();
+    let snapshot = [
+        &[0x86, 1, 2, 0x58, 0x20][..],
+        &[7; 32],
+        &[0x58, 0x20],
+        &[8; 32],
+    ]
+    .concat();
     let snapshot = [&snapshot[..], &[5, 0x81, 0x58, 0x20], &[9; 32]].concat();
-    let address = [&b"alice@files.example.org:8443/plan#"[..], &of("fingerprint")].concat();
+    let address = [
+        &b"alice@files.example.org:8443/plan#"[..],
+        &of("fingerprint"),
+    ]
+    .concat();
     let kit = "address: alice@files.example.org\naccount secret: 0000-0000\n";
     vec![
         ("record", records.collect()),
@@ -138,7 +155,9 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ),
         (
             "statement",
-            statements.map(|(n, name)| numbered(*n, &of(name))).collect(),
+            statements
+                .map(|(n, name)| numbered(*n, &of(name)))
+                .collect(),
         ),
         ("pack", vec![of("pack")]),
         (

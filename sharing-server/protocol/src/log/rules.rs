@@ -59,7 +59,7 @@ pub fn begin(header: &Header, body: &RosterBody) -> Result<Roster, Void> {
 }
 
 /// Who wrote a record, if he may at this place: what holds whatever is in it. `last` is the last
-/// roster record that is not void, and `last_time` the latest time of those.
+/// roster record that is not void, and `last_time` the latest time of those that owners wrote.
 pub fn admit<'a>(
     roster: &'a Roster,
     last: RecordHash,

@@ -151,6 +151,14 @@ fn safety_words_and_fingerprints_are_of_the_first_bits_of_a_root() {
 }
 
 #[test]
+fn the_words_are_those_of_bip_39() {
+    let list = include_bytes!("../../src/safety-words.txt");
+    let published = "2f5eed53a4727b4bf8880d8f3f199efc90e58503646d9ff8eff3a2ed3b24dbda";
+    let hash = keyfold_crypto::sha256(&[list]);
+    assert_eq!(data_encoding::HEXLOWER.encode(&hash), published);
+}
+
+#[test]
 fn an_address_is_read_as_it_is_written() {
     let key = fingerprint(ChainRoot([7; 32]));
     for text in [

@@ -161,7 +161,7 @@ fn make_golden() -> Golden {
     };
     let (body, blobs) = place.seal(&tree, &share.key()).unwrap();
     let mut header = share.header(Kind::Snapshot, &alice);
-    header.added = body.chunks.clone();
+    header.added.clone_from(&body.chunks);
     let identity = &alice.account.identity;
     let snapshot = Record::seal(header, &body.encode(), &share.key(), identity).unwrap();
     share

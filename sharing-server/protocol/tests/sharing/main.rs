@@ -6,6 +6,7 @@
 )]
 
 mod accounts;
+mod document;
 mod forks;
 mod golden;
 mod people;

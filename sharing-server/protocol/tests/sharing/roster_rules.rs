@@ -300,6 +300,41 @@ fn an_expired_member_writes_nothing_and_backdating_does_not_help_after_an_owner_
 }
 
 #[test]
+fn a_reader_who_leaves_cannot_end_the_time_of_others_by_his_clock() {
+    let [alice, bob, carol, _] = cast();
+    let mut share = Share::with(&alice, &[(&carol, Role::Reader)]);
+    let change = add_until(&bob, Role::Writer, Time(NOW.0 + 100));
+    share.change(&alice, vec![change], Rotation::Stay);
+    share.time = Time(NOW.0 + 1_000_000);
+    share.change(&carol, vec![Change::Leave], Rotation::Stay);
+    share.time = NOW;
+    assert!(matches!(
+        share.write(&bob, vec![]).outcome,
+        Outcome::Content(_)
+    ));
+}
+
+#[test]
+fn grants_that_a_record_does_not_list_do_not_fit_it() {
+    let [alice, bob, ..] = cast();
+    let mut share = Share::begin(&alice);
+    let changes = vec![add(&bob, Role::Reader)];
+    let append = share.draft(&alice, changes, Rotation::FromNow).unwrap();
+    let body = append.record.body().unwrap();
+    let body = <RosterBody as keyfold_protocol::cbor::Encoded>::decode(body).unwrap();
+    assert!(append.grants_fit(&body));
+    let mut fewer = append.clone();
+    fewer.grants.pop();
+    let mut twice = append.clone();
+    twice.grants.push(append.grants[0].clone());
+    let mut other = append;
+    other.grants[0] = share.appended[0].grants[0].clone();
+    for wrong in [fewer, twice, other] {
+        assert!(!wrong.grants_fit(&body));
+    }
+}
+
+#[test]
 fn an_epoch_that_begins_with_an_expired_member_is_void() {
     let [alice, bob, ..] = cast();
     let end = Time(NOW.0 + 100);

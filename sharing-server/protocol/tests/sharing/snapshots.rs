@@ -36,7 +36,7 @@ fn place_of(share: &Share) -> SnapshotPlace {
 
 fn append_snapshot(share: &mut Share, author: &Person, body: &SnapshotBody) -> Outcome {
     let mut header = share.header(Kind::Snapshot, author);
-    header.added = body.chunks.clone();
+    header.added.clone_from(&body.chunks);
     header.added.sort_unstable();
     let key = share.key();
     let record = Record::seal(header, &body.encode(), &key, &author.account.identity).unwrap();
