@@ -24,6 +24,17 @@ fn key_pairs_and_encapsulations_are_those_of_the_draft() {
 }
 
 #[test]
+fn wrapping_is_hpke_as_an_independent_implementation_has_it() {
+    for vector in read(include_str!("../../tests/vectors/wrapping.txt")) {
+        let key = KemKey::from_seed(vector.array("seed"));
+        let randomness = Zeroizing::new(vector.array("eseed"));
+        let plaintext = vector.hex("plaintext");
+        let wrapped = wrap_with(&key.public(), &context(), &plaintext, randomness).unwrap();
+        assert_eq!(wrapped[ENCAPSULATION..], vector.hex("ciphertext"));
+    }
+}
+
+#[test]
 fn only_the_key_wrapped_for_in_the_context_wrapped_in_unwraps() {
     let (bob, eve) = (KemKey::from_seed([1; 32]), KemKey::from_seed([2; 32]));
     let wrapped = wrap(&bob.public(), &context(), b"epoch key").unwrap();

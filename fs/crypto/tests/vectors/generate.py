@@ -175,7 +175,34 @@ def sharing():
                file=file.hex(), tag=tag.hex(), leaf=index, leaf_hash=leaf.hex(), size=6 * 262144, root=root.hex())
 
 
+def labeled_extract(suite, salt, label, ikm):
+    return mac(salt or bytes(32), b"HPKE-v1" + suite + label + ikm)
+
+
+def labeled_expand(suite, prk, label, info, length):
+    return expand(prk, struct.pack(">H", length) + b"HPKE-v1" + suite + label + info, length)
+
+
+def wrappings():
+    """HPKE (RFC 9180) in base mode over the shared secrets that the X-Wing draft publishes."""
+    suite = b"HPKE" + struct.pack(">HHH", 0x647A, 1, 2)
+    with open("xwing.txt", encoding="utf-8") as published:
+        blocks = published.read().split("\n\n")[1:]
+    for i, block in enumerate(blocks):
+        known = dict(line.split(" = ") for line in block.strip().split("\n"))
+        secret, plain = bytes.fromhex(known["ss"]), stream(f"wrapped {i}", 32)
+        ctx = context("keyfold/1/grant", b"share", struct.pack("<Q", 3))
+        hashed = labeled_extract(suite, b"", b"psk_id_hash", b"") + labeled_extract(suite, b"", b"info_hash", sha(ctx))
+        schedule_context = b"\0" + hashed
+        prk = labeled_extract(suite, secret, b"secret", b"")
+        key = labeled_expand(suite, prk, b"key", schedule_context, 32)
+        nonce = labeled_expand(suite, prk, b"base_nonce", schedule_context, 12)
+        record("wrapping.txt", name=f"X-Wing vector {i}", seed=known["seed"], eseed=known["eseed"],
+               plaintext=plain.hex(), ciphertext=AESGCM(key).encrypt(nonce, plain, ctx).hex())
+
+
 HEADS = {
+    "wrapping.txt": "# What follows the encapsulation, wrapped with the randomness of the X-Wing draft's vectors.\n",
     "sharing.txt": "# What sharing derives, signs and hashes. One block, the first of its leaf, is all the file has.\n",
     "seal.txt": "# The sealing primitive. `-` is an empty field; after the fields comes `number` as a field.\n",
     "schedule.txt": "# What is derived from the master key.\n",
@@ -185,7 +212,7 @@ HEADS = {
     "state.txt": "# The state hash, row added after row.\n",
 }
 
-for make in (seals, schedule, slots, recoveries, blocks, states, sharing):
+for make in (seals, schedule, slots, recoveries, blocks, states, sharing, wrappings):
     make()
 for file, text in FILES.items():
     with open(file, "w", encoding="utf-8") as out:
