@@ -11,7 +11,7 @@ use crate::keys::redacted_debug;
 use crate::mac::HmacKey;
 use crate::random::random_secret;
 use crate::schedule::{self, AccountInput, AccountSecrets};
-use crate::written::{Written, read_written, write};
+use crate::written::{Written, read_written, write_down};
 use crate::{CryptoError, KdfParams, Password, RandomError, RecoveryKey, Rounds, SealKey};
 
 /// 128 random bits that clients of an account have and its server has not.
@@ -38,7 +38,7 @@ impl AccountSecret {
     pub fn to_words(&self) -> Zeroizing<String> {
         let mut value = Zeroizing::new([0; 17]);
         value[1..].copy_from_slice(&self.0);
-        write(Written::AccountSecret, &value)
+        write_down(Written::AccountSecret, &value)
     }
 
     /// Reads a secret as it was written down. Fails with [`CryptoError::Malformed`].
@@ -237,7 +237,7 @@ mod tests {
         assert!(AccountSecret::parse(&secret.to_words()).unwrap() == secret);
         let mut other_version = [0; 17];
         other_version[0] = 1;
-        let text = write(Written::AccountSecret, &other_version);
+        let text = write_down(Written::AccountSecret, &other_version);
         assert!(AccountSecret::parse(&text).is_err());
     }
 

@@ -52,7 +52,7 @@ pub use sign::{IdentityKey, IdentityPublic, Signature};
 pub use slot::SlotKeys;
 pub use state::{RowHash, StateHash};
 pub use wrapping::{KEM_PUBLIC_BYTES, KemKey, KemPublic, WRAPPED_OVERHEAD, unwrap, wrap};
-pub use written::{Written, read_written, write};
+pub use written::{Written, read_written, write_down};
 
 /// The two halves of the block cipher on their own, for the benches.
 #[doc(hidden)]

@@ -4,7 +4,7 @@ use crate::vectors::{Vector, read};
 use crate::{
     AccountAccess, AccountKdf, AccountRounds, AccountSecret, EpochKey, FileId, HashLabel,
     IdentityKey, LeafHash, Password, SignLabel, Signature, Tag, Written, content_root,
-    labelled_hash, leaf_hash, write,
+    labelled_hash, leaf_hash, write_down,
 };
 
 fn vectors() -> Vec<Vector> {
@@ -60,7 +60,7 @@ fn signatures_hashes_and_fingerprints_are_those_of_the_vectors() {
         let mut value = [0; 17];
         value.copy_from_slice(&vector.hex("tag")[..17]);
         assert_eq!(
-            *write(Written::Fingerprint, &value),
+            *write_down(Written::Fingerprint, &value),
             vector.text("fingerprint")
         );
     }

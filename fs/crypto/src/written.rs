@@ -32,7 +32,7 @@ impl Written {
 }
 
 /// Eight groups of four characters, joined by dashes.
-pub fn write(kind: Written, value: &[u8; VALUE]) -> Zeroizing<String> {
+pub fn write_down(kind: Written, value: &[u8; VALUE]) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; VALUE + 3]);
     bytes[..VALUE].copy_from_slice(value);
     bytes[VALUE..].copy_from_slice(&check(kind, value));
@@ -47,7 +47,7 @@ pub fn write(kind: Written, value: &[u8; VALUE]) -> Zeroizing<String> {
     out
 }
 
-/// Reads what [`write`] wrote. Case, spaces and dashes do not matter; O is taken for 0, I and L for
+/// Reads what [`write_down`] wrote. Case, spaces and dashes do not matter; O is taken for 0, I and L for
 /// 1. Anything else wrong is [`CryptoError::Malformed`].
 pub fn read_written(kind: Written, text: &str) -> Result<Zeroizing<[u8; VALUE]>, CryptoError> {
     let mut values = Zeroizing::new([0; CHARACTERS]);
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_however_it_is_typed() {
-        let text = write(Written::Fingerprint, &VALUE_OF_TEST);
+        let text = write_down(Written::Fingerprint, &VALUE_OF_TEST);
         assert_eq!(text.len(), 39);
         for typed in [
             text.to_string(),
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn one_kind_cannot_be_typed_in_place_of_another() {
-        let text = write(Written::Fingerprint, &VALUE_OF_TEST);
+        let text = write_down(Written::Fingerprint, &VALUE_OF_TEST);
         assert_eq!(
             read_written(Written::AccountSecret, &text),
             Err(CryptoError::Malformed)
@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn every_wrong_character_is_noticed() {
-        let text = write(Written::AccountSecret, &VALUE_OF_TEST).replace('-', "");
+        let text = write_down(Written::AccountSecret, &VALUE_OF_TEST).replace('-', "");
         for at in 0..text.len() {
             for letter in ALPHABET {
                 let mut other = text.clone().into_bytes();

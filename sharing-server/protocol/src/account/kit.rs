@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use keyfold_crypto::{AccountSecret, CryptoError, RecoveryKey, Written, read_written, write};
+use keyfold_crypto::{AccountSecret, CryptoError, RecoveryKey, Written, read_written, write_down};
 use zeroize::Zeroizing;
 
 use crate::cbor::{DecodeError, Decoded};
@@ -31,7 +31,7 @@ pub fn safety_words(root: ChainRoot) -> [&'static str; WORD_COUNT] {
 pub fn fingerprint(root: ChainRoot) -> String {
     let mut value = [0; 17];
     value.copy_from_slice(&root.0[..17]);
-    write(Written::Fingerprint, &value).to_string()
+    write_down(Written::Fingerprint, &value).to_string()
 }
 
 /// Reads a fingerprint as it is typed.
@@ -54,7 +54,7 @@ impl Fingerprint {
 
 impl fmt::Display for Fingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&write(Written::Fingerprint, &self.0))
+        f.write_str(&write_down(Written::Fingerprint, &self.0))
     }
 }
 
