@@ -201,9 +201,9 @@ fn front_ends_own_their_foreign_crates() {
 }
 
 #[test]
-fn crypto_and_fs_have_no_network_and_no_runtime_beneath() {
+fn crypto_fs_and_protocol_have_no_network_and_no_runtime_beneath() {
     let metadata = metadata();
-    for name in ["keyfold-crypto", "keyfold-fs"] {
+    for name in ["keyfold-crypto", "keyfold-fs", "keyfold-protocol"] {
         let beneath = beneath(&metadata, name);
         assert!(
             beneath.contains("aes"),
@@ -242,7 +242,7 @@ fn the_recorder_is_in_no_program() {
 }
 
 #[test]
-fn crypto_does_no_input_or_output() {
+fn crypto_and_protocol_do_no_input_or_output() {
     let words = [
         "std::fs",
         "std::net",
@@ -251,7 +251,14 @@ fn crypto_does_no_input_or_output() {
         "std::env",
         "println!",
     ];
-    assert_eq!(naming(&words, &["fs/crypto/src"], &[]), [""; 0]);
+    assert_eq!(
+        naming(
+            &words,
+            &["fs/crypto/src", "sharing-server/protocol/src"],
+            &[]
+        ),
+        [""; 0]
+    );
 }
 
 #[test]

@@ -12,7 +12,7 @@ use crate::keys::redacted_debug;
 use crate::random::random_secret;
 use crate::{CryptoError, RandomError};
 
-const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+pub(crate) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const KEY_BYTES: usize = 32;
 const CHECKED_BYTES: usize = KEY_BYTES + 3;
 const CHARACTERS: usize = CHECKED_BYTES / 5 * 8;
@@ -84,21 +84,21 @@ impl RecoveryKey {
 redacted_debug!(RecoveryKey);
 
 /// Five bytes as eight 5-bit values, most significant first.
-fn spread(five: [u8; 5]) -> [u8; 8] {
+pub(crate) fn spread(five: [u8; 5]) -> [u8; 8] {
     let bits = five
         .iter()
         .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
     std::array::from_fn(|i| (bits >> (35 - 5 * i)) as u8 & 31)
 }
 
-fn gather(eight: [u8; 8]) -> [u8; 5] {
+pub(crate) fn gather(eight: [u8; 8]) -> [u8; 5] {
     let bits = eight
         .iter()
         .fold(0_u64, |bits, value| bits << 5 | u64::from(*value));
     std::array::from_fn(|i| (bits >> (32 - 8 * i)) as u8)
 }
 
-fn value_of(c: char) -> Option<u8> {
+pub(crate) fn value_of(c: char) -> Option<u8> {
     let c = match c.to_ascii_uppercase() {
         'O' => '0',
         'I' | 'L' => '1',
@@ -111,7 +111,7 @@ fn value_of(c: char) -> Option<u8> {
 }
 
 /// CRC-24 of RFC 9580, 6.1.1.
-fn checksum(bytes: &[u8]) -> [u8; 3] {
+pub(crate) fn checksum(bytes: &[u8]) -> [u8; 3] {
     const POLYNOMIAL: u32 = 0x0186_4cfb;
     let mut crc = 0x00b7_04ce_u32;
     for byte in bytes {

@@ -2,6 +2,9 @@
 
 pub(crate) const TEXT: &str = include_str!("../../../docs/format.md");
 
+/// The other document that has labels: those of sharing.
+pub(crate) const PROTOCOL: &str = include_str!("../../../docs/protocol.md");
+
 /// Name and text of a block.
 pub(crate) type Section = (String, String);
 

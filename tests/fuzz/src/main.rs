@@ -3,17 +3,22 @@
 
 use std::sync::OnceLock;
 
-use keyfold_fs::fuzzing::TARGETS;
+use keyfold_fs::fuzzing::Target;
+
+fn targets() -> impl Iterator<Item = Target> {
+    let engine = keyfold_fs::fuzzing::TARGETS.into_iter();
+    engine.chain(keyfold_protocol::fuzzing::TARGETS)
+}
 
 fn chosen() -> fn(&[u8]) {
     static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();
     *CHOSEN.get_or_init(|| {
         let name = std::env::var("KEYFOLD_FUZZ_TARGET").unwrap_or_default();
-        match TARGETS.iter().find(|(known, _)| *known == name) {
-            Some((_, target)) => *target,
+        match targets().find(|(known, _)| *known == name) {
+            Some((_, target)) => target,
             None => {
-                let names = TARGETS.map(|(name, _)| name).join(" ");
-                eprintln!("KEYFOLD_FUZZ_TARGET is one of: {names}");
+                let names: Vec<_> = targets().map(|(name, _)| name).collect();
+                eprintln!("KEYFOLD_FUZZ_TARGET is one of: {}", names.join(" "));
                 std::process::exit(2);
             }
         }

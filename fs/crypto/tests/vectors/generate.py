@@ -10,6 +10,7 @@ import hmac
 import struct
 import unicodedata
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -140,7 +141,69 @@ def states():
                state=state.hex(), counter=i, pin=mac(keys[32:], struct.pack("<Q", i) + state).hex())
 
 
+def written(kind, value):
+    number = int.from_bytes(value + crc24(bytes([kind]) + value).to_bytes(3, "big"), "big")
+    text = "".join("0123456789ABCDEFGHJKMNPQRSTVWXYZ"[number >> 5 * i & 31] for i in reversed(range(32)))
+    return "-".join(text[i:i + 4] for i in range(0, 32, 4))
+
+
+def sha(*parts):
+    return hashlib.sha256(b"".join(parts)).digest()
+
+
+def sharing():
+    for i in range(2):
+        key = stream(f"epoch key {i}", 32)
+        children = {name: expand(key, f"keyfold/1/epoch/{name}".encode(), 32) for name in ("record", "prev", "snapshot", "commit")}
+        password, secret, salt = f"account password {i}", stream(f"account secret {i}", 16), stream(f"account salt {i}", 32)
+        stretched = hashlib.pbkdf2_hmac("sha256", password.encode(), salt, 600_000)
+        prk = mac(secret, stretched)
+        account = {name: expand(prk, f"keyfold/1/account-password/{name}".encode(), 32) for name in ("params", "kek", "auth")}
+        identity, message = stream(f"identity {i}", 32), stream(f"message {i}", 50)
+        signature = Ed25519PrivateKey.from_private_bytes(identity).sign(b"keyfold/1/sign-record\0" + message)
+        file, tag, index = stream(f"shared file {i}", 16), stream(f"tag {i}", 32), 5
+        leaf = sha(b"\0", struct.pack("<Q", index), b"\1", tag, b"\0" * 63)
+        top = sha(b"\1", bytes(32), sha(b"\1", sha(b"\1", bytes(32), leaf), bytes(32)))
+        root = sha(b"\2", file, struct.pack("<Q", 6 * 262144), top)
+        record("sharing.txt", name=f"sharing {i}", epoch_key=key.hex(), **{f"epoch_{k}": v.hex() for k, v in children.items()},
+               password=password, secret=secret.hex(), secret_written=written(2, b"\0" + secret), salt=salt.hex(),
+               rounds=600_000, auth=account["auth"].hex(), kek=account["kek"].hex(),
+               parameters=message.hex(), parameters_mac=mac(account["params"], message).hex(),
+               identity=identity.hex(), book=expand(identity, b"keyfold/1/identity/book", 32).hex(),
+               message=message.hex(), signature=signature.hex(),
+               hash=sha(b"keyfold/1/hash-record\0", message).hex(), fingerprint=written(1, tag[:17]),
+               file=file.hex(), tag=tag.hex(), leaf=index, leaf_hash=leaf.hex(), size=6 * 262144, root=root.hex())
+
+
+def labeled_extract(suite, salt, label, ikm):
+    return mac(salt or bytes(32), b"HPKE-v1" + suite + label + ikm)
+
+
+def labeled_expand(suite, prk, label, info, length):
+    return expand(prk, struct.pack(">H", length) + b"HPKE-v1" + suite + label + info, length)
+
+
+def wrappings():
+    """HPKE (RFC 9180) in base mode over the shared secrets that the X-Wing draft publishes."""
+    suite = b"HPKE" + struct.pack(">HHH", 0x647A, 1, 2)
+    with open("xwing.txt", encoding="utf-8") as published:
+        blocks = published.read().split("\n\n")[1:]
+    for i, block in enumerate(blocks):
+        known = dict(line.split(" = ") for line in block.strip().split("\n"))
+        secret, plain = bytes.fromhex(known["ss"]), stream(f"wrapped {i}", 32)
+        ctx = context("keyfold/1/grant", b"share", struct.pack("<Q", 3))
+        hashed = labeled_extract(suite, b"", b"psk_id_hash", b"") + labeled_extract(suite, b"", b"info_hash", sha(ctx))
+        schedule_context = b"\0" + hashed
+        prk = labeled_extract(suite, secret, b"secret", b"")
+        key = labeled_expand(suite, prk, b"key", schedule_context, 32)
+        nonce = labeled_expand(suite, prk, b"base_nonce", schedule_context, 12)
+        record("wrapping.txt", name=f"X-Wing vector {i}", seed=known["seed"], eseed=known["eseed"],
+               plaintext=plain.hex(), ciphertext=AESGCM(key).encrypt(nonce, plain, ctx).hex())
+
+
 HEADS = {
+    "wrapping.txt": "# What follows the encapsulation, wrapped with the randomness of the X-Wing draft's vectors.\n",
+    "sharing.txt": "# What sharing derives, signs and hashes. One block, the first of its leaf, is all the file has.\n",
     "seal.txt": "# The sealing primitive. `-` is an empty field; after the fields comes `number` as a field.\n",
     "schedule.txt": "# What is derived from the master key.\n",
     "slot.txt": "# Key slots. The password is given in UTF-8 before normalisation.\n",
@@ -149,7 +212,7 @@ HEADS = {
     "state.txt": "# The state hash, row added after row.\n",
 }
 
-for make in (seals, schedule, slots, recoveries, blocks, states):
+for make in (seals, schedule, slots, recoveries, blocks, states, sharing, wrappings):
     make()
 for file, text in FILES.items():
     with open(file, "w", encoding="utf-8") as out:

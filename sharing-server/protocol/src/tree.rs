@@ -1,0 +1,162 @@
+//! A share's tree in memory, and the rules by which content records change it.
+//!
+//! A record's operations are applied all or none. What is not applicable makes the whole record
+//! void: it keeps its place in the log and changes nothing. The tree is a function of the log alone,
+//! so every client that applied the same records has the same one, and snapshots can be compared.
+
+mod content;
+mod encoding;
+mod node;
+mod staging;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyfold_crypto::{HashLabel, labelled_hash};
+
+use crate::cbor::Encoded;
+use crate::ids::{BlobId, Epoch, NodeId, OperationId, Seq, TreeHash};
+use crate::limits;
+use crate::log::Void;
+use crate::names::{Message, Title};
+use crate::operation::{Operation, Shape};
+
+pub use encoding::encode_node;
+pub use node::{FileContent, FileKeyRow, Kind, Node, Piece, TreeLeaf};
+use staging::Staging;
+
+/// What a content record is applied with.
+#[derive(Debug, Clone, Copy)]
+pub struct At<'a> {
+    /// The record's place.
+    pub seq: Seq,
+    /// The epoch in force there.
+    pub epoch: Epoch,
+    /// Blobs that the record adds.
+    pub added: &'a [BlobId],
+    /// Blobs that the record drops.
+    pub dropped: &'a [BlobId],
+}
+
+/// What came of a content record that is not void.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TreeChange {
+    /// Nodes that are others now, or gone.
+    pub nodes: BTreeSet<NodeId>,
+    /// What was said.
+    pub messages: Vec<Message>,
+    /// Blobs that the record drops although files still need them: an event, and to be revived.
+    pub dropped_in_use: Vec<BlobId>,
+}
+
+/// A share's tree.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    description: Option<(Title, Shape)>,
+    nodes: BTreeMap<NodeId, Node>,
+    /// Files that need each blob.
+    needed: BTreeMap<BlobId, u32>,
+    /// Ids of operations within the replay window.
+    recent: BTreeMap<Seq, Vec<OperationId>>,
+    seen: BTreeSet<OperationId>,
+}
+
+impl Default for Tree {
+    fn default() -> Self {
+        Self {
+            description: None,
+            nodes: BTreeMap::from([(NodeId::ROOT, Node::root())]),
+            needed: BTreeMap::new(),
+            recent: BTreeMap::new(),
+            seen: BTreeSet::new(),
+        }
+    }
+}
+
+impl Tree {
+    /// Applies the operations of a content record.
+    pub fn apply(&mut self, at: At<'_>, operations: &[Operation]) -> Result<TreeChange, Void> {
+        let mut staging = Staging::new(self, at);
+        for operation in operations {
+            staging.apply(operation)?;
+        }
+        let staged = staging.finish();
+        if self.nodes.len() + staged.nodes.len() > limits::NODES {
+            return Err(Void::TooMany);
+        }
+        Ok(self.install(at, staged))
+    }
+
+    fn install(&mut self, at: At<'_>, staged: staging::Staged) -> TreeChange {
+        let mut change = TreeChange {
+            messages: staged.messages,
+            ..TreeChange::default()
+        };
+        if let Some(description) = staged.description {
+            self.description = Some(description);
+        }
+        for (id, node) in staged.nodes {
+            change.nodes.insert(id);
+            if let Some(new) = &node {
+                new.blobs()
+                    .for_each(|blob| *self.needed.entry(blob).or_default() += 1);
+            }
+            let old = match node {
+                Some(node) => self.nodes.insert(id, node),
+                None => self.nodes.remove(&id),
+            };
+            for blob in old.iter().flat_map(Node::blobs) {
+                self.release(blob);
+            }
+        }
+        self.remember(at.seq, staged.seen);
+        let in_use = |blob: &&BlobId| self.needed.contains_key(*blob);
+        change.dropped_in_use = at.dropped.iter().filter(in_use).copied().collect();
+        change
+    }
+
+    fn release(&mut self, blob: BlobId) {
+        if let Some(count) = self.needed.get_mut(&blob) {
+            *count -= 1;
+            if *count == 0 {
+                self.needed.remove(&blob);
+            }
+        }
+    }
+
+    fn remember(&mut self, seq: Seq, seen: Vec<OperationId>) {
+        self.seen.extend(seen.iter().copied());
+        if !seen.is_empty() {
+            self.recent.insert(seq, seen);
+        }
+        let oldest = Seq(seq.0.saturating_sub(limits::REPLAY_WINDOW));
+        let kept = self.recent.split_off(&oldest);
+        for id in std::mem::replace(&mut self.recent, kept).values().flatten() {
+            self.seen.remove(id);
+        }
+    }
+
+    /// What the share is called, and what it is.
+    pub fn description(&self) -> Option<&(Title, Shape)> {
+        self.description.as_ref()
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(&id)
+    }
+
+    /// All nodes, by ascending id.
+    pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// Blobs that files need.
+    pub fn needed_blobs(&self) -> impl Iterator<Item = BlobId> {
+        self.needed.keys().copied()
+    }
+
+    /// Hash of the whole tree.
+    pub fn hash(&self) -> TreeHash {
+        TreeHash(labelled_hash(HashLabel::TREE, &self.encode()))
+    }
+}
