@@ -2,6 +2,8 @@
 
 use std::ffi::OsString;
 
+use crate::log::Node;
+
 /// A kind of call that can be made to fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Call {
@@ -61,6 +63,8 @@ pub struct Hit {
     pub call: Call,
     /// The last name of the file or directory.
     pub name: OsString,
+    /// In which file, and where in it, a write was to begin.
+    pub place: Option<(Node, u64)>,
 }
 
 /// The fault that waits, and what it has hit.
@@ -103,6 +107,13 @@ impl Faults {
         &self.hits
     }
 
+    /// The last hit was a write that was to begin here.
+    pub(crate) fn note_place(&mut self, place: (Node, u64)) {
+        if let Some(hit) = self.hits.last_mut().filter(|hit| hit.call == Call::Write) {
+            hit.place.get_or_insert(place);
+        }
+    }
+
     /// Counts a call. Returns how it has to fail.
     pub(crate) fn meet(&mut self, call: Call, name: &OsString) -> Option<How> {
         let meant = |f: &Fault| f.call == call && f.of.is_none_or(|of| name == of);
@@ -115,7 +126,11 @@ impl Faults {
         };
         hit.then(|| {
             let name = name.clone();
-            self.hits.push(Hit { call, name });
+            self.hits.push(Hit {
+                call,
+                name,
+                place: None,
+            });
             fault.how
         })
     }

@@ -105,7 +105,11 @@ impl Recording {
         handle: u64,
         (offset, data): (u64, &[u8]),
     ) -> io::Result<u32> {
-        let short = self.begin(Call::Write, node, Some(handle))?;
+        let begun = self.begin(Call::Write, node, Some(handle));
+        if begun.is_err() {
+            self.faults.note_place((node, offset));
+        }
+        let short = begun?;
         let wanted = if short {
             data.len().div_ceil(2)
         } else {

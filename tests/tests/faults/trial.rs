@@ -242,9 +242,21 @@ impl<'a> Run<'a> {
         let holds_data = name == "meta.db-wal" || name == "journal" || name.parse::<u32>().is_ok();
         match hit.call {
             Call::Sync => true,
-            Call::Write => eio && holds_data,
+            Call::Write => eio && holds_data && !self.went_on(hit),
             _ => false,
         }
+    }
+
+    /// Whether a write that failed was done all the same: when the kernel makes several requests of
+    /// one, and a later one fails, it tells of a short write, and whoever wrote goes on from there.
+    /// In a segment nothing else is ever written in that place.
+    fn went_on(&self, hit: &Hit) -> bool {
+        let in_segment = hit.name.to_string_lossy().parse::<u32>().is_ok();
+        let again = |step: &Step| match step {
+            Step::Write { file, offset, .. } => Some((*file, *offset)) == hit.place,
+            _ => false,
+        };
+        in_segment && self.recording.recorder.steps().iter().any(again)
     }
 
     /// Errors are of the kind of the fault, and a lost call is told.

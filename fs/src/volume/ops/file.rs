@@ -29,6 +29,12 @@ impl Volume {
         if mode.write || mode.truncate {
             self.check_writable()?;
         }
+        self.open_made(ino, mode)
+    }
+
+    /// Opens a file that may have been made by this very operation: that the volume has turned
+    /// read-only since would be told too late.
+    pub(super) fn open_made(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
         let node = self.node(ino)?;
         if mode.truncate {
             self.resize(ino, 0)?;

@@ -116,7 +116,7 @@ impl Volume {
         };
         let made = self.make(caller, at, &new)?;
         let attr = self.attr(made.ino, &made.row)?;
-        match self.do_open(
+        match self.open_made(
             made.ino,
             OpenMode {
                 truncate: false,
