@@ -328,9 +328,8 @@ fn many_random_overwrites_take_a_bounded_multiple_of_the_live_data() {
 
 /// Memory at its most while map leaves are written, far below what leaves without bound took.
 const MOST_WITH_LEAVES: u64 = 320 * MIB;
-/// The largest log that two commits of as many leaves as may wait leave behind: a log that somebody
-/// reads in at the wrong moment goes back to its start one commit later.
-const MOST_LOG_OF_LEAVES: u64 = 272 * MIB;
+/// The largest log that a commit of as many leaves as may wait leaves behind.
+const MOST_LOG_OF_LEAVES: u64 = 160 * MIB;
 
 fn peak(mount: &Mount) -> u64 {
     let status = fs::read_to_string(process(mount).join("status")).unwrap();

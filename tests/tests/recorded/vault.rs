@@ -95,6 +95,11 @@ pub fn open(
     Ok(Volume::open(vault, options)?)
 }
 
+/// Brings a missing or stale copy of the superblock back, as mounting does.
+pub fn heal(path: &Path, key: &Key) -> Result<(), Refused> {
+    Ok(lock(path)?.unlock(&key.0)?.heal()?)
+}
+
 /// Copies a directory.
 pub fn copy(from: &Path, to: &Path) {
     std::fs::create_dir(to).unwrap();

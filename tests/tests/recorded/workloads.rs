@@ -371,7 +371,7 @@ pub fn filling_the_disk() -> Workload {
         acts.push(sync());
     }
     Workload {
-        disk: Some(36),
+        disk: Some(44),
         ..workload("filling the disk", acts)
     }
 }

@@ -64,8 +64,8 @@ impl Volume {
             ..row
         };
         self.copy_database(id, source)?;
-        self.verify_copy(id, &row)?;
         drop(still);
+        self.verify_copy(id, &row)?;
         self.list_image(id, &row)?;
         Ok(row)
     }

@@ -1,6 +1,6 @@
 //! Automatic images: made at intervals and at closing, few kept, dropped before they cost much.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::layout::{ImageId, ImageKind, ImageRow, SegmentRow};
 use crate::volume::{Verification, Verify, Volume};
@@ -19,12 +19,13 @@ const CLOSING: u32 = 4;
 impl Volume {
     /// Body of the thread that makes automatic images.
     pub(in crate::volume) fn run_image_keeper(&self, interval: Duration) {
+        let mut last = Instant::now();
         loop {
             {
+                let next = Instant::now() + LOOK.min(interval);
                 let mut stop = self.stop.lock();
-                if !*stop {
-                    self.stopped.wait_for(&mut stop, LOOK.min(interval));
-                }
+                // Commits that are hurried wake this thread, too.
+                while !*stop && !self.stopped.wait_until(&mut stop, next).timed_out() {}
                 if *stop {
                     return;
                 }
@@ -33,8 +34,11 @@ impl Volume {
                 continue;
             }
             self.keep_limits();
-            if self.is_image_due(interval) {
+            // While the database is copied its log grows: not when programs write much, for a while.
+            let waits = last.elapsed() < 2 * interval && self.committer.lock().wrote_much();
+            if !waits && self.is_image_due(interval) {
                 self.keep_automatic();
+                last = Instant::now();
             }
         }
     }
