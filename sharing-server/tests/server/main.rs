@@ -1,0 +1,11 @@
+//! The server over real HTTP, with the structures that real clients make.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod accounts;
+mod http;
+#[path = "../../protocol/tests/sharing/people.rs"]
+#[allow(dead_code, reason = "the protocol's own tests use all of it")]
+mod people;
+mod sharing;
+mod world;
