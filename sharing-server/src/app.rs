@@ -141,7 +141,7 @@ pub(crate) struct Limiter {
 }
 
 impl Limiter {
-    const WINDOW: Duration = Duration::from_secs(60);
+    const WINDOW: Duration = Duration::from_mins(1);
     /// Addresses that are counted at one time; more than that are not told apart.
     const ADDRESSES: usize = 100_000;
 
@@ -171,7 +171,10 @@ impl Limiter {
 
 /// Answers by route and status, and the time they took.
 #[derive(Default)]
-pub(crate) struct Metrics(Mutex<HashMap<(&'static str, u16), (u64, Duration)>>);
+pub(crate) struct Metrics(Mutex<HashMap<Answered, (u64, Duration)>>);
+
+/// The route's name and the status.
+type Answered = (&'static str, u16);
 
 impl Metrics {
     pub(crate) fn count(&self, route: Route, status: u16, took: Duration) {

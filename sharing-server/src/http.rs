@@ -86,7 +86,7 @@ async fn answer(app: &App, route: Route, parts: &mut Parts, body: Body) -> Outco
     let origin = origin(parts);
     app.limiter.admit(&origin.0)?;
     let params = RawPathParams::from_request_parts(parts, &()).await;
-    let params = Params::new(params.map_err(|_| Failure::from(ErrorCode::NotFound))?);
+    let params = Params::new(&params.map_err(|_| Failure::from(ErrorCode::NotFound))?);
     let caller = authorize(app, spec, &parts.headers, &params).await?;
     check_body(spec, &parts.headers)?;
     let mut call = Call {

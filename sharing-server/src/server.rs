@@ -20,7 +20,7 @@ use crate::service::{Failure, Outcome, Pepper, Rules, housekeeping};
 /// How long requests may take to end after the server was asked to.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often what is over is looked for.
-const SWEEP: Duration = Duration::from_secs(300);
+const SWEEP: Duration = Duration::from_mins(5);
 
 /// Names of what is in a server's folder.
 pub(crate) const DATABASE: &str = "server.db";

@@ -156,17 +156,23 @@ pub(crate) fn insert_mail_token(tx: &Tx<'_>, mail: &MailToken) -> Result<(), DbE
     Ok(())
 }
 
+/// What a token that was taken is for: an account, or somebody who has none yet.
+pub(crate) struct Taken {
+    pub(crate) root: Option<ChainRoot>,
+}
+
 /// Takes a token: nobody takes it again.
 pub(crate) fn take_mail_token(
     tx: &Tx<'_>,
     token: TokenHash,
     kind: MailKind,
     now: Time,
-) -> Result<Option<Option<ChainRoot>>, DbError> {
+) -> Result<Option<Taken>, DbError> {
     let sql = "SELECT root FROM mail_token WHERE token = $1 AND kind = $2 AND expires > $3";
     let found = tx.row(sql, values![&token.0, kind as u64, now], |row| {
         let root = row.optional_bytes(0)?;
-        Ok(root.and_then(|root| root.try_into().ok()).map(ChainRoot))
+        let root = root.and_then(|root| root.try_into().ok()).map(ChainRoot);
+        Ok(Taken { root })
     })?;
     tx.execute("DELETE FROM mail_token WHERE token = $1", values![&token.0])?;
     Ok(found)

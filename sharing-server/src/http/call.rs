@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) struct Params(Vec<(String, String)>);
 
 impl Params {
-    pub(super) fn new(params: RawPathParams) -> Self {
+    pub(super) fn new(params: &RawPathParams) -> Self {
         let owned = params
             .iter()
             .map(|(name, value)| (name.to_owned(), value.to_owned()));

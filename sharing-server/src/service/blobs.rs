@@ -29,7 +29,7 @@ fn state(blob: Option<&Blob>) -> BlobStateReply {
 
 fn wrong_offset(received: u64) -> Failure {
     Failure::with(ErrorCode::WrongOffset, |reply| {
-        reply.received = Some(received)
+        reply.received = Some(received);
     })
 }
 

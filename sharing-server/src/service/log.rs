@@ -120,7 +120,7 @@ pub(crate) fn append(
     if !follows {
         let head = Some(share.head);
         return Err(Failure::with(ErrorCode::HeadMoved, |reply| {
-            reply.head = head
+            reply.head = head;
         }));
     }
     let before = shares::roster(work.tx, &share)?;
@@ -245,7 +245,7 @@ fn take_blobs(work: &Work<'_>, share: &ShareId, header: &Header) -> Outcome<()> 
     }
     if !missing.is_empty() {
         return Err(Failure::with(ErrorCode::BlobMissing, |reply| {
-            reply.blobs = missing
+            reply.blobs = missing;
         }));
     }
     for blob in &header.dropped {

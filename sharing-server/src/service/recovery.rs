@@ -53,7 +53,9 @@ pub(crate) fn verification(work: &Work<'_>, account: &Account) -> Outcome<Option
 /// Proves an address by what was mailed to it.
 pub(crate) fn verify_email(work: &Work<'_>, token: &str) -> Outcome<()> {
     let found = sessions::take_mail_token(work.tx, hash_token(token), MailKind::Verify, work.now)?;
-    let root = found.flatten().ok_or(ErrorCode::Expired)?;
+    let root = found
+        .and_then(|taken| taken.root)
+        .ok_or(ErrorCode::Expired)?;
     accounts::verify_email(work.tx, &root)?;
     let account = accounts::by_root(work.tx, &root)?.ok_or(ErrorCode::Expired)?;
     audit::note(work, Act::VerifyEmail, Some(&account.name), "")

@@ -2,10 +2,12 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod access;
 mod accounts;
 mod http;
 #[path = "../../protocol/tests/sharing/people.rs"]
 #[allow(dead_code, reason = "the protocol's own tests use all of it")]
 mod people;
+mod requests;
 mod sharing;
 mod world;
