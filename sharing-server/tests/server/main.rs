@@ -4,6 +4,8 @@
 
 mod access;
 mod accounts;
+mod bad_input;
+mod blobs;
 mod http;
 #[path = "../../protocol/tests/sharing/people.rs"]
 #[allow(dead_code, reason = "the protocol's own tests use all of it")]
