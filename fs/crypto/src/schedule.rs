@@ -125,8 +125,6 @@ impl HashLabel {
     pub const REQUEST: Self = Self("keyfold/1/hash-request");
     /// The tree that a snapshot holds.
     pub const TREE: Self = Self("keyfold/1/hash-tree");
-    /// The body of an act.
-    pub const ACT_BODY: Self = Self("keyfold/1/hash-act-body");
 
     pub(crate) fn text(self) -> &'static str {
         self.0
