@@ -14,7 +14,7 @@ use keyfold_protocol::ids::{ChainRoot, RecordHash, RequestHash, Seq, ShareId};
 use keyfold_protocol::limits;
 use keyfold_protocol::log::{admit, begin, follow, rotation_due};
 use keyfold_protocol::record::{Header, Kind};
-use keyfold_protocol::roster::{Change, Role, Roster, RosterBody};
+use keyfold_protocol::roster::{Change, Member, Role, Roster, RosterBody};
 use keyfold_protocol::wire::{
     AppendReply, EventKind, PullQuery, RecordReply, RequestState, ShareItem,
 };
@@ -115,24 +115,8 @@ pub(crate) fn append(
         let head = share.head;
         return Ok(AppendReply { seq, head });
     }
-    require(header.share == *id, ErrorCode::NotApplicable)?;
-    let follows = header.seq == share.head.seq.next() && header.previous == share.head.record;
-    if !follows {
-        let head = Some(share.head);
-        return Err(Failure::with(ErrorCode::HeadMoved, |reply| {
-            reply.head = head;
-        }));
-    }
     let before = shares::roster(work.tx, &share)?;
-    let author = admit(&before, share.roster_record, share.roster_time, header);
-    let author = author.map_err(|_| ErrorCode::NotApplicable)?;
-    require(
-        author.key.user == header.author.user,
-        ErrorCode::NotApplicable,
-    )?;
-    append.record.verify(&author.key.identity)?;
-    let whole = append.record.body().is_some() && append.record.body_fits();
-    require(whole, ErrorCode::BadSignature)?;
+    let author = check(&share, &before, &append)?;
     let mut next = share.clone();
     next.head = HeadReply {
         seq: header.seq,
@@ -167,6 +151,29 @@ pub(crate) fn append(
         seq: header.seq,
         head: next.head,
     })
+}
+
+/// Whether a record may follow the head, whatever is in it: its author, if so.
+fn check<'a>(share: &Share, before: &'a Roster, append: &Append) -> Outcome<&'a Member> {
+    let header = &append.record.header;
+    require(header.share == share.id, ErrorCode::NotApplicable)?;
+    let follows = header.seq == share.head.seq.next() && header.previous == share.head.record;
+    if !follows {
+        let head = Some(share.head);
+        return Err(Failure::with(ErrorCode::HeadMoved, |reply| {
+            reply.head = head;
+        }));
+    }
+    let author = admit(before, share.roster_record, share.roster_time, header);
+    let author = author.map_err(|_| ErrorCode::NotApplicable)?;
+    require(
+        author.key.user == header.author.user,
+        ErrorCode::NotApplicable,
+    )?;
+    append.record.verify(&author.key.identity)?;
+    let whole = append.record.body().is_some() && append.record.body_fits();
+    require(whole, ErrorCode::BadSignature)?;
+    Ok(author)
 }
 
 /// Applies a roster record to the members that are stored.

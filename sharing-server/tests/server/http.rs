@@ -9,7 +9,7 @@ use keyfold_protocol::routes::{Content, Method, Route};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
@@ -105,7 +105,7 @@ impl Client {
 /// Reads up to the end of the connection, or of the head where the body has no end.
 fn read_answer(stream: &mut TcpStream) -> Answer {
     let mut all = Vec::new();
-    let mut part = [0; 65536];
+    let mut part = [0; 8192];
     loop {
         if let Some(end) = all.windows(4).position(|four| four == b"\r\n\r\n") {
             let head = String::from_utf8(all[..end].to_vec()).unwrap();

@@ -7,6 +7,7 @@ mod accounts;
 mod bad_input;
 mod blobs;
 mod http;
+mod killed;
 mod operating;
 #[path = "../../protocol/tests/sharing/people.rs"]
 #[allow(dead_code, reason = "the protocol's own tests use all of it")]

@@ -80,28 +80,57 @@ fn an_account_that_is_switched_off_has_no_session_and_gets_none() {
         ..AdminSetUser::default()
     };
     let path = Route::AdminSetUser.path(&[&"bob"]);
-    at_admin.call(Route::AdminSetUser, &path, &json(&off)).done();
-    refused(&at_bob.get(Route::Account, "/v1/account"), ErrorCode::Unauthenticated);
+    at_admin
+        .call(Route::AdminSetUser, &path, &json(&off))
+        .done();
+    refused(
+        &at_bob.get(Route::Account, "/v1/account"),
+        ErrorCode::Unauthenticated,
+    );
     let again = world.try_login(&bob, auth(&bob, "password"));
     refused(&again, ErrorCode::AccountDisabled);
     upload(&at_admin, &Share::begin(&admin));
     let route = Route::AdminFigures;
     let figures: AdminFiguresReply = at_admin.get(route, "/v1/admin/figures").json();
     assert_eq!((figures.users, figures.shares, figures.records), (2, 1, 1));
-    let audit: AuditReply = at_admin.get(Route::AdminAudit, "/v1/admin/audit?from=2").json();
+    let audit: AuditReply = at_admin
+        .get(Route::AdminAudit, "/v1/admin/audit?from=2")
+        .json();
     assert_eq!(audit.entries[0].number, 2);
     assert!(audit.entries.iter().any(|entry| entry.act == "set-user"));
     let metrics = at_admin.get(Route::Metrics, "/metrics").body;
-    assert!(String::from_utf8(metrics).unwrap().contains("route=\"CreateShare\",status=\"200\""));
+    assert!(
+        String::from_utf8(metrics)
+            .unwrap()
+            .contains("route=\"CreateShare\",status=\"200\"")
+    );
 }
 
 #[test]
 fn with_a_certificate_the_server_speaks_tls_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
-    let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("cert.pem"));
+    let (key, certificate) = (
+        folder.path().join("key.pem"),
+        folder.path().join("cert.pem"),
+    );
     let mut make = Command::new("openssl");
-    make.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
-    make.args(["-days", "2", "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"]);
+    make.args([
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+    ]);
+    make.args([
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+        "-addext",
+        "subjectAltName=DNS:localhost",
+    ]);
     make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     assert!(make.output().unwrap().status.success());
     let world = World::with(&Config {
@@ -110,16 +139,35 @@ fn with_a_certificate_the_server_speaks_tls_and_nothing_else() {
         ..Config::default()
     });
     let mut client = Command::new("openssl");
-    client.args(["s_client", "-quiet", "-verify_return_error", "-servername", "localhost"]);
-    client.args(["-verify_hostname", "localhost", "-connect", &world.address.to_string()]);
+    client.args([
+        "s_client",
+        "-quiet",
+        "-verify_return_error",
+        "-servername",
+        "localhost",
+    ]);
+    client.args([
+        "-verify_hostname",
+        "localhost",
+        "-connect",
+        &world.address.to_string(),
+    ]);
     client.arg("-CAfile").arg(&certificate);
-    client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+    client
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = client.spawn().unwrap();
     let request = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
     let mut input = child.stdin.take().unwrap();
     input.write_all(request).unwrap();
     let mut answer = String::new();
-    child.stdout.take().unwrap().read_to_string(&mut answer).unwrap();
+    child
+        .stdout
+        .take()
+        .unwrap()
+        .read_to_string(&mut answer)
+        .unwrap();
     drop(input);
     child.wait().unwrap();
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");

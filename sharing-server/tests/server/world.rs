@@ -1,5 +1,6 @@
 //! A server in this process, and people with accounts on it.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
@@ -23,7 +24,7 @@ use crate::people::{Person, Share};
 pub(crate) struct World {
     folder: tempfile::TempDir,
     running: Option<(Remote, JoinHandle<()>)>,
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
 }
 
 impl World {
@@ -79,43 +80,55 @@ impl World {
     }
 
     pub(crate) fn anonymous(&self) -> Client {
-        Client {
-            address: self.address,
-            token: None,
-        }
+        anonymous(self.address)
     }
 
     /// Registers somebody and logs him in.
     pub(crate) fn join(&self, person: &Person) -> Client {
-        let answer = self.anonymous().call(
-            Route::Register,
-            "/v1/accounts",
-            &json(&registration(person)),
-        );
-        let reply: RegisterReply = answer.json();
-        assert_eq!(reply.root, person.root());
-        self.login(person)
+        join_at(self.address, person)
     }
 
     pub(crate) fn login(&self, person: &Person) -> Client {
-        let answer = self.try_login(person, auth(person, "password"));
-        Client {
-            address: self.address,
-            token: Some(answer.json::<LoginReply>().token),
-        }
+        login_at(self.address, person)
     }
 
     pub(crate) fn try_login(&self, person: &Person, auth: Key) -> Answer {
-        let body = Login {
-            user: person.account.user.clone(),
-            auth,
-            device: device(person),
-            device_name: "laptop".parse().unwrap(),
-            second_factor: None,
-        };
-        self.anonymous()
-            .call(Route::Login, "/v1/login", &json(&body))
+        try_login(self.address, person, auth)
     }
+}
+
+fn anonymous(address: SocketAddr) -> Client {
+    Client {
+        address,
+        token: None,
+    }
+}
+
+pub(crate) fn join_at(address: SocketAddr, person: &Person) -> Client {
+    let body = json(&registration(person));
+    let answer = anonymous(address).call(Route::Register, "/v1/accounts", &body);
+    let reply: RegisterReply = answer.json();
+    assert_eq!(reply.root, person.root());
+    login_at(address, person)
+}
+
+pub(crate) fn login_at(address: SocketAddr, person: &Person) -> Client {
+    let answer = try_login(address, person, auth(person, "password"));
+    Client {
+        address,
+        token: Some(answer.json::<LoginReply>().token),
+    }
+}
+
+fn try_login(address: SocketAddr, person: &Person, auth: Key) -> Answer {
+    let body = Login {
+        user: person.account.user.clone(),
+        auth,
+        device: device(person),
+        device_name: "laptop".parse().unwrap(),
+        second_factor: None,
+    };
+    anonymous(address).call(Route::Login, "/v1/login", &json(&body))
 }
 
 impl Drop for World {
