@@ -263,3 +263,43 @@ fn an_act_is_taken_once_and_near_its_time() {
     send(now()).done();
     refused(&send(now()), ErrorCode::Expired);
 }
+
+#[test]
+fn a_dropped_blob_goes_with_its_bytes_when_its_time_is_over_and_a_named_one_stays() {
+    let mut world = World::new();
+    let (alice, client, mut share) = begin(&world);
+    let (first, second) = (bytes(), vec![9; SIZE]);
+    for blob in [&first, &second] {
+        put(&client, share.id, id(blob), 0, blob).done();
+    }
+    let mut both = vec![id(&first), id(&second)];
+    both.sort_unstable();
+    name(&client, &alice, &mut share, [both, vec![]]).done();
+    name(&client, &alice, &mut share, [vec![], vec![id(&first)]]).done();
+    let order = Order::SetRetention(share.id, 0);
+    act(&client, &alice, Route::SetRetention, share.id, order).done();
+    assert_eq!(files(&world.path().join("blobs")), 2);
+    // What is over is looked for whenever the server starts.
+    world.stop();
+    world.start();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while files(&world.path().join("blobs")) > 1 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "the bytes are still there"
+        );
+        std::thread::yield_now();
+    }
+    let client = world.login(&alice);
+    let get = |blob: &BlobId| client.get(Route::Blob, &Route::Blob.path(&[&share.id, blob]));
+    refused(&get(&id(&first)), ErrorCode::NotFound);
+    assert_eq!(get(&id(&second)).body, second);
+}
+
+fn files(folder: &std::path::Path) -> usize {
+    let entries = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let count = |path: std::path::PathBuf| if path.is_dir() { files(&path) } else { 1 };
+    entries.map(count).sum()
+}

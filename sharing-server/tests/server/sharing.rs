@@ -2,15 +2,15 @@
 
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
-use keyfold_protocol::ids::Seq;
+use keyfold_protocol::ids::{Seq, Time};
 use keyfold_protocol::log::Log;
 use keyfold_protocol::roster::{Change, Role};
 use keyfold_protocol::routes::Route;
-use keyfold_protocol::wire::{AppendReply, SharesReply};
+use keyfold_protocol::wire::{AppendReply, ShareItem, SharesReply};
 use keyfold_server::{AuditVerdict, operation};
 
-use crate::people::{Rotation, Share, add, person};
-use crate::world::{World, append, create, pull, push, refused, upload};
+use crate::people::{Rotation, Share, add, add_until, person};
+use crate::world::{World, append, create, now, pull, push, refused, upload};
 
 #[test]
 fn a_member_pulls_what_another_appended_and_applies_it_with_his_grant() {
@@ -192,4 +192,47 @@ fn the_audit_log_is_whole_and_an_edited_entry_is_found() {
     std::fs::write(&path, edited).unwrap();
     let verdict = operation::verify_audit(&world.path()).unwrap();
     assert!(matches!(verdict, AuditVerdict::Broken { .. }));
+}
+
+#[test]
+fn who_has_expired_is_kept_out_and_a_rotation_is_due() {
+    let world = World::new();
+    let (alice, bob) = (person("alice"), person("bob"));
+    let (at_alice, at_bob) = (world.join(&alice), world.join(&bob));
+    let mut share = Share::begin(&alice);
+    upload(&at_alice, &share);
+    let expired = add_until(&bob, Role::Writer, Time(now().0 - 1));
+    share.change(&alice, vec![expired], Rotation::Stay);
+    push(&at_alice, &share).done();
+    let path = Route::Share.path(&[&share.id]);
+    refused(&at_bob.get(Route::Share, &path), ErrorCode::NotFound);
+    let item: ShareItem = at_alice.get(Route::Share, &path).json();
+    assert!(item.rotation_due);
+}
+
+#[test]
+fn who_leaves_makes_a_rotation_due_until_an_owner_begins_an_epoch() {
+    let world = World::new();
+    let (alice, bob) = (person("alice"), person("bob"));
+    let (at_alice, at_bob) = (world.join(&alice), world.join(&bob));
+    let mut share = Share::with(&alice, &[(&bob, Role::Reader)]);
+    upload(&at_alice, &share);
+    share.change(&bob, vec![Change::Leave], Rotation::Stay);
+    push(&at_bob, &share).done();
+    let path = Route::Share.path(&[&share.id]);
+    refused(&at_bob.get(Route::Share, &path), ErrorCode::NotFound);
+    assert!(
+        at_alice
+            .get(Route::Share, &path)
+            .json::<ShareItem>()
+            .rotation_due
+    );
+    share.change(&alice, vec![], Rotation::WithHistory);
+    push(&at_alice, &share).done();
+    assert!(
+        !at_alice
+            .get(Route::Share, &path)
+            .json::<ShareItem>()
+            .rotation_due
+    );
 }
