@@ -88,7 +88,7 @@ pub(crate) fn grant(
     })
 }
 
-/// Gives back to all who paid for the records of a share what they paid.
+/// Who paid for the records of a share, and for how many bytes.
 pub(crate) fn payments(tx: &Tx<'_>, share: &ShareId) -> Result<Vec<(ChainRoot, u64)>, DbError> {
     let sql = "SELECT payer, SUM(LENGTH(bytes)) FROM record WHERE share = $1 GROUP BY payer";
     tx.rows(sql, values![share], |row| {

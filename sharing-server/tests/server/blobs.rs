@@ -303,3 +303,54 @@ fn files(folder: &std::path::Path) -> usize {
     let count = |path: std::path::PathBuf| if path.is_dir() { files(&path) } else { 1 };
     entries.map(count).sum()
 }
+
+#[test]
+fn many_who_send_one_blob_at_once_leave_it_whole_and_one_object_of_it() {
+    let mut world = World::new();
+    let (alice, client, share) = begin(&world);
+    let (bytes, blob) = (bytes(), id(&bytes()));
+    let senders = (0..8).map(|number| {
+        let (client, bytes, share) = (client.clone(), bytes.clone(), share.id);
+        std::thread::spawn(move || {
+            // Some send all at once, others in pieces, each from where the blob ends by now.
+            let step = if number % 2 == 0 { SIZE } else { 9_001 };
+            loop {
+                let now = state(&client, share, blob);
+                if now.complete {
+                    return;
+                }
+                let from = now.received as usize % SIZE;
+                let to = (from + step).min(SIZE);
+                let answer = put(&client, share, blob, from, &bytes[from..to]);
+                let code = answer.code();
+                assert!(
+                    matches!(code, None | Some(ErrorCode::WrongOffset)),
+                    "{answer:?}"
+                );
+            }
+        })
+    });
+    for sender in senders.collect::<Vec<_>>() {
+        sender.join().unwrap();
+    }
+    assert_eq!(
+        client
+            .get(Route::Blob, &Route::Blob.path(&[&share.id, &blob]))
+            .body,
+        bytes
+    );
+    let genesis = share.appended[0].record.encode().len() as u64;
+    assert_eq!(used(&client), genesis + SIZE as u64);
+    world.stop();
+    world.start();
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while files(&world.path().join("blobs")) > 1 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "pieces are still there"
+        );
+        std::thread::yield_now();
+    }
+    let client = world.login(&alice);
+    assert!(state(&client, share.id, blob).complete);
+}
