@@ -25,7 +25,7 @@ use crate::roster::{Member, NewEpoch, Role, Roster, RosterBody};
 use crate::snapshot::SnapshotBody;
 
 pub use outcome::{Applied, Event, Outcome, Stop, Void};
-pub use rules::{Proposal, admit, begin, follow};
+pub use rules::{Proposal, admit, begin, follow, rotation_due};
 pub use verdict::{HeadVerdict, ReceiptVerdict};
 
 /// Who applies a log.

@@ -276,7 +276,7 @@ fn check_grants(body: &RosterBody, granted: &BTreeSet<ChainRoot>) -> Result<(), 
 }
 
 /// Whether an owner is to begin a new epoch after this record.
-pub(super) fn rotation_due(before: bool, author: &KeyEntry, body: &RosterBody) -> bool {
+pub fn rotation_due(before: bool, author: &KeyEntry, body: &RosterBody) -> bool {
     let due = |change: &Change| match change {
         Change::Leave => true,
         Change::MemberKey(root, _) => *root == author.root,

@@ -1,0 +1,85 @@
+//! What the operator decides: `server.toml` in the server's folder.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::server::ServerError;
+
+/// The contents of `server.toml`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where to listen. Without TLS only a loopback address is taken.
+    pub listen: SocketAddr,
+    /// The certificate chain, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_certificate: Option<PathBuf>,
+    /// Its private key, in PEM.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls_key: Option<PathBuf>,
+    /// How clients reach the server; mails name it.
+    pub public_url: String,
+    /// Whether anybody may register, or only who is invited.
+    pub open_registration: bool,
+    /// Whether an address has to be proved before the first login. Needs `mail_folder`.
+    pub verify_email: bool,
+    /// Where mails are put, a file each.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mail_folder: Option<PathBuf>,
+    /// Bytes that a new account may store.
+    pub quota: u64,
+    /// Requests from one address in a minute.
+    pub requests_per_minute: u64,
+    /// Registrations from one address in an hour.
+    pub registrations_per_hour: u64,
+    /// Failed logins of one name from one address in a quarter of an hour.
+    pub failed_logins: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8090),
+            tls_certificate: None,
+            tls_key: None,
+            public_url: "http://127.0.0.1:8090".into(),
+            open_registration: true,
+            verify_email: false,
+            mail_folder: None,
+            quota: 64 << 30,
+            requests_per_minute: 12_000,
+            registrations_per_hour: 20,
+            failed_logins: 10,
+        }
+    }
+}
+
+impl Config {
+    /// Reads `server.toml`.
+    pub fn read(folder: &Path) -> Result<Self, ServerError> {
+        let path = folder.join("server.toml");
+        let text = std::fs::read_to_string(&path)
+            .map_err(|error| ServerError::File(path.clone(), error))?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ServerError::Config(error.message().to_owned()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// What contradicts itself is refused before anything is opened.
+    pub fn check(&self) -> Result<(), ServerError> {
+        let refuse = |why: &str| Err(ServerError::Config(why.into()));
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            return refuse("tls_certificate and tls_key belong together");
+        }
+        if self.tls_key.is_none() && !self.listen.ip().is_loopback() {
+            return refuse("without TLS the server listens on a loopback address only");
+        }
+        if self.verify_email && self.mail_folder.is_none() {
+            return refuse("verify_email needs a mail_folder");
+        }
+        Ok(())
+    }
+}

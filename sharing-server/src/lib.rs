@@ -1,0 +1,16 @@
+//! Keyfold's sharing server: accounts, shares and blobs of which it can read nothing.
+//!
+//! A request passes `http`, which knows HTTP and no rule; `service`, which holds all rules and knows
+//! neither HTTP nor SQL; and `db`, where all SQL is. Bytes of blobs are objects beside the database.
+
+mod app;
+mod blobs;
+pub mod config;
+mod db;
+mod http;
+mod mail;
+pub mod operation;
+pub mod server;
+mod service;
+
+pub use service::audit::AuditVerdict;

@@ -1,0 +1,49 @@
+//! How mails leave the server: as files in a folder, from which the operator's own system sends
+//! them, or not at all.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use data_encoding::HEXLOWER;
+use keyfold_crypto::fill_random;
+
+use crate::service::recovery::Letter;
+
+/// Where mails go.
+pub(crate) enum Mail {
+    /// Nowhere.
+    Nowhere,
+    /// Into a folder, a file each.
+    Folder(PathBuf),
+}
+
+impl Mail {
+    /// Sends a mail in the background, so that nobody sees from the time whether there was one.
+    pub(crate) fn send(&self, letter: Letter) {
+        if let Self::Folder(folder) = self {
+            let folder = folder.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = write(&folder, &letter) {
+                    tracing::error!(%error, "a mail could not be written");
+                }
+            });
+        }
+    }
+}
+
+fn write(folder: &std::path::Path, letter: &Letter) -> std::io::Result<()> {
+    let mut name = [0; 16];
+    fill_random(&mut name).map_err(std::io::Error::other)?;
+    let name = HEXLOWER.encode(&name);
+    let unfinished = folder.join(format!(".{name}"));
+    let mut file = std::fs::File::create_new(&unfinished)?;
+    write!(
+        file,
+        "To: {}\r\nSubject: {}\r\nContent-Type: text/plain; charset=utf-8\r\n\r\n{}",
+        letter.to,
+        letter.subject,
+        letter.text.replace('\n', "\r\n")
+    )?;
+    file.sync_all()?;
+    std::fs::rename(unfinished, folder.join(format!("{name}.eml")))
+}

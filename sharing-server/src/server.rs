@@ -1,0 +1,223 @@
+//! A running server.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use zeroize::Zeroizing;
+
+use crate::app::{App, Parts};
+use crate::blobs::Objects;
+use crate::config::Config;
+use crate::db::{Db, DbError, blobs as rows};
+use crate::http;
+use crate::mail::Mail;
+use crate::service::{Failure, Outcome, Pepper, Rules, housekeeping};
+
+/// How long requests may take to end after the server was asked to.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often what is over is looked for.
+const SWEEP: Duration = Duration::from_mins(5);
+
+/// Names of what is in a server's folder.
+pub(crate) const DATABASE: &str = "server.db";
+pub(crate) const BLOBS: &str = "blobs";
+pub(crate) const PEPPER: &str = "pepper";
+pub(crate) const CONFIG: &str = "server.toml";
+
+/// Why a server or a command on its folder failed.
+#[derive(Debug)]
+pub enum ServerError {
+    /// A file could not be read or written.
+    File(PathBuf, std::io::Error),
+    /// The configuration is not usable.
+    Config(String),
+    /// The database failed.
+    Database(DbError),
+    /// Something else than files and database failed.
+    Internal(String),
+    /// It could not listen.
+    Listen(SocketAddr, std::io::Error),
+    /// There is something already where something new was to be.
+    Exists(PathBuf),
+    /// There is no such user.
+    NoSuchUser,
+}
+
+impl fmt::Display for ServerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Config(why) => write!(f, "server.toml: {why}"),
+            Self::Database(error) => error.fmt(f),
+            Self::Internal(why) => f.write_str(why),
+            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Exists(path) => write!(f, "{} is there already", path.display()),
+            Self::NoSuchUser => f.write_str("there is no such user"),
+        }
+    }
+}
+
+impl std::error::Error for ServerError {}
+
+impl From<DbError> for ServerError {
+    fn from(error: DbError) -> Self {
+        Self::Database(error)
+    }
+}
+
+impl From<Failure> for ServerError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Refused(reply) if reply.code.status() == 404 => Self::NoSuchUser,
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+/// A server that is open and not listening yet.
+pub struct Server {
+    app: App,
+    config: Config,
+    handle: Handle<SocketAddr>,
+}
+
+/// Ends a server from elsewhere, and says where it listens.
+#[derive(Clone)]
+pub struct Remote {
+    app: App,
+    handle: Handle<SocketAddr>,
+}
+
+impl Server {
+    /// Opens the folder of a server.
+    pub fn open(folder: &Path, config: Config) -> Result<Self, ServerError> {
+        config.check()?;
+        let rules = Rules {
+            pepper: read_pepper(folder)?,
+            open_registration: config.open_registration,
+            verify_email: config.verify_email,
+            quota: config.quota,
+            registrations: config.registrations_per_hour,
+            failed_logins: config.failed_logins,
+            public_url: config.public_url.clone(),
+        };
+        let mail = config.mail_folder.clone();
+        let app = App::new(Parts {
+            db: Db::open(&folder.join(DATABASE))?,
+            objects: Objects::in_folder(&folder.join(BLOBS))?,
+            mail: mail.map_or(Mail::Nowhere, Mail::Folder),
+            rules,
+            requests: config.requests_per_minute,
+        });
+        Ok(Self {
+            app,
+            config,
+            handle: Handle::new(),
+        })
+    }
+
+    pub(crate) fn rules(&self) -> std::sync::Arc<Rules> {
+        std::sync::Arc::clone(&self.app.rules)
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.app.db
+    }
+
+    /// What ends the server.
+    pub fn remote(&self) -> Remote {
+        Remote {
+            app: self.app.clone(),
+            handle: self.handle.clone(),
+        }
+    }
+
+    /// Serves until the server is ended.
+    pub async fn serve(self) -> Result<(), ServerError> {
+        let sweeper = tokio::spawn(sweep_now_and_then(self.app.clone()));
+        let routes = http::router(self.app.clone());
+        let service = routes.into_make_service_with_connect_info::<SocketAddr>();
+        let address = self.config.listen;
+        let served = match tls(&self.config).await? {
+            Some(tls) => {
+                let server = axum_server::bind_rustls(address, tls).handle(self.handle);
+                server.serve(service).await
+            }
+            None => {
+                axum_server::bind(address)
+                    .handle(self.handle)
+                    .serve(service)
+                    .await
+            }
+        };
+        sweeper.abort();
+        served.map_err(|error| ServerError::Listen(address, error))
+    }
+}
+
+impl Remote {
+    /// Lets requests that are under way end, and then the server.
+    pub fn end(&self) {
+        self.app.ending.begin();
+        self.handle.graceful_shutdown(Some(GRACE));
+    }
+
+    /// Where the server listens, once it does. None if it could not.
+    pub async fn address(&self) -> Option<SocketAddr> {
+        self.handle.listening().await
+    }
+}
+
+async fn tls(config: &Config) -> Result<Option<RustlsConfig>, ServerError> {
+    let (Some(certificate), Some(key)) = (&config.tls_certificate, &config.tls_key) else {
+        return Ok(None);
+    };
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    // Whoever was first installed the same one.
+    let _already = provider.install_default();
+    let loaded = RustlsConfig::from_pem_file(certificate, key).await;
+    loaded
+        .map(Some)
+        .map_err(|error| ServerError::File(certificate.clone(), error))
+}
+
+fn read_pepper(folder: &Path) -> Result<Pepper, ServerError> {
+    let path = folder.join(PEPPER);
+    let bytes = std::fs::read(&path).map_err(|error| ServerError::File(path.clone(), error))?;
+    let bytes = Zeroizing::new(bytes);
+    let pepper: [u8; 32] = bytes[..]
+        .try_into()
+        .map_err(|_| ServerError::Config(format!("{} is not 32 bytes", path.display())))?;
+    Ok(Pepper(Zeroizing::new(pepper)))
+}
+
+async fn sweep_now_and_then(app: App) {
+    loop {
+        if let Err(failure) = sweep(&app).await {
+            tracing::error!(%failure, "housekeeping failed");
+        }
+        tokio::time::sleep(SWEEP).await;
+    }
+}
+
+/// Forgets what is over, then deletes objects that nothing names any more.
+async fn sweep(app: &App) -> Outcome<()> {
+    loop {
+        let doomed = app.write(housekeeping::sweep).await?;
+        if doomed.is_empty() {
+            return Ok(());
+        }
+        for object in &doomed {
+            app.objects.delete(object).await?;
+        }
+        let forget = move |work: &crate::service::Work<'_>| {
+            let mut all = doomed.iter();
+            Ok(all.try_for_each(|object| rows::forget_doomed(work.tx, object))?)
+        };
+        app.write(forget).await?;
+    }
+}

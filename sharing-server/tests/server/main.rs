@@ -1,0 +1,17 @@
+//! The server over real HTTP, with the structures that real clients make.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod accounts;
+mod bad_input;
+mod blobs;
+mod http;
+mod killed;
+mod operating;
+#[path = "../../protocol/tests/sharing/people.rs"]
+#[allow(dead_code, reason = "the protocol's own tests use all of it")]
+mod people;
+mod requests;
+mod sharing;
+mod world;
