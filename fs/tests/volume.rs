@@ -6,7 +6,7 @@
 )]
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use keyfold_crypto::{Password, Rounds};
 use keyfold_fs::error::FsError;
@@ -210,6 +210,25 @@ fn what_fsync_confirmed_survives_a_crash() {
     for i in 0..50usize {
         assert_eq!(data[i * 5000..(i + 1) * 5000], pattern(5000, i as u8));
     }
+}
+
+#[test]
+fn commits_that_are_hurried_begin_no_image() {
+    let b = Bench::with(VolumeOptions {
+        rows_limit: 1 << 20,
+        image_interval: Some(Duration::from_hours(1)),
+        ..volume_options()
+    });
+    let before = b.v().status().commit;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let mut made = 0;
+    while b.v().status().commit < before + 5 {
+        assert!(Instant::now() < deadline, "commits were not hurried");
+        let (ino, handle) = b.create(&format!("file {made}"));
+        b.v().release(ino, handle);
+        made += 1;
+    }
+    assert!(b.v().images().is_empty());
 }
 
 /// As after `rm -rf`: what one program syncs does not wait until the database has all of it.
