@@ -91,6 +91,7 @@ survives! {
     database_commits_survive_a_power_cut, database_commits_survive_a_power_cut_anywhere: databases;
     many_small_files_survive_a_power_cut, many_small_files_survive_a_power_cut_anywhere:
         many_small_files;
+    removing_many_survives_a_power_cut, removing_many_survives_a_power_cut_anywhere: removing_many;
     commits_amid_changes_survive_a_power_cut, commits_amid_changes_survive_a_power_cut_anywhere:
         committing_all_the_time;
     a_disk_that_fills_up_survives_a_power_cut, a_disk_that_fills_up_survives_a_power_cut_anywhere:

@@ -303,6 +303,30 @@ pub fn databases() -> Workload {
     workload("databases", acts)
 }
 
+/// So many names change between two syncs that a record of the journal has all that wait.
+pub fn removing_many() -> Workload {
+    let mut acts = vec![mkdir("many"), mkdir("kept")];
+    for n in 0u8..220 {
+        acts.push(create(&format!("many/{n}")));
+        if n % 44 == 0 {
+            acts.push(write(&format!("many/{n}"), 0, 500, n));
+        }
+    }
+    acts.push(sync());
+    for n in (0u8..220).filter(|n| n % 20 != 0) {
+        acts.push(unlink(&format!("many/{n}")));
+    }
+    for n in 0u8..3 {
+        let path = format!("kept/{n}");
+        acts.push(create(&path));
+        acts.push(write(&path, 0, 3000, n));
+        acts.push(fsync(&path));
+    }
+    acts.push(rename("kept/0", "many/0"));
+    acts.push(fsync("many"));
+    workload("removing many", acts)
+}
+
 /// A tree of small files unpacked and removed, hardly ever synced.
 pub fn many_small_files() -> Workload {
     let mut acts = Vec::new();
