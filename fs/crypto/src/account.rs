@@ -163,11 +163,7 @@ impl AccountAccess {
     /// To be called before anything derived is sent. Fails with [`CryptoError::WrongKey`]: the
     /// password or the account secret is wrong, or the parameters were edited.
     pub fn verify_params(&self, params: &[u8], mac: &[u8; 32]) -> Result<(), CryptoError> {
-        if self.params_mac(params).ct_eq(mac).into() {
-            Ok(())
-        } else {
-            Err(CryptoError::WrongKey)
-        }
+        self.params.verify(params, mac)
     }
 
     /// Key that seals the account root.

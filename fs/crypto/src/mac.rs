@@ -5,7 +5,10 @@
 
 use sha2::block_api::compress256;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::CryptoError;
 
 /// Initial state of SHA-256 (FIPS 180-4, 5.3.3).
 pub(crate) const INITIAL: [u32; 8] = [
@@ -67,6 +70,16 @@ impl HmacKey {
         }
         finish(&mut state, &mut pending, held, length);
         self.close(&state)
+    }
+
+    /// Compares in constant time. Fails with [`CryptoError::WrongKey`]: the key or the bytes are not
+    /// those that the code was made of.
+    pub(crate) fn verify(&self, bytes: &[u8], mac: &[u8; 32]) -> Result<(), CryptoError> {
+        if self.mac(&[bytes]).ct_eq(mac).into() {
+            Ok(())
+        } else {
+            Err(CryptoError::WrongKey)
+        }
     }
 
     /// Outer hash over the finished inner state.

@@ -15,9 +15,7 @@ use crate::{CryptoError, RandomError};
 pub(crate) const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const KEY_BYTES: usize = 32;
 const CHECKED_BYTES: usize = KEY_BYTES + 3;
-const CHARACTERS: usize = CHECKED_BYTES / 5 * 8;
 const GROUP: usize = 4;
-const WRITTEN: usize = CHARACTERS + CHARACTERS / GROUP - 1;
 
 /// 256 random bits that open a vault when every password is lost. Shown once.
 #[derive(Zeroize, ZeroizeOnDrop)]
@@ -38,39 +36,13 @@ impl RecoveryKey {
         let mut bytes = Zeroizing::new([0; CHECKED_BYTES]);
         bytes[..KEY_BYTES].copy_from_slice(&self.0);
         bytes[KEY_BYTES..].copy_from_slice(&checksum(&self.0));
-        let mut out = Zeroizing::new(String::with_capacity(WRITTEN));
-        for (i, value) in bytes
-            .as_chunks()
-            .0
-            .iter()
-            .flat_map(|five| spread(*five))
-            .enumerate()
-        {
-            if i > 0 && i % GROUP == 0 {
-                out.push('-');
-            }
-            out.push(char::from(ALPHABET[usize::from(value)]));
-        }
-        out
+        to_groups(bytes.as_slice())
     }
 
     /// Reads a key as it was written down. Case, spaces and dashes do not matter; O is taken for
     /// 0, I and L for 1. Anything else wrong is [`CryptoError::Malformed`].
     pub fn parse(text: &str) -> Result<Self, CryptoError> {
-        let mut values = Zeroizing::new([0; CHARACTERS]);
-        let mut count = 0;
-        for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
-            let place = values.get_mut(count).ok_or(CryptoError::Malformed)?;
-            *place = value_of(c).ok_or(CryptoError::Malformed)?;
-            count += 1;
-        }
-        if count != CHARACTERS {
-            return Err(CryptoError::Malformed);
-        }
-        let mut bytes = Zeroizing::new([0; CHECKED_BYTES]);
-        for (five, eight) in bytes.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0) {
-            *five = gather(*eight);
-        }
+        let bytes = from_groups::<CHECKED_BYTES>(text)?;
         let mut key = Self([0; KEY_BYTES]);
         key.0.copy_from_slice(&bytes[..KEY_BYTES]);
         if checksum(&key.0).ct_eq(&bytes[KEY_BYTES..]).into() {
@@ -83,22 +55,58 @@ impl RecoveryKey {
 
 redacted_debug!(RecoveryKey);
 
+/// Bytes, a multiple of five, in groups of four characters joined by dashes.
+pub(crate) fn to_groups(bytes: &[u8]) -> Zeroizing<String> {
+    debug_assert!(bytes.len().is_multiple_of(5), "whole groups");
+    let characters = bytes.len() / 5 * 8;
+    let mut out = Zeroizing::new(String::with_capacity(characters + characters / GROUP));
+    let values = bytes.as_chunks().0.iter().flat_map(|five| spread(*five));
+    for (i, value) in values.enumerate() {
+        if i > 0 && i % GROUP == 0 {
+            out.push('-');
+        }
+        out.push(char::from(ALPHABET[usize::from(value)]));
+    }
+    out
+}
+
+/// Reads what [`to_groups`] wrote. Case, spaces and dashes do not matter; O is taken for 0, I and L
+/// for 1. Anything else wrong, as another number of bytes, is [`CryptoError::Malformed`].
+pub(crate) fn from_groups<const BYTES: usize>(
+    text: &str,
+) -> Result<Zeroizing<[u8; BYTES]>, CryptoError> {
+    let mut bytes = Zeroizing::new([0; BYTES]);
+    let mut characters = text.chars().filter(|c| !c.is_whitespace() && *c != '-');
+    for five in bytes.as_chunks_mut().0 {
+        let mut eight = Zeroizing::new([0; 8]);
+        for place in &mut *eight {
+            let value = characters.next().and_then(value_of);
+            *place = value.ok_or(CryptoError::Malformed)?;
+        }
+        *five = gather(*eight);
+    }
+    match characters.next() {
+        None => Ok(bytes),
+        Some(_) => Err(CryptoError::Malformed),
+    }
+}
+
 /// Five bytes as eight 5-bit values, most significant first.
-pub(crate) fn spread(five: [u8; 5]) -> [u8; 8] {
+fn spread(five: [u8; 5]) -> [u8; 8] {
     let bits = five
         .iter()
         .fold(0_u64, |bits, byte| bits << 8 | u64::from(*byte));
     std::array::from_fn(|i| (bits >> (35 - 5 * i)) as u8 & 31)
 }
 
-pub(crate) fn gather(eight: [u8; 8]) -> [u8; 5] {
+fn gather(eight: [u8; 8]) -> [u8; 5] {
     let bits = eight
         .iter()
         .fold(0_u64, |bits, value| bits << 5 | u64::from(*value));
     std::array::from_fn(|i| (bits >> (32 - 8 * i)) as u8)
 }
 
-pub(crate) fn value_of(c: char) -> Option<u8> {
+fn value_of(c: char) -> Option<u8> {
     let c = match c.to_ascii_uppercase() {
         'O' => '0',
         'I' | 'L' => '1',

@@ -1,7 +1,5 @@
 //! What opens a key slot: keys from a password or from the recovery key.
 
-use subtle::ConstantTimeEq;
-
 use crate::keys::redacted_debug;
 use crate::mac::HmacKey;
 use crate::schedule::{self, SlotSecret, SlotSecrets};
@@ -46,11 +44,7 @@ impl SlotKeys {
     /// Fails with [`CryptoError::WrongKey`]: the password is wrong or the parameters were edited,
     /// and nobody can tell which.
     pub fn verify_params(&self, params: &[u8], mac: &[u8; 32]) -> Result<(), CryptoError> {
-        if self.params_mac(params).ct_eq(mac).into() {
-            Ok(())
-        } else {
-            Err(CryptoError::WrongKey)
-        }
+        self.params.verify(params, mac)
     }
 
     /// Wraps the master key for this slot.

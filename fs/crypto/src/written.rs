@@ -6,12 +6,10 @@
 use zeroize::Zeroizing;
 
 use crate::CryptoError;
-use crate::recovery::{ALPHABET, checksum, gather, spread, value_of};
+use crate::recovery::{checksum, from_groups, to_groups};
 
 /// Bytes of a value.
 const VALUE: usize = 17;
-const CHARACTERS: usize = (VALUE + 3) / 5 * 8;
-const GROUP: usize = 4;
 
 /// What kind of value is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,34 +34,13 @@ pub fn write_down(kind: Written, value: &[u8; VALUE]) -> Zeroizing<String> {
     let mut bytes = Zeroizing::new([0; VALUE + 3]);
     bytes[..VALUE].copy_from_slice(value);
     bytes[VALUE..].copy_from_slice(&check(kind, value));
-    let mut out = Zeroizing::new(String::with_capacity(CHARACTERS + CHARACTERS / GROUP));
-    let values = bytes.as_chunks().0.iter().flat_map(|five| spread(*five));
-    for (i, value) in values.enumerate() {
-        if i > 0 && i % GROUP == 0 {
-            out.push('-');
-        }
-        out.push(char::from(ALPHABET[usize::from(value)]));
-    }
-    out
+    to_groups(bytes.as_slice())
 }
 
 /// Reads what [`write_down`] wrote. Case, spaces and dashes do not matter; O is taken for 0, I and L for
 /// 1. Anything else wrong is [`CryptoError::Malformed`].
 pub fn read_written(kind: Written, text: &str) -> Result<Zeroizing<[u8; VALUE]>, CryptoError> {
-    let mut values = Zeroizing::new([0; CHARACTERS]);
-    let mut count = 0;
-    for c in text.chars().filter(|c| !c.is_whitespace() && *c != '-') {
-        let place = values.get_mut(count).ok_or(CryptoError::Malformed)?;
-        *place = value_of(c).ok_or(CryptoError::Malformed)?;
-        count += 1;
-    }
-    if count != CHARACTERS {
-        return Err(CryptoError::Malformed);
-    }
-    let mut bytes = Zeroizing::new([0; VALUE + 3]);
-    for (five, eight) in bytes.as_chunks_mut().0.iter_mut().zip(values.as_chunks().0) {
-        *five = gather(*eight);
-    }
+    let bytes = from_groups::<{ VALUE + 3 }>(text)?;
     let mut value = Zeroizing::new([0; VALUE]);
     value.copy_from_slice(&bytes[..VALUE]);
     if check(kind, &value) == bytes[VALUE..] {
@@ -83,6 +60,7 @@ fn check(kind: Written, value: &[u8; VALUE]) -> [u8; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recovery::ALPHABET;
 
     const VALUE_OF_TEST: [u8; VALUE] = *b"seventeen bytes !";
 

@@ -3,6 +3,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::vectors::read;
 
+const CHARACTERS: usize = CHECKED_BYTES / 5 * 8;
+
 #[test]
 fn golden_vectors_hold() {
     for vector in read(include_str!("../../tests/vectors/recovery.txt")) {
