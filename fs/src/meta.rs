@@ -217,10 +217,10 @@ impl Meta {
         self.maps.write().active.take_unjournaled()
     }
 
-    /// The journal does not have the active rows of these keys after all.
-    pub(crate) fn give_back_unjournaled(&self, keys: &[Key]) {
+    /// The journal does not have these active rows after all.
+    pub(crate) fn give_back_unjournaled(&self, rows: &[RowChange]) {
         let mut maps = self.maps.write();
-        for key in keys {
+        for (key, _) in rows {
             maps.active.note_unjournaled(key);
         }
     }

@@ -34,6 +34,7 @@ use crate::vault::{Access, UnlockedVault};
 use crate::vfs::{FileKind, Ino};
 
 mod acl;
+mod checkpoint;
 mod commit;
 mod content;
 mod flush;

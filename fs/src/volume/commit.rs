@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::content::Content;
 use super::flush::Moving;
 use super::images::Held;
 use super::install::{Hurry, Install, Installed};
@@ -380,41 +381,9 @@ impl Volume {
             && !c.still
             && let Some(w) = &c.writer
         {
-            match w.checkpoint_passively() {
-                // What the log has stays there until there is room.
-                Ok(()) | Err(CommitFailure::NoSpace) => {}
-                Err(e) => return Err(self.checkpoint_failed(e)),
-            }
+            self.copy_log(w)?;
         }
         Ok(())
-    }
-
-    /// Brings a long log back to its start. On a full disk it stays as it is: a commit that gives
-    /// space back must not wait for room, and until there is some only such are accepted.
-    fn bound_log(&self, writer: &Writer) -> FsResult<()> {
-        let mut bounded = writer.bound_log();
-        if bounded == Err(CommitFailure::NoSpace) && self.space.release_reserve() {
-            bounded = writer.bound_log();
-        }
-        match bounded {
-            Ok(()) => Ok(()),
-            Err(CommitFailure::NoSpace) => {
-                self.space.note_full();
-                Ok(())
-            }
-            Err(e) => Err(self.checkpoint_failed(e)),
-        }
-    }
-
-    /// What a failed checkpoint means: a full disk is tried again later, all else is the end.
-    pub(super) fn checkpoint_failed(&self, failure: CommitFailure) -> FsError {
-        match failure {
-            CommitFailure::NoSpace => {
-                self.space.note_full();
-                FsError::NoSpace
-            }
-            CommitFailure::Tampered | CommitFailure::Failed => self.fail(Failure::Database),
-        }
     }
 
     /// Nothing of the cut was written: everything in it waits for the next commit.
@@ -422,14 +391,9 @@ impl Volume {
         drop(cut.rows);
         self.meta.thaw();
         for node in &cut.nodes {
-            let superseded = {
-                let mut content = node.content.write();
-                let before = content.head.leaf_bytes();
-                let superseded = content.abandon_cut();
-                let again = content.head.leaf_bytes().saturating_sub(before);
-                self.write_behind.add_leaf_bytes(again);
-                superseded
-            };
+            let superseded = self
+                .write_behind
+                .counting_leaves(&mut node.content.write(), Content::abandon_cut);
             self.segments.release(superseded);
             self.write_behind.sub_dirty(superseded);
             self.write_behind.note_changed(node);

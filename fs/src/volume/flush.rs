@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use keyfold_crypto::Sealed;
 use parking_lot::{Condvar, Mutex};
 
-use super::content::Page;
+use super::content::{Content, Page};
 use super::memory::Pages;
 use super::node::Node;
 use super::{Failure, Volume};
@@ -86,10 +86,19 @@ impl WriteBehind {
         self.leaf_bytes.load(Ordering::Relaxed)
     }
 
-    pub(super) fn add_leaf_bytes(&self, bytes: usize) {
-        if bytes > 0 {
-            self.leaf_bytes.fetch_add(bytes, Ordering::Relaxed);
+    /// Changes content, and counts the leaves that are touched by it.
+    pub(super) fn counting_leaves<T>(
+        &self,
+        content: &mut Content,
+        change: impl FnOnce(&mut Content) -> T,
+    ) -> T {
+        let before = content.head.leaf_bytes();
+        let result = change(content);
+        let added = content.head.leaf_bytes().saturating_sub(before);
+        if added > 0 {
+            self.leaf_bytes.fetch_add(added, Ordering::Relaxed);
         }
+        result
     }
 
     /// A cut takes these leaves along.
@@ -400,12 +409,10 @@ impl Volume {
         };
         let changed = {
             let leaves = self.leaves(moved.ino);
-            let mut content = node.content.write();
-            let before = content.head.leaf_bytes();
-            let changed = content.moved(moved.block, (&moved.entry, new), &leaves)?;
-            let added = content.head.leaf_bytes() - before;
-            self.write_behind.add_leaf_bytes(added);
-            changed
+            self.write_behind
+                .counting_leaves(&mut node.content.write(), |content| {
+                    content.moved(moved.block, (&moved.entry, new), &leaves)
+                })?
         };
         if changed {
             self.write_behind.note_changed(&node);

@@ -37,7 +37,7 @@ impl Volume {
         if request.everything || c.journal.is_none() {
             return Ok(false);
         }
-        let Some((mut files, rows)) = self.capture(request) else {
+        let Some((mut files, mut rows)) = self.capture(request) else {
             return Ok(false);
         };
         let names: BTreeSet<Ino> = files.iter().map(|f| f.node.ino).collect();
@@ -45,10 +45,10 @@ impl Volume {
         if files.is_empty() && rows.is_empty() {
             return Ok(true);
         }
-        let keys: Vec<Key> = rows.iter().map(|(key, _)| key.clone()).collect();
-        if !self.append_record(c, &mut files, rows)? {
+        let captured = rows.len();
+        if !self.append_record(c, &mut files, &mut rows)? {
             // A commit takes what was captured here. Should it fail, a later record has to.
-            self.meta.give_back_unjournaled(&keys);
+            self.meta.give_back_unjournaled(&rows[..captured]);
             return Ok(false);
         }
         for file in files {
@@ -60,15 +60,15 @@ impl Volume {
         Ok(true)
     }
 
-    /// Makes a record of files and rows durable. Returns whether it could.
+    /// Makes a record of rows and files durable, whose rows it adds. Returns whether it could.
     fn append_record(
         &self,
         c: &mut Committer,
         files: &mut [File],
-        mut rows: Vec<RowChange>,
+        rows: &mut Vec<RowChange>,
     ) -> FsResult<bool> {
         for file in files {
-            if self.add_file(file, &mut rows).is_err() {
+            if self.add_file(file, rows).is_err() {
                 // A commit meets the same, and says what is wrong.
                 return Ok(false);
             }
@@ -79,12 +79,14 @@ impl Volume {
             next_ino: state.next_ino,
             next_map: state.next_map,
             next_block: state.next_block,
-            rows,
+            rows: std::mem::take(rows),
         };
+        let encoded = record.encode();
+        *rows = record.rows;
         let Some(journal) = &mut c.journal else {
             return Ok(false);
         };
-        match journal.append(&record.encode()) {
+        match journal.append(&encoded) {
             Ok(appended) => Ok(appended == Appended::Durable),
             Err(e) => Err(self.fail(Failure::Sync(e))),
         }

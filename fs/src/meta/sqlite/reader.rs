@@ -10,7 +10,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rusqlite::types::{ToSql, ValueRef};
 use rusqlite::{Connection, ErrorCode, InterruptHandle, Row};
 
-use super::{Mode, OpenFailure, check_schema, connect, get, read_state, sql};
+use super::{Mode, OpenFailure, check_schema, connect, get, log_path, read_state, sql};
 use crate::error::{FsError, FsResult};
 use crate::layout::StateRow;
 use crate::meta::ListedRow;
@@ -59,13 +59,11 @@ impl Opening {
 
     /// Whether every byte can be read, and not every page verifies.
     fn is_altered(&self) -> bool {
-        let mut log = self.path.as_os_str().to_owned();
-        log.push("-wal");
         let can_be_read = |path: &Path| {
             File::open(path).and_then(|mut file| io::copy(&mut file, &mut io::sink()))
         };
         let readable = can_be_read(&self.path).is_ok()
-            && match can_be_read(Path::new(&log)) {
+            && match can_be_read(&log_path(&self.path)) {
                 Err(e) => e.kind() == io::ErrorKind::NotFound,
                 Ok(_) => true,
             };

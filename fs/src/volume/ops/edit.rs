@@ -80,15 +80,13 @@ impl Volume {
             let _gate = self.gate.read();
             let mut content = node.content.write();
             let leaves = self.leaves(node.ino);
-            let before = content.head.leaf_bytes();
-            let outcome = match edges(&content, edit.edges, &preloaded, &leaves) {
-                Ok(Some(edges)) => apply(&mut content, &edges, &leaves),
-                Ok(None) => Ok(Outcome::Replan),
-                Err(e) => Err(e),
-            };
-            let added = content.head.leaf_bytes() - before;
-            self.write_behind.add_leaf_bytes(added);
-            outcome
+            self.write_behind.counting_leaves(&mut content, |content| {
+                match edges(content, edit.edges, &preloaded, &leaves) {
+                    Ok(Some(edges)) => apply(content, &edges, &leaves),
+                    Ok(None) => Ok(Outcome::Replan),
+                    Err(e) => Err(e),
+                }
+            })
         };
         match outcome {
             Ok(Outcome::Done(changed, value)) => {
