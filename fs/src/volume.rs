@@ -378,7 +378,10 @@ impl Volume {
         self.commit(&Scope::Everything)?;
         let mut committer = self.committer.lock();
         let changed = committer.state.commit != before;
-        if !(changed && committer.wrote_much()) || self.is_cleaning_urgent(&committer) {
+        if !changed {
+            committer.note_quiet();
+        }
+        if !committer.wrote_much() || self.is_cleaning_urgent(&committer) {
             self.clean(&mut committer)?;
         }
         if changed {

@@ -87,7 +87,7 @@ pub(super) struct Committer {
     /// the journal void, takes them along.
     pub(super) journaled: BTreeSet<Ino>,
     done: u64,
-    /// Rows of the last commit.
+    /// Rows of the last commit; none once there was nothing to commit.
     rows: usize,
 }
 
@@ -116,6 +116,11 @@ impl Committer {
     /// Whether the last commit was of a busy time: upkeep that can wait, waits.
     pub(super) fn wrote_much(&self) -> bool {
         self.rows >= MUCH
+    }
+
+    /// There was nothing to commit: the busy time is over.
+    pub(super) fn note_quiet(&mut self) {
+        self.rows = 0;
     }
 }
 

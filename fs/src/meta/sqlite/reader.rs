@@ -79,7 +79,7 @@ impl Opening {
 pub(in crate::meta) struct Reader(Connection);
 
 impl Readers {
-    /// Opens `count` connections.
+    /// At most `count` connections, of which each but the first is opened when it is needed.
     pub(crate) fn open(
         path: &Path,
         key: DatabaseKey,
@@ -88,9 +88,8 @@ impl Readers {
     ) -> Result<Self, OpenFailure> {
         let path = path.to_owned();
         let opening = Opening { path, key, mode };
-        let pool = (0..count)
-            .map(|_| opening.reader().map(Some).map(Mutex::new))
-            .collect::<Result<Vec<_>, OpenFailure>>()?;
+        let mut pool = vec![Mutex::new(Some(opening.reader()?))];
+        pool.resize_with(count, Mutex::default);
         let scanner = SharedScanner::new(opening.reader()?);
         Ok(Self {
             pool,

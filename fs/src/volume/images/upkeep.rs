@@ -117,3 +117,59 @@ impl Volume {
         dropped
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::time::Duration;
+
+    use keyfold_crypto::{Password, Rounds};
+
+    use crate::vault::{CreateOptions, KdfCost, UnlockedVault, VaultError};
+    use crate::vfs::{Caller, Ino, Name, Place, Vfs};
+    use crate::volume::{Volume, VolumeOptions};
+
+    const CALLER: Caller = Caller {
+        uid: 0,
+        gid: 0,
+        umask: 0,
+    };
+
+    #[derive(Debug)]
+    struct Failed(#[expect(dead_code, reason = "shown by unwrap")] String);
+
+    impl From<VaultError> for Failed {
+        fn from(e: VaultError) -> Self {
+            Self(e.to_string())
+        }
+    }
+
+    #[test]
+    fn a_volume_at_rest_after_a_large_commit_no_longer_counts_as_busy() {
+        let dir = tempfile::tempdir().unwrap();
+        let create = CreateOptions {
+            password: Password::new("correct horse".to_owned()),
+            cost: KdfCost::Fixed(Rounds::new(Rounds::FLOOR).unwrap()),
+        };
+        let format = |v: &UnlockedVault| Volume::format(v).map_err(|e| Failed(e.to_string()));
+        let made = UnlockedVault::create(&dir.path().join("v"), &create, format);
+        let options = VolumeOptions {
+            commit_interval: Duration::from_hours(1),
+            ..VolumeOptions::default()
+        };
+        let volume = Volume::open(made.unwrap().0, options).unwrap();
+        for n in 0..3000 {
+            let name = format!("directory {n}");
+            let place = Place {
+                parent: Ino::ROOT,
+                name: Name::new(name.as_bytes()).unwrap(),
+            };
+            volume.mkdir(&CALLER, place, 0o755).unwrap();
+        }
+        volume.commit_and_clean().unwrap();
+        assert!(volume.committer.lock().wrote_much());
+        volume.commit_and_clean().unwrap();
+        assert!(!volume.committer.lock().wrote_much());
+    }
+}
