@@ -15,6 +15,13 @@ pub(crate) struct Blob {
     pub(crate) payer: ChainRoot,
 }
 
+impl Blob {
+    /// The object that holds all of it, and its size.
+    pub(crate) fn whole(self) -> Option<(String, u64)> {
+        self.object.map(|object| (object, self.size))
+    }
+}
+
 /// A piece that came on its own.
 #[derive(Debug, Clone)]
 pub(crate) struct Piece {

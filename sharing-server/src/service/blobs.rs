@@ -158,13 +158,23 @@ pub(crate) fn look(work: &Work<'_>, caller: &Caller, place: &Place) -> Outcome<B
 pub(crate) fn open(work: &Work<'_>, caller: &Caller, place: &Place) -> Outcome<(String, u64)> {
     access::member(work, &caller.root(), &place.share, Role::Reader)?;
     let found = blobs::find(work.tx, &place.share, &place.blob)?;
-    let found = found.and_then(|blob| blob.object.map(|object| (object, blob.size)));
-    Ok(found.ok_or(ErrorCode::NotFound)?)
+    Ok(found.and_then(Blob::whole).ok_or(ErrorCode::NotFound)?)
 }
 
 fn checked(list: &[BlobId]) -> Outcome<&[BlobId]> {
     require(list.len() <= limits::BLOB_LIST, ErrorCode::Malformed)?;
     Ok(list)
+}
+
+/// Those of a list for which `wanted` holds.
+fn select(list: &[BlobId], wanted: impl Fn(&BlobId) -> Outcome<bool>) -> Outcome<BlobList> {
+    let mut blobs = Vec::new();
+    for blob in list {
+        if wanted(blob)? {
+            blobs.push(*blob);
+        }
+    }
+    Ok(BlobList { blobs })
 }
 
 /// Which of these are not complete.
@@ -175,13 +185,9 @@ pub(crate) fn missing(
     list: &BlobList,
 ) -> Outcome<BlobList> {
     access::member(work, &caller.root(), share, Role::Writer)?;
-    let mut found = Vec::new();
-    for blob in checked(&list.blobs)? {
-        if !blobs::is_complete(work.tx, share, blob)? {
-            found.push(*blob);
-        }
-    }
-    Ok(BlobList { blobs: found })
+    select(checked(&list.blobs)?, |blob| {
+        Ok(!blobs::is_complete(work.tx, share, blob)?)
+    })
 }
 
 /// Objects of those blobs of `from` that are complete there and not in `share`.
@@ -196,8 +202,7 @@ pub(crate) fn adoptable(
     access::member(work, &caller.root(), from, Role::Reader)?;
     let mut found = Vec::new();
     for id in checked(list)? {
-        let source = blobs::find(work.tx, from, id)?;
-        let source = source.and_then(|blob| blob.object.map(|object| (object, blob.size)));
+        let source = blobs::find(work.tx, from, id)?.and_then(Blob::whole);
         let here = blobs::is_complete(work.tx, share, id)?;
         if let (Some((object, size)), false) = (source, here) {
             found.push((*id, object, size));
@@ -208,13 +213,7 @@ pub(crate) fn adoptable(
 
 /// Which of these the share has, complete.
 pub(crate) fn present(work: &Work<'_>, share: &ShareId, list: &[BlobId]) -> Outcome<BlobList> {
-    let mut found = Vec::new();
-    for blob in list {
-        if blobs::is_complete(work.tx, share, blob)? {
-            found.push(*blob);
-        }
-    }
-    Ok(BlobList { blobs: found })
+    select(list, |blob| Ok(blobs::is_complete(work.tx, share, blob)?))
 }
 
 /// Keeps blobs that were dropped; those that are kept now.
@@ -225,14 +224,9 @@ pub(crate) fn revive(
     list: &BlobList,
 ) -> Outcome<BlobList> {
     access::member(work, &caller.root(), share, Role::Writer)?;
-    let mut found = Vec::new();
-    for blob in checked(&list.blobs)? {
-        let revived = blobs::revive(work.tx, share, blob)?;
-        if revived || blobs::is_complete(work.tx, share, blob)? {
-            found.push(*blob);
-        }
-    }
-    Ok(BlobList { blobs: found })
+    select(checked(&list.blobs)?, |blob| {
+        Ok(blobs::revive(work.tx, share, blob)? || blobs::is_complete(work.tx, share, blob)?)
+    })
 }
 
 pub(crate) fn dropped(work: &Work<'_>, caller: &Caller, share: &ShareId) -> Outcome<DroppedReply> {

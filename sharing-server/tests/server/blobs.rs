@@ -282,18 +282,22 @@ fn a_dropped_blob_goes_with_its_bytes_when_its_time_is_over_and_a_named_one_stay
     // What is over is looked for whenever the server starts.
     world.stop();
     world.start();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while files(&world.path().join("blobs")) > 1 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "the bytes are still there"
-        );
-        std::thread::yield_now();
-    }
+    until_one_object_is_left(&world);
     let client = world.login(&alice);
     let get = |blob: &BlobId| client.get(Route::Blob, &Route::Blob.path(&[&share.id, blob]));
     refused(&get(&id(&first)), ErrorCode::NotFound);
     assert_eq!(get(&id(&second)).body, second);
+}
+
+fn until_one_object_is_left(world: &World) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    while files(&world.path().join("blobs")) > 1 {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "what is over is still there"
+        );
+        std::thread::yield_now();
+    }
 }
 
 fn files(folder: &std::path::Path) -> usize {
@@ -343,14 +347,7 @@ fn many_who_send_one_blob_at_once_leave_it_whole_and_one_object_of_it() {
     assert_eq!(used(&client), genesis + SIZE as u64);
     world.stop();
     world.start();
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(30);
-    while files(&world.path().join("blobs")) > 1 {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "pieces are still there"
-        );
-        std::thread::yield_now();
-    }
+    until_one_object_is_left(&world);
     let client = world.login(&alice);
     assert!(state(&client, share.id, blob).complete);
 }
