@@ -25,7 +25,7 @@ use std::time::Duration;
 use parking_lot::{Condvar, Mutex, MutexGuard, RwLock};
 
 use crate::clock::{Clock, SystemClock};
-use crate::data::{LeafCache, Segments};
+use crate::data::{LeafCache, ReadAhead, Segments};
 use crate::error::{FsError, FsResult};
 use crate::events::SecurityEvents;
 use crate::layout::{ContentRow, FileKeyRow, ImageId, InodeRow, MapId, StateRow};
@@ -183,6 +183,7 @@ pub struct Volume {
     options: VolumeOptions,
     meta: Meta,
     segments: Segments,
+    ahead: ReadAhead,
     leaf_cache: LeafCache,
     nodes: Nodes,
     handles: Handles,
@@ -339,6 +340,7 @@ impl Volume {
             }
             self.hurried.store(false, Ordering::Release);
             self.write_behind.pages.trim();
+            self.ahead.trim();
             if self.failure().is_some() {
                 continue;
             }

@@ -90,18 +90,14 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     harden::forbid_core_dumps().map_err(setup("forbidding core dumps"))?;
     harden::settle().map_err(setup("preparing the process"))?;
     let idle = job.options.idle;
-    let (engine, mounted) = start(job).inspect_err(|e| {
+    let (events, happenings) = mpsc::channel();
+    let (engine, mounted) = start(job, &events).inspect_err(|e| {
         if matches!(e.exit(), Exit::Damaged | Exit::OlderThanSeen) {
             tracing::error!(error = %e, "security event: the vault is not mounted");
         }
     })?;
-    let (events, happenings) = mpsc::channel();
     let unmounter = mounted.unmounter();
     let activity = mounted.activity();
-    watch_signals(events.clone()).map_err(|source| FrontError::Setup {
-        what: "watching for signals",
-        source,
-    })?;
     thread::spawn(move || events.send(Event::Ended(mounted.wait())));
     if let Err(source) = ready() {
         // Whoever waited for us is gone; the mount has no user yet.
@@ -127,8 +123,9 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     Ok(ended.map_err(FrontError::Session)?)
 }
 
-/// Unlocks, opens and mounts.
-fn start(job: Job) -> Result<(Arc<Engine>, Mounted), CliError> {
+/// Unlocks, opens and mounts. Until shortly before the last, a signal ends the process at once; then
+/// it is an event, as a process that just ends leaves a dead mount.
+fn start(job: Job, events: &Sender<Event>) -> Result<(Arc<Engine>, Mounted), CliError> {
     let Job {
         vault,
         point,
@@ -170,15 +167,24 @@ fn start(job: Job) -> Result<(Arc<Engine>, Mounted), CliError> {
     )?);
     let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about));
     let vfs = engine.vfs_with_snapshots(Owner::of_process());
-    match fuse::mount(vfs, control, place.path(), &fuse_options) {
+    let mounted = watch_signals(events.clone())
+        .map_err(|source| FrontError::Setup {
+            what: "watching for signals",
+            source,
+        })
+        .and_then(|()| {
+            fuse::mount(vfs, control, place.path(), &fuse_options).map_err(|error| {
+                FrontError::Mount {
+                    point: place.path().to_path_buf(),
+                    error,
+                }
+            })
+        });
+    match mounted {
         Ok(mounted) => Ok((engine, mounted)),
         Err(error) => {
             close(&engine)?;
-            Err(FrontError::Mount {
-                point: place.path().to_path_buf(),
-                error,
-            }
-            .into())
+            Err(error.into())
         }
     }
 }

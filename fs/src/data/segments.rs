@@ -278,17 +278,6 @@ impl Segments {
         self.file(first.segment)?.read_exact_at(buf, offset)
     }
 
-    /// Asks the kernel to read slots ahead.
-    pub(crate) fn will_need(&self, first: Slot, slots: u32) {
-        if let Ok(file) = self.file(first.segment) {
-            let offset = i64::from(first.index) * BLOCK_SIZE as i64;
-            let length = i64::from(slots) * BLOCK_SIZE as i64;
-            let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_WILLNEED;
-            // Advice only: a failure changes nothing.
-            let _ = nix::fcntl::posix_fadvise(&*file, offset, length, advice);
-        }
-    }
-
     fn file(&self, id: SegmentId) -> io::Result<Arc<File>> {
         if let Some(file) = self.files.get(&id) {
             return Ok(file);

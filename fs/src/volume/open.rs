@@ -13,7 +13,7 @@ use super::{
     WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
-use crate::data::{Journal, LeafCache, Segments};
+use crate::data::{Journal, LeafCache, ReadAhead, Segments};
 use crate::error::FsError;
 use crate::events::EventKind;
 use crate::layout::{
@@ -262,6 +262,7 @@ impl Volume {
         Self {
             meta,
             segments: Segments::new(&path, state.next_segment),
+            ahead: ReadAhead::new(&path),
             leaf_cache: LeafCache::new(),
             nodes: Nodes::default(),
             handles: Handles::default(),

@@ -8,7 +8,7 @@ use super::edit::{Changed, Edges, Edit, Outcome, end_of};
 use crate::error::{FsError, FsResult, LostWrite};
 use crate::events::EventKind;
 use crate::layout::{
-    BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, Leaf, LeafIndex, MapId, Place,
+    BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, Leaf, LeafIndex, MapId, Place, Slot,
 };
 use crate::meta::Key;
 use crate::vfs::{FileKind, FileRange, Handle, Ino, OpenMode};
@@ -21,8 +21,8 @@ use crate::volume::{Failure, Volume};
 const BLOCK: u64 = BLOCK_SIZE as u64;
 /// A sequential writer's dirty pages are sealed from this many on (1 MiB).
 const STREAM_PAGES: usize = 256;
-/// How far ahead of a sequential reader the disk is asked to read, in slots (4 MiB).
-const READ_AHEAD: u32 = 1024;
+/// A read of so many bytes (128 KiB) is of a program that reads on, or of the kernel for it.
+const STREAM_READ: usize = 128 << 10;
 
 impl Volume {
     pub(in crate::volume) fn do_open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
@@ -110,25 +110,26 @@ impl Volume {
         Ok(Some(count))
     }
 
+    /// Asks for what comes after a read, of a program that reads from end to end.
     fn read_ahead(&self, node: &Node, (offset, count): (u64, usize), sealed: &[Located]) {
-        let expected = node
-            .next_read
-            .swap(offset + count as u64, Ordering::Relaxed);
-        if expected != offset || offset == 0 {
+        let end = offset + count as u64;
+        let expected = node.next_read.swap(end, Ordering::Relaxed);
+        let Some((last, entry)) = sealed.last() else {
             return;
-        }
-        let crossed = (offset + count as u64) / (u64::from(READ_AHEAD) * BLOCK / 2)
-            != offset / (u64::from(READ_AHEAD) * BLOCK / 2);
-        if crossed
-            && let Some((
-                _,
-                BlockEntry {
-                    place: Place::Segment(slot),
-                    ..
-                },
-            )) = sealed.last()
-        {
-            self.segments.will_need(*slot, READ_AHEAD);
+        };
+        let Place::Segment(slot) = entry.place else {
+            return;
+        };
+        // Requests that are answered side by side come out of their order.
+        let follows = count >= STREAM_READ && (expected == offset || self.ahead.knows(slot));
+        let size = node.content.read().head.size;
+        let left = size.saturating_sub(last.offset() + BLOCK) / BLOCK;
+        if follows && left >= STREAM_PAGES as u64 {
+            let next = Slot {
+                index: slot.index + 1,
+                ..slot
+            };
+            self.ahead.want(next, left.min(u32::MAX.into()) as u32);
         }
     }
 
@@ -185,12 +186,7 @@ impl Volume {
     fn open_sealed(&self, node: &Node, run: &[Located], data: &mut [u8], way: Way) -> FsResult<()> {
         let tampered = FsError::Tampered(node.ino);
         match run[0].1.place {
-            Place::Segment(slot) => {
-                self.segments.read(slot, data).map_err(|e| match e.kind() {
-                    std::io::ErrorKind::UnexpectedEof => tampered,
-                    _ => e.into(),
-                })?;
-            }
+            Place::Segment(slot) => return self.open_slots(node, run, (slot, data), way),
             Place::Database(id) => {
                 let row = self
                     .meta
@@ -200,6 +196,41 @@ impl Volume {
             }
             Place::Hole | Place::Remote(_) => return Err(FsError::Inconsistent(node.ino)),
         }
+        self.open_read(node, run, data, way)
+    }
+
+    /// Reads and opens neighbouring slots, as far as they were read ahead from memory.
+    fn open_slots(
+        &self,
+        node: &Node,
+        mut run: &[Located],
+        (mut slot, mut data): (Slot, &mut [u8]),
+        way: Way,
+    ) -> FsResult<()> {
+        while !run.is_empty() {
+            let (slots, ahead) = self.ahead.take(slot, run.len() as u32);
+            let (these, later) = run.split_at(slots as usize);
+            let (into, rest) = data.split_at_mut(these.len() * BLOCK_SIZE);
+            let opened = ahead.is_some_and(|ahead| {
+                into.copy_from_slice(ahead.bytes());
+                self.open_read(node, these, into, way).is_ok()
+            });
+            if !opened {
+                self.segments.read(slot, into).map_err(|e| match e.kind() {
+                    std::io::ErrorKind::UnexpectedEof => FsError::Tampered(node.ino),
+                    _ => e.into(),
+                })?;
+                self.open_read(node, these, into, way)?;
+            }
+            slot.index += slots;
+            (run, data) = (later, rest);
+        }
+        Ok(())
+    }
+
+    /// Verifies and decrypts neighbouring blocks that were read.
+    fn open_read(&self, node: &Node, run: &[Located], data: &mut [u8], way: Way) -> FsResult<()> {
+        let tampered = FsError::Tampered(node.ino);
         let cipher = node.cipher(&self.meta, run[0].1.key)?;
         match way {
             Way::Bulk => {
