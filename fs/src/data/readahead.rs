@@ -9,14 +9,13 @@
 
 use std::collections::VecDeque;
 use std::fs::{File, OpenOptions};
-use std::io::IoSliceMut;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use parking_lot::{Condvar, Mutex};
-use rustix::io::ReadWriteFlags;
 
 use super::segments::segment_path;
 use crate::layout::{BLOCK_SIZE, SegmentId, Slot};
@@ -28,6 +27,8 @@ const PIECE_BYTES: usize = PIECE_SLOTS as usize * BLOCK_SIZE;
 const DEPTH: u32 = 3;
 /// Pieces in memory (16 MiB).
 const PIECES: usize = 8;
+/// Number of the system call cachestat(2), the same on every architecture.
+const CACHESTAT: libc::c_long = 451;
 
 /// Part of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,7 +281,7 @@ impl Shared {
     /// Reads a piece that is not in the page cache; returns whether it did.
     fn read(&self, id: PieceId, piece: &mut Piece) -> bool {
         let path = segment_path(&self.vault, id.segment);
-        if File::open(&path).map_or(true, |file| is_cached(&file, id.offset())) {
+        if File::open(&path).map_or(true, |file| is_cached(&file, id)) {
             return false;
         }
         let mut options = OpenOptions::new();
@@ -298,11 +299,25 @@ impl Shared {
     }
 }
 
-/// Whether reading there needs no disk.
-fn is_cached(file: &File, offset: u64) -> bool {
-    let mut byte = [0];
-    let into = &mut [IoSliceMut::new(&mut byte)];
-    rustix::io::preadv2(file, into, offset, ReadWriteFlags::NOWAIT).is_ok()
+/// Whether the page cache has most of a piece. A kernel that does not tell (before 6.5) is taken to
+/// have nothing: to try and read would have it read ahead.
+fn is_cached(file: &File, id: PieceId) -> bool {
+    let range = [id.offset(), PIECE_BYTES as u64];
+    // Pages in the cache, dirty, in writeback, evicted, recently evicted: `struct cachestat`.
+    let mut pages = [0_u64; 5];
+    // SAFETY: `struct cachestat_range` is two and `struct cachestat` five integers of 64 bits; both
+    // live through the call.
+    #[allow(unsafe_code, reason = "no safe wrapper for cachestat(2) exists")]
+    let told = unsafe {
+        libc::syscall(
+            CACHESTAT,
+            file.as_raw_fd(),
+            range.as_ptr(),
+            pages.as_mut_ptr(),
+            0_u32,
+        )
+    };
+    told == 0 && pages[0] >= (PIECE_BYTES / BLOCK_SIZE / 2) as u64
 }
 
 /// Asks for huge pages.

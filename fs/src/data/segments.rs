@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{FallocateFlags, fallocate};
+use nix::fcntl::{FallocateFlags, PosixFadviseAdvice, fallocate, posix_fadvise};
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
 
@@ -278,17 +278,29 @@ impl Segments {
         self.file(first.segment)?.read_exact_at(buf, offset)
     }
 
+    /// Like [`Segments::read`], and the kernel does not read on from there.
+    pub(crate) fn read_alone(&self, first: Slot, buf: &mut [u8]) -> io::Result<()> {
+        let offset = u64::from(first.index) * BLOCK_SIZE as u64;
+        let file = self.open(first.segment)?;
+        // Advice only: a failure changes nothing.
+        let _ = posix_fadvise(&file, 0, 0, PosixFadviseAdvice::POSIX_FADV_RANDOM);
+        file.read_exact_at(buf, offset)
+    }
+
     fn file(&self, id: SegmentId) -> io::Result<Arc<File>> {
         if let Some(file) = self.files.get(&id) {
             return Ok(file);
         }
-        let opened = File::open(segment_path(&self.vault, id)).map_err(|e| match e.kind() {
-            io::ErrorKind::NotFound => io::ErrorKind::UnexpectedEof.into(),
-            _ => e,
-        })?;
-        let file = Arc::new(opened);
+        let file = Arc::new(self.open(id)?);
         self.files.insert(id, Arc::clone(&file));
         Ok(file)
+    }
+
+    fn open(&self, id: SegmentId) -> io::Result<File> {
+        File::open(segment_path(&self.vault, id)).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => io::ErrorKind::UnexpectedEof.into(),
+            _ => e,
+        })
     }
 
     /// Gives a dead run back to the disk. The run is named by no map, committed or pending.

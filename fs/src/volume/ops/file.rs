@@ -110,11 +110,11 @@ impl Volume {
         Ok(Some(count))
     }
 
-    /// Asks for what comes after a read, of a program that reads from end to end.
+    /// Asks for what a program that reads from end to end wants now and next.
     fn read_ahead(&self, node: &Node, (offset, count): (u64, usize), sealed: &[Located]) {
         let end = offset + count as u64;
         let expected = node.next_read.swap(end, Ordering::Relaxed);
-        let Some((last, entry)) = sealed.last() else {
+        let Some((first, entry)) = sealed.first() else {
             return;
         };
         let Place::Segment(slot) = entry.place else {
@@ -123,13 +123,9 @@ impl Volume {
         // Requests that are answered side by side come out of their order.
         let follows = count >= STREAM_READ && (expected == offset || self.ahead.knows(slot));
         let size = node.content.read().head.size;
-        let left = size.saturating_sub(last.offset() + BLOCK) / BLOCK;
+        let left = size.saturating_sub(first.offset()).div_ceil(BLOCK);
         if follows && left >= STREAM_PAGES as u64 {
-            let next = Slot {
-                index: slot.index + 1,
-                ..slot
-            };
-            self.ahead.want(next, left.min(u32::MAX.into()) as u32);
+            self.ahead.want(slot, left.min(u32::MAX.into()) as u32);
         }
     }
 
@@ -216,7 +212,12 @@ impl Volume {
                 self.open_read(node, these, into, way).is_ok()
             });
             if !opened {
-                self.segments.read(slot, into).map_err(|e| match e.kind() {
+                let read = if into.len() >= STREAM_READ {
+                    self.segments.read_alone(slot, into)
+                } else {
+                    self.segments.read(slot, into)
+                };
+                read.map_err(|e| match e.kind() {
                     std::io::ErrorKind::UnexpectedEof => FsError::Tampered(node.ino),
                     _ => e.into(),
                 })?;
