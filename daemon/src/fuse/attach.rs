@@ -39,7 +39,10 @@ const HELPERS: [&str; 4] = [
 ];
 /// Largest read ahead of a sequential reader, in KiB. The kernel's own 128 KiB starve a reader of
 /// decrypted data.
-const READ_AHEAD_KIB: &str = "2048";
+const READ_AHEAD_KIB: &str = "1024";
+/// Largest read of the kernel, in bytes: what is read, verified, decrypted and copied piece by piece
+/// stays in a processor's own cache.
+const MAX_READ: u32 = 128 << 10;
 
 /// A mount of ours: the directory and the device number the kernel gave it.
 #[derive(Debug, Clone)]
@@ -92,7 +95,10 @@ struct Prepared {
 
 fn prepare(options: &FuseOptions) -> Result<Prepared, MountError> {
     let mut flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    let mut data = vec!["default_permissions".to_owned()];
+    let mut data = vec![
+        "default_permissions".to_owned(),
+        format!("max_read={MAX_READ}"),
+    ];
     for option in &options.mount_options {
         let is = |(word, _): &&(&str, MsFlags)| *word == option.as_str();
         if let Some((_, flag)) = FLAGS.iter().find(is) {
@@ -380,14 +386,14 @@ mod tests {
         };
         let plain = with(&[]).unwrap();
         assert_eq!(plain.flags, MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
-        assert_eq!(plain.data, ["default_permissions"]);
+        assert_eq!(plain.data, ["default_permissions", "max_read=131072"]);
         assert_eq!(
             with(&["suid", "dev", "noexec"]).unwrap().flags,
             MsFlags::MS_NOEXEC
         );
         assert_eq!(
             with(&["context=x"]).unwrap().data,
-            ["default_permissions", "context=x"]
+            ["default_permissions", "max_read=131072", "context=x"]
         );
         assert!(matches!(with(&["fd=3"]), Err(MountError::UnknownOption(o)) if o == "fd=3"));
     }

@@ -144,7 +144,10 @@ impl State {
 struct Shared {
     vault: PathBuf,
     state: Mutex<State>,
-    changed: Condvar,
+    /// Something was queued.
+    queued: Condvar,
+    /// Something was read, or left.
+    loaded: Condvar,
 }
 
 /// What is read ahead in the segments of a vault.
@@ -160,7 +163,8 @@ impl ReadAhead {
             shared: Arc::new(Shared {
                 vault: vault.to_owned(),
                 state: Mutex::default(),
-                changed: Condvar::new(),
+                queued: Condvar::new(),
+                loaded: Condvar::new(),
             }),
             threads: Mutex::default(),
         }
@@ -176,7 +180,7 @@ impl ReadAhead {
         let slots = slots.min(DEPTH * PIECE_SLOTS);
         let begin = PieceId::of(first);
         let last = first.index.saturating_add(slots.saturating_sub(1)) / PIECE_SLOTS;
-        let mut queued = false;
+        let mut queued = 0;
         {
             let mut state = self.shared.state.lock();
             state.used = true;
@@ -184,13 +188,15 @@ impl ReadAhead {
                 let id = PieceId { index, ..begin };
                 if state.find(id).is_none() && state.make_room() {
                     state.pieces.push_back((id, Load::Queued));
-                    queued = true;
+                    queued += 1;
                 }
             }
         }
-        if queued {
+        if queued > 0 {
             self.start();
-            self.shared.changed.notify_all();
+        }
+        for _ in 0..queued {
+            self.shared.queued.notify_one();
         }
     }
 
@@ -218,7 +224,7 @@ impl ReadAhead {
         let piece = loop {
             match state.find(id) {
                 Some(Load::Ready(piece)) => break Arc::clone(piece),
-                Some(Load::Queued | Load::UnderWay) => self.shared.changed.wait(&mut state),
+                Some(Load::Queued | Load::UnderWay) => self.shared.loaded.wait(&mut state),
                 Some(Load::Left) | None => return (slots, None),
             }
         };
@@ -245,7 +251,7 @@ impl ReadAhead {
 impl Drop for ReadAhead {
     fn drop(&mut self) {
         self.shared.state.lock().stop = true;
-        self.shared.changed.notify_all();
+        self.shared.queued.notify_all();
         for thread in self.threads.lock().drain(..) {
             // It ends in any case; a panic in it was told.
             let _ = thread.join();
@@ -259,7 +265,7 @@ impl Shared {
         let mut state = self.state.lock();
         while !state.stop {
             let Some((id, mut piece)) = state.take_queued() else {
-                self.changed.wait(&mut state);
+                self.queued.wait(&mut state);
                 continue;
             };
             drop(state);
@@ -274,7 +280,7 @@ impl Shared {
             if let Some(place) = state.find(id) {
                 *place = load;
             }
-            self.changed.notify_all();
+            self.loaded.notify_all();
         }
     }
 
@@ -295,7 +301,7 @@ impl Shared {
         for (_, load) in &mut self.state.lock().pieces {
             *load = Load::Left;
         }
-        self.changed.notify_all();
+        self.loaded.notify_all();
     }
 }
 

@@ -100,7 +100,7 @@ fn reading_ahead_is_raised_for_root() {
         .unwrap()
         .to_owned();
     let knob = fs::read_to_string(format!("/sys/class/bdi/{device}/read_ahead_kb")).unwrap();
-    assert_eq!(knob.trim(), "2048");
+    assert_eq!(knob.trim(), "1024");
     stage.end();
 }
 

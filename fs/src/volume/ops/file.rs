@@ -21,8 +21,8 @@ use crate::volume::{Failure, Volume};
 const BLOCK: u64 = BLOCK_SIZE as u64;
 /// A sequential writer's dirty pages are sealed from this many on (1 MiB).
 const STREAM_PAGES: usize = 256;
-/// A read of so many bytes (128 KiB) is of a program that reads on, or of the kernel for it.
-const STREAM_READ: usize = 128 << 10;
+/// A read of so many bytes (64 KiB) is of a program that reads on, or of the kernel for it.
+const STREAM_READ: usize = 64 << 10;
 
 impl Volume {
     pub(in crate::volume) fn do_open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
