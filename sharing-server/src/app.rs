@@ -2,22 +2,27 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
-use keyfold_protocol::ids::Time;
+use keyfold_protocol::ids::ChainRoot;
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::wire::ServerInfoReply;
 use parking_lot::Mutex;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::blobs::Objects;
+use crate::cap::Cap;
+use crate::clock::Clock;
+use crate::config::Config;
 use crate::db::{Db, figures};
 use crate::mail::Mail;
 use crate::service::{Failure, Outcome, Rules, Work};
 
 /// Transfers of blobs at one time: each may hold a few times its bytes in memory.
 const TRANSFERS: usize = 32;
+/// Those of one user: nobody keeps all others waiting alone.
+const TRANSFERS_EACH: usize = 8;
 /// Streams of events at one time.
 const STREAMS: usize = 4096;
 
@@ -28,13 +33,17 @@ pub(crate) struct App {
     pub(crate) objects: Objects,
     pub(crate) mail: Arc<Mail>,
     pub(crate) rules: Arc<Rules>,
+    pub(crate) clock: Clock,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) metrics: Arc<Metrics>,
     /// Counts up when events were noted.
     pub(crate) bell: watch::Sender<u64>,
     pub(crate) ending: Ending,
-    pub(crate) transfers: Arc<Semaphore>,
-    pub(crate) streams: Arc<Semaphore>,
+    pub(crate) transfers: Transfers,
+    pub(crate) streams: Cap,
+    pub(crate) connections: Cap,
+    /// How long the next bytes of a body may take.
+    pub(crate) silence: Duration,
 }
 
 /// What a server consists of.
@@ -43,23 +52,25 @@ pub(crate) struct Parts {
     pub(crate) objects: Objects,
     pub(crate) mail: Mail,
     pub(crate) rules: Rules,
-    /// Requests from one address in a minute.
-    pub(crate) requests: u64,
+    pub(crate) clock: Clock,
 }
 
 impl App {
-    pub(crate) fn new(parts: Parts) -> Self {
+    pub(crate) fn new(parts: Parts, config: &Config) -> Self {
         Self {
             db: parts.db,
             objects: parts.objects,
             mail: Arc::new(parts.mail),
             rules: Arc::new(parts.rules),
-            limiter: Arc::new(Limiter::new(parts.requests)),
+            clock: parts.clock,
+            limiter: Arc::new(Limiter::new(config.requests_per_minute)),
             metrics: Arc::default(),
             bell: watch::Sender::new(0),
             ending: Ending(watch::Sender::new(false)),
-            transfers: Arc::new(Semaphore::new(TRANSFERS)),
-            streams: Arc::new(Semaphore::new(STREAMS)),
+            transfers: Transfers::default(),
+            streams: Cap::new(STREAMS, config.event_streams_per_user),
+            connections: Cap::new(config.connections, config.connections_per_address),
+            silence: Duration::from_secs(config.silence_seconds),
         }
     }
 
@@ -69,8 +80,9 @@ impl App {
         rule: impl FnOnce(&Work<'_>) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         let rules = Arc::clone(&self.rules);
+        let now = self.clock.now();
         let work = move |tx: &crate::db::Tx<'_>| {
-            let work = Work::new(tx, now(), &rules);
+            let work = Work::new(tx, now, &rules);
             let value = rule(&work)?;
             Ok::<_, Failure>((value, work.rang()))
         };
@@ -87,7 +99,8 @@ impl App {
         rule: impl FnOnce(&Work<'_>) -> Outcome<T> + Send + 'static,
     ) -> Outcome<T> {
         let rules = Arc::clone(&self.rules);
-        let work = move |tx: &crate::db::Tx<'_>| rule(&Work::new(tx, now(), &rules));
+        let now = self.clock.now();
+        let work = move |tx: &crate::db::Tx<'_>| rule(&Work::new(tx, now, &rules));
         self.db.read(work).await
     }
 
@@ -102,20 +115,24 @@ impl App {
             .map_err(|_| Failure::Unavailable)
     }
 
+    /// Figures in the text format of Prometheus.
+    pub(crate) fn figures(&self) -> String {
+        let (connections, streams) = (self.connections.taken(), self.streams.taken());
+        format!(
+            "{}# TYPE keyfold_connections gauge\nkeyfold_connections {connections}\n\
+             # TYPE keyfold_event_streams gauge\nkeyfold_event_streams {streams}\n",
+            self.metrics.text()
+        )
+    }
+
     pub(crate) fn info(&self) -> ServerInfoReply {
         ServerInfoReply {
             version: env!("CARGO_PKG_VERSION").into(),
             protocols: vec![1],
-            time: now(),
+            time: self.clock.now(),
             open_registration: self.rules.open_registration,
         }
     }
-}
-
-/// The server's clock.
-pub(crate) fn now() -> Time {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    Time(since.map_or(0, |since| since.as_secs()))
 }
 
 /// That the server ends.
@@ -169,6 +186,43 @@ impl Limiter {
     }
 }
 
+/// Turns to transfer the bytes of a blob: so many in all, and of them so many for each account.
+#[derive(Clone)]
+pub(crate) struct Transfers {
+    all: Arc<Semaphore>,
+    /// Of accounts that have or await a turn.
+    each: Arc<Mutex<HashMap<ChainRoot, Weak<Semaphore>>>>,
+}
+
+impl Default for Transfers {
+    fn default() -> Self {
+        Self {
+            all: Arc::new(Semaphore::new(TRANSFERS)),
+            each: Arc::default(),
+        }
+    }
+}
+
+impl Transfers {
+    /// Waits for a turn, which ends when it is dropped.
+    pub(crate) async fn turn(&self, root: ChainRoot) -> Outcome<[OwnedSemaphorePermit; 2]> {
+        let own = {
+            let mut each = self.each.lock();
+            let known = each.get(&root).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                each.retain(|_, turns| turns.strong_count() > 0);
+                let turns = Arc::new(Semaphore::new(TRANSFERS_EACH));
+                each.insert(root, Arc::downgrade(&turns));
+                turns
+            })
+        };
+        let closed = |_| Failure::Unavailable;
+        let own = own.acquire_owned().await.map_err(closed)?;
+        let all = Arc::clone(&self.all).acquire_owned().await;
+        Ok([own, all.map_err(closed)?])
+    }
+}
+
 /// Answers by route and status, and the time they took.
 #[derive(Default)]
 pub(crate) struct Metrics(Mutex<HashMap<Answered, (u64, Duration)>>);
@@ -184,8 +238,7 @@ impl Metrics {
         count.1 += took;
     }
 
-    /// In the text format of Prometheus.
-    pub(crate) fn text(&self) -> String {
+    fn text(&self) -> String {
         let counts = self.0.lock();
         let mut sorted: Vec<_> = counts.iter().collect();
         sorted.sort();

@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use futures_util::StreamExt as _;
 use keyfold_crypto::{fill_random, sha256};
-use keyfold_protocol::ids::BlobId;
+use keyfold_protocol::ids::{BlobId, Time};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as ObjectPath;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
@@ -44,6 +45,20 @@ impl Objects {
         let path = ObjectPath::from(name);
         let found = self.0.get_range(&path, range).await;
         found.map_err(|error| failed(&error))
+    }
+
+    /// Names of objects that were written before a time.
+    pub(crate) async fn older_than(&self, before: Time) -> Outcome<Vec<String>> {
+        let old = |seconds: i64| u64::try_from(seconds).is_ok_and(|seconds| seconds < before.0);
+        let mut listed = self.0.list(None);
+        let mut names = Vec::new();
+        while let Some(object) = listed.next().await {
+            let object = object.map_err(|error| failed(&error))?;
+            if old(object.last_modified.timestamp()) {
+                names.push(object.location.to_string());
+            }
+        }
+        Ok(names)
     }
 
     /// Deletes an object. One that is not there is deleted.

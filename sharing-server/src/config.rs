@@ -32,6 +32,16 @@ pub struct Config {
     pub quota: u64,
     /// Requests from one address in a minute.
     pub requests_per_minute: u64,
+    /// Connections at one time.
+    pub connections: usize,
+    /// Connections from one address at one time.
+    pub connections_per_address: usize,
+    /// Streams of events of one user at one time.
+    pub event_streams_per_user: usize,
+    /// How long the head of a request may take, and how long a connection stays without one.
+    pub head_seconds: u64,
+    /// How long a client may send no byte of a body that it began, or take no byte of a reply.
+    pub silence_seconds: u64,
     /// Registrations from one address in an hour.
     pub registrations_per_hour: u64,
     /// Failed logins of one name from one address in a quarter of an hour.
@@ -50,6 +60,11 @@ impl Default for Config {
             mail_folder: None,
             quota: 64 << 30,
             requests_per_minute: 12_000,
+            connections: 8192,
+            connections_per_address: 256,
+            event_streams_per_user: 16,
+            head_seconds: 60,
+            silence_seconds: 30,
             registrations_per_hour: 20,
             failed_logins: 10,
         }
@@ -79,6 +94,14 @@ impl Config {
         }
         if self.verify_email && self.mail_folder.is_none() {
             return refuse("verify_email needs a mail_folder");
+        }
+        let limits = [
+            self.connections,
+            self.connections_per_address,
+            self.event_streams_per_user,
+        ];
+        if limits.contains(&0) || self.head_seconds == 0 || self.silence_seconds == 0 {
+            return refuse("a limit of nothing lets nobody in");
         }
         Ok(())
     }

@@ -171,7 +171,8 @@ fn connect(path: &Path, more: OpenFlags) -> Result<Connection, DbError> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     connection.execute_batch(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;",
+         PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA temp_store = MEMORY;
+         PRAGMA secure_delete = ON;",
     )?;
     Ok(connection)
 }
@@ -182,7 +183,11 @@ fn in_transaction<T, E: From<DbError>>(
     work: impl FnOnce(&Tx<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let guard = Undo::begin(connection, begin)?;
-    let value = work(&Tx { connection })?;
+    let value = work(&Tx {
+        connection,
+        #[cfg(test)]
+        statements: std::cell::RefCell::default(),
+    })?;
     guard.commit()?;
     Ok(value)
 }
@@ -213,13 +218,27 @@ impl Drop for Undo<'_> {
 /// A transaction.
 pub(crate) struct Tx<'a> {
     connection: &'a Connection,
+    /// What was run, for tests of how much is done.
+    #[cfg(test)]
+    pub(crate) statements: std::cell::RefCell<Vec<String>>,
 }
 
 impl Tx<'_> {
-    /// Runs a statement; how many rows it changed.
-    pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, DbError> {
+    fn prepare(
+        &self,
+        sql: &str,
+        values: &[Value<'_>],
+    ) -> Result<rusqlite::CachedStatement<'_>, DbError> {
+        #[cfg(test)]
+        self.statements.borrow_mut().push(sql.to_owned());
         let mut statement = self.connection.prepare_cached(sql)?;
         bind(&mut statement, values)?;
+        Ok(statement)
+    }
+
+    /// Runs a statement; how many rows it changed.
+    pub(crate) fn execute(&self, sql: &str, values: &[Value<'_>]) -> Result<usize, DbError> {
+        let mut statement = self.prepare(sql, values)?;
         Ok(statement.raw_execute()?)
     }
 
@@ -230,8 +249,7 @@ impl Tx<'_> {
         values: &[Value<'_>],
         read: impl Fn(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Vec<T>, DbError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        bind(&mut statement, values)?;
+        let mut statement = self.prepare(sql, values)?;
         let mut rows = statement.raw_query();
         let mut found = Vec::new();
         while let Some(row) = rows.next()? {
@@ -247,8 +265,7 @@ impl Tx<'_> {
         values: &[Value<'_>],
         read: impl Fn(&Row<'_>) -> Result<T, DbError>,
     ) -> Result<Option<T>, DbError> {
-        let mut statement = self.connection.prepare_cached(sql)?;
-        bind(&mut statement, values)?;
+        let mut statement = self.prepare(sql, values)?;
         let mut rows = statement.raw_query();
         rows.next()?.map(|row| read(&Row(row))).transpose()
     }

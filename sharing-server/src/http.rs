@@ -100,7 +100,7 @@ async fn answer(app: &App, route: Route, parts: &mut Parts, body: Body) -> Outco
     if route == Route::PutBlob {
         return blobs::put(app, call, body).await;
     }
-    call.body = call::collect(body, spec.limit).await?;
+    call.body = call::collect(body, spec.limit, app.silence).await?;
     let user = call
         .caller
         .as_ref()
@@ -115,16 +115,12 @@ async fn answer(app: &App, route: Route, parts: &mut Parts, body: Body) -> Outco
     result
 }
 
-/// Where a request comes from: of IPv6 the network, which one customer has many addresses of.
+/// Where a request comes from.
 fn origin(parts: &Parts) -> Origin {
     let info = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    Origin(
-        match info.map(|ConnectInfo(address)| address.ip().to_canonical()) {
-            Some(std::net::IpAddr::V4(address)) => address.octets().to_vec(),
-            Some(std::net::IpAddr::V6(address)) => address.octets()[..8].to_vec(),
-            None => Vec::new(),
-        },
-    )
+    info.map_or(Origin(Vec::new()), |ConnectInfo(address)| {
+        Origin::of(address.ip())
+    })
 }
 
 fn token(headers: &HeaderMap) -> Option<String> {
@@ -198,7 +194,7 @@ async fn dispatch(app: &App, route: Route, call: Call) -> Outcome<Reply> {
     match route {
         Route::Health => Ok(Reply::Text("ok\n".into())),
         Route::Ready => app.ready().await.map(|()| Reply::Text("ready\n".into())),
-        Route::Metrics => Ok(Reply::Text(app.metrics.text())),
+        Route::Metrics => Ok(Reply::Text(app.figures())),
         Route::ServerInfo => Reply::json(&app.info()),
         Route::Events => events::stream(app, call).await,
         Route::Blob => blobs::get(app, call).await,

@@ -5,7 +5,10 @@
 
 mod app;
 mod blobs;
+mod cap;
+pub mod clock;
 pub mod config;
+mod connection;
 mod db;
 mod http;
 mod mail;

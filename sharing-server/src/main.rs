@@ -12,6 +12,9 @@ use keyfold_server::config::Config;
 use keyfold_server::operation;
 use keyfold_server::server::{Server, ServerError};
 use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 /// Keyfold's sharing server: it stores ciphertext and wrapped keys, and can read neither.
 #[derive(Debug, Parser)]
@@ -111,10 +114,14 @@ fn standing(text: &str) -> Result<Standing, String> {
 fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("KEYFOLD_SERVER_LOG");
     let filter = filter.unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    // What libraries write is not held to what a log may say here.
+    let own = filter_fn(|about| about.target().starts_with(env!("CARGO_CRATE_NAME")));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        .finish()
+        .with(own)
         .init();
     match run(Arguments::parse().command) {
         Ok(code) => code,

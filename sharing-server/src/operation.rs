@@ -10,7 +10,7 @@ use keyfold_protocol::names::UserName;
 use keyfold_protocol::wire::{AdminSetUser, AdminUser};
 use zeroize::Zeroizing;
 
-use crate::app::now;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, accounts, blobs};
 use crate::server::{BLOBS, CONFIG, DATABASE, PEPPER, Server, ServerError};
@@ -71,7 +71,12 @@ pub fn set_user(folder: &Path, user: &UserName, change: &AdminSetUser) -> Result
     let server = Server::open(folder, Config::read(folder)?)?;
     let rules = server.rules();
     let change = |tx: &crate::db::Tx<'_>| {
-        administration::change_user(&Work::new(tx, now(), &rules), None, user, change)
+        administration::change_user(
+            &Work::new(tx, Clock::default().now(), &rules),
+            None,
+            user,
+            change,
+        )
     };
     Ok(server.db().write_now(change)?)
 }

@@ -1,17 +1,21 @@
 //! A running server.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
+use keyfold_protocol::ids::Time;
 use zeroize::Zeroizing;
 
 use crate::app::{App, Parts};
 use crate::blobs::Objects;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::connection;
 use crate::db::{Db, DbError, blobs as rows};
 use crate::http;
 use crate::mail::Mail;
@@ -21,6 +25,10 @@ use crate::service::{Failure, Outcome, Pepper, Rules, housekeeping};
 const GRACE: Duration = Duration::from_secs(10);
 /// How often what is over is looked for.
 const SWEEP: Duration = Duration::from_mins(5);
+/// Objects that nothing names are looked for each time this was done so often.
+const STRAYS: u64 = 288;
+/// Seconds after which an object that nothing names is named by nothing any more.
+const STRAY: u64 = 24 * 3600;
 
 /// Names of what is in a server's folder.
 pub(crate) const DATABASE: &str = "server.db";
@@ -95,6 +103,11 @@ pub struct Remote {
 impl Server {
     /// Opens the folder of a server.
     pub fn open(folder: &Path, config: Config) -> Result<Self, ServerError> {
+        Self::open_at(folder, config, Clock::default())
+    }
+
+    /// The same, with a clock that may be set ahead.
+    pub fn open_at(folder: &Path, config: Config, clock: Clock) -> Result<Self, ServerError> {
         config.check()?;
         let rules = Rules {
             pepper: read_pepper(folder)?,
@@ -106,13 +119,14 @@ impl Server {
             public_url: config.public_url.clone(),
         };
         let mail = config.mail_folder.clone();
-        let app = App::new(Parts {
+        let parts = Parts {
             db: Db::open(&folder.join(DATABASE))?,
             objects: Objects::in_folder(&folder.join(BLOBS))?,
             mail: mail.map_or(Mail::Nowhere, Mail::Folder),
             rules,
-            requests: config.requests_per_minute,
-        });
+            clock,
+        };
+        let app = App::new(parts, &config);
         Ok(Self {
             app,
             config,
@@ -142,17 +156,15 @@ impl Server {
         let routes = http::router(self.app.clone());
         let service = routes.into_make_service_with_connect_info::<SocketAddr>();
         let address = self.config.listen;
-        let served = match tls(&self.config).await? {
-            Some(tls) => {
-                let server = axum_server::bind_rustls(address, tls).handle(self.handle);
-                server.serve(service).await
-            }
-            None => {
-                axum_server::bind(address)
-                    .handle(self.handle)
-                    .serve(service)
-                    .await
-            }
+        let cap = self.app.connections.clone();
+        let plain = axum_server::bind(address).handle(self.handle);
+        let served = if let Some(tls) = tls(&self.config).await? {
+            let secured = plain.map(|_| RustlsAcceptor::new(tls));
+            let limited = connection::limit(secured, &self.config, &cap);
+            limited.serve(service).await
+        } else {
+            let limited = connection::limit(plain, &self.config, &cap);
+            limited.serve(service).await
         };
         sweeper.abort();
         served.map_err(|error| ServerError::Listen(address, error))
@@ -196,12 +208,30 @@ fn read_pepper(folder: &Path) -> Result<Pepper, ServerError> {
 }
 
 async fn sweep_now_and_then(app: App) {
-    loop {
-        if let Err(failure) = sweep(&app).await {
+    for round in 0_u64.. {
+        let mut swept = sweep(&app).await;
+        if swept.is_ok() && round % STRAYS == 0 {
+            swept = delete_strays(&app).await;
+        }
+        if let Err(failure) = swept {
             tracing::error!(%failure, "housekeeping failed");
         }
         tokio::time::sleep(SWEEP).await;
     }
+}
+
+/// Deletes objects that were written and never named, because the server ended between the two.
+async fn delete_strays(app: &App) -> Outcome<()> {
+    // Nothing takes so long to name what it wrote. Names are read after the list is: what was named
+    // meanwhile is among them.
+    let before = Time(app.clock.now().0.saturating_sub(STRAY));
+    let old = app.objects.older_than(before).await?;
+    let named = |work: &crate::service::Work<'_>| Ok(rows::objects(work.tx)?);
+    let named: HashSet<String> = app.read(named).await?.into_iter().collect();
+    for object in old.iter().filter(|object| !named.contains(*object)) {
+        app.objects.delete(object).await?;
+    }
+    Ok(())
 }
 
 /// Forgets what is over, then deletes objects that nothing names any more.

@@ -197,6 +197,7 @@ pub(crate) fn delete(tx: &Tx<'_>, root: &ChainRoot) -> Result<(), DbError> {
         "DELETE FROM event WHERE root = $1",
         "DELETE FROM mail_token WHERE root = $1",
         "DELETE FROM receipt WHERE root = $1",
+        "DELETE FROM request WHERE root = $1",
     ] {
         tx.execute(sql, values![root])?;
     }

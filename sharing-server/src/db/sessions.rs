@@ -126,6 +126,8 @@ pub(crate) enum MailKind {
     Verify,
     /// Lets somebody register.
     Invite,
+    /// Good for nothing.
+    Nothing,
 }
 
 /// A token that was mailed.

@@ -29,8 +29,7 @@ struct Sending<'a> {
 
 /// Takes a piece of a blob. What came of a piece that broke off is kept, to be gone on from.
 pub(super) async fn put(app: &App, call: Call, body: Body) -> Outcome<Reply> {
-    let permit = app.transfers.acquire().await;
-    let _permit = permit.map_err(|_| Failure::Unavailable)?;
+    let _turn = app.transfers.turn(call.caller()?.root()).await?;
     let sending = Sending {
         app,
         caller: call.caller()?.clone(),
@@ -53,7 +52,7 @@ impl Sending<'_> {
             Admitted::Wanted => {}
         }
         let wanted = (self.query.size - self.query.offset) as usize;
-        let (bytes, received) = receive(body, wanted).await;
+        let (bytes, received) = receive(body, wanted, self.app.silence).await;
         if received == Received::TooMuch || (bytes.is_empty() && received == Received::All) {
             return Err(ErrorCode::Malformed.into());
         }
@@ -137,8 +136,7 @@ async fn store(app: &App, caller: &Caller, place: Place, bytes: Bytes) -> Outcom
 
 /// A blob, or a range of it.
 pub(super) async fn get(app: &App, call: Call) -> Outcome<Reply> {
-    let permit = app.transfers.acquire().await;
-    let _permit = permit.map_err(|_| Failure::Unavailable)?;
+    let _turn = app.transfers.turn(call.caller()?.root()).await?;
     let caller = call.caller()?.clone();
     let place = Place {
         share: call.params.share()?,
@@ -191,8 +189,7 @@ fn wanted_range(headers: &HeaderMap, size: u64) -> Outcome<Option<Range<u64>>> {
 
 /// Takes blobs of another share over: the bytes are copied, so either share may end.
 pub(super) async fn adopt(app: &App, call: Call) -> Outcome<Reply> {
-    let permit = app.transfers.acquire().await;
-    let _permit = permit.map_err(|_| Failure::Unavailable)?;
+    let _turn = app.transfers.turn(call.caller()?.root()).await?;
     let caller = call.caller()?.clone();
     let share = call.params.share()?;
     let body: AdoptBlobs = call.json()?;

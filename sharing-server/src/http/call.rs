@@ -11,13 +11,14 @@ use futures_util::StreamExt;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::ShareId;
 use serde::de::DeserializeOwned;
+use tokio::time::{Instant, timeout_at};
 
 use crate::service::access::Caller;
 use crate::service::login::Origin;
-use crate::service::{Failure, Outcome};
+use crate::service::{Failure, Outcome, require};
 
-/// How long the next bytes of a body may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Bytes that come in a second from the slowest client that is waited for.
+const SLOWEST: usize = 16 << 10;
 
 /// The parameters of a path, by name.
 #[derive(Debug, Clone)]
@@ -58,7 +59,10 @@ impl Call {
         Ok(self.caller.as_ref().ok_or(ErrorCode::Unauthenticated)?)
     }
 
+    /// What the body says: an object, though a list of its values could be read as one, too.
     pub(super) fn json<T: DeserializeOwned>(&self) -> Outcome<T> {
+        let object = self.body.trim_ascii_start().starts_with(b"{");
+        require(object, ErrorCode::Malformed)?;
         serde_json::from_slice(&self.body).map_err(|_| ErrorCode::Malformed.into())
     }
 
@@ -83,8 +87,8 @@ impl Call {
 }
 
 /// All of a body, if it is no longer than `limit`.
-pub(super) async fn collect(body: Body, limit: usize) -> Outcome<Bytes> {
-    match receive(body, limit).await {
+pub(super) async fn collect(body: Body, limit: usize, silence: Duration) -> Outcome<Bytes> {
+    match receive(body, limit, silence).await {
         (bytes, Received::All) => Ok(bytes),
         (_, Received::TooMuch) => Err(ErrorCode::TooLarge.into()),
         (_, Received::Broken) => Err(ErrorCode::Malformed.into()),
@@ -97,16 +101,19 @@ pub(super) enum Received {
     All,
     /// There is more than `limit`.
     TooMuch,
-    /// The connection ended or went silent before the body did.
+    /// The connection ended, went silent or was too slow before the body ended.
     Broken,
 }
 
-/// What came of a body, at most `limit` bytes.
-pub(super) async fn receive(body: Body, limit: usize) -> (Bytes, Received) {
+/// What came of a body, at most `limit` bytes. Neither are the next bytes waited for longer than
+/// `silence`, nor all of them for longer than a slow client needs for `limit`.
+pub(super) async fn receive(body: Body, limit: usize, silence: Duration) -> (Bytes, Received) {
+    let end = Instant::now() + silence + Duration::from_secs((limit / SLOWEST) as u64);
     let mut stream = body.into_data_stream();
     let mut all = BytesMut::new();
     loop {
-        match tokio::time::timeout(PATIENCE, stream.next()).await {
+        let until = end.min(Instant::now() + silence);
+        match timeout_at(until, stream.next()).await {
             Ok(None) => return (all.freeze(), Received::All),
             Ok(Some(Ok(part))) if all.len() + part.len() > limit => {
                 return (all.freeze(), Received::TooMuch);

@@ -8,12 +8,12 @@ use axum::response::IntoResponse;
 use axum::response::sse::{Event as Message, KeepAlive, Sse};
 use futures_util::stream::unfold;
 use keyfold_protocol::wire::{Event, EventKind};
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::watch::Receiver;
 
 use super::call::Call;
 use super::reply::Reply;
 use crate::app::App;
+use crate::cap::{Full, Place};
 use crate::db::{accounts, events, sessions};
 use crate::service::access::Caller;
 use crate::service::{Failure, Outcome, Work};
@@ -21,18 +21,24 @@ use crate::service::{Failure, Outcome, Work};
 /// How often events that another process noted are looked for, and whether the session is over.
 const LOOK: Duration = Duration::from_secs(5);
 
+/// Seconds after which somebody with too many streams may ask again.
+const AGAIN: u64 = 60;
+
 struct Stream {
     app: App,
     caller: Caller,
     last: u64,
     waiting: VecDeque<(u64, Event)>,
     bell: Receiver<u64>,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 pub(super) async fn stream(app: &App, call: Call) -> Outcome<Reply> {
-    let permit = app.streams.clone().try_acquire_owned();
-    let permit = permit.map_err(|_| Failure::Unavailable)?;
+    let place = app.streams.take(&call.caller()?.root().0);
+    let place = place.map_err(|full| match full {
+        Full::InAll => Failure::Unavailable,
+        Full::Each => Failure::TooOften(AGAIN),
+    })?;
     // From here on the bell is heard, so nothing falls between looking and waiting.
     let bell = app.bell.subscribe();
     let caller = call.caller()?.clone();
@@ -52,7 +58,7 @@ pub(super) async fn stream(app: &App, call: Call) -> Outcome<Reply> {
         last: seen.unwrap_or(now),
         waiting: VecDeque::new(),
         bell,
-        _permit: permit,
+        _place: place,
     };
     let messages = unfold(stream, |mut stream| async move {
         let (number, event) = stream.next().await?;

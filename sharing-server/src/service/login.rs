@@ -3,6 +3,8 @@
 //! Who asks about a name that nobody has gets the answers, and waits the time, of one that somebody
 //! has. Failed logins are counted by name and address together, so nobody locks out somebody else.
 
+use std::net::IpAddr;
+
 use keyfold_crypto::{AccountRounds, AuthKey, sha256};
 use keyfold_protocol::account::WayIn;
 use keyfold_protocol::cbor::Encoded;
@@ -36,7 +38,18 @@ const SESSIONS: u64 = 256;
 #[derive(Debug, Clone)]
 pub(crate) struct Origin(pub(crate) Vec<u8>);
 
-fn subject(kind: &str, parts: &[&[u8]]) -> [u8; 32] {
+impl Origin {
+    /// Of IPv6 the network, which one customer has many addresses of.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets()[..8].to_vec(),
+        })
+    }
+}
+
+/// What is counted under a name of its own.
+pub(crate) fn subject(kind: &str, parts: &[&[u8]]) -> [u8; 32] {
     let mut all: Vec<&[u8]> = vec![kind.as_bytes()];
     for part in parts {
         all.push(&[0]);
@@ -270,3 +283,6 @@ pub(crate) fn proves(
     audit::note(work, Act::FailedLogin, Some(&caller.account.name), "")?;
     Ok(Err(ErrorCode::WrongCredentials.into()))
 }
+
+#[cfg(test)]
+mod tests;

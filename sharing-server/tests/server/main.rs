@@ -6,6 +6,7 @@ mod access;
 mod accounts;
 mod bad_input;
 mod blobs;
+mod greedy;
 mod http;
 mod killed;
 mod operating;

@@ -5,15 +5,18 @@ use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
 use keyfold_crypto::sha256;
+use keyfold_protocol::act::{Act, Order};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Pulled};
-use keyfold_protocol::ids::{DeviceId, ShareId, Time};
+use keyfold_protocol::ids::{DeviceId, Nonce, ShareId, Time};
 use keyfold_protocol::routes::Route;
+use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::{
     AppendReply, Base64, KdfParameters, Key, Login, LoginReply, Register, RegisterReply,
     SealedRoots, ShareItem,
 };
+use keyfold_server::clock::Clock;
 use keyfold_server::config::Config;
 use keyfold_server::operation;
 use keyfold_server::server::{Remote, Server};
@@ -25,6 +28,7 @@ pub(crate) struct World {
     folder: tempfile::TempDir,
     running: Option<(Remote, JoinHandle<()>)>,
     pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
 }
 
 impl World {
@@ -42,6 +46,7 @@ impl World {
             address: config.listen,
             folder,
             running: None,
+            clock: Clock::default(),
         };
         world.start();
         world
@@ -60,7 +65,8 @@ impl World {
     }
 
     pub(crate) fn start_at(&mut self, path: &Path) {
-        let server = Server::open(path, Config::read(path).unwrap()).unwrap();
+        let server =
+            Server::open_at(path, Config::read(path).unwrap(), self.clock.clone()).unwrap();
         let remote = server.remote();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let thread = std::thread::spawn(move || runtime.block_on(server.serve()).unwrap());
@@ -70,6 +76,23 @@ impl World {
             .unwrap();
         self.address = waiter.block_on(waiting.address()).unwrap();
         self.running = Some((remote, thread));
+    }
+
+    /// Starts the server anew with another configuration.
+    pub(crate) fn reconfigure(&mut self, change: impl FnOnce(&mut Config)) {
+        self.stop();
+        let mut config = Config::read(&self.path()).unwrap();
+        change(&mut config);
+        let text = toml::to_string(&config).unwrap();
+        std::fs::write(self.path().join("server.toml"), text).unwrap();
+        self.start();
+    }
+
+    /// Starts the server anew, so much later.
+    pub(crate) fn restart_after(&mut self, seconds: u64) {
+        self.stop();
+        self.clock.set_ahead(seconds);
+        self.start();
     }
 
     pub(crate) fn stop(&mut self) {
@@ -223,4 +246,60 @@ pub(crate) fn pull(client: &Client, share: ShareId, from: u64) -> Pulled {
 pub(crate) fn refused(answer: &Answer, code: ErrorCode) {
     let text = String::from_utf8_lossy(&answer.body);
     assert_eq!(answer.code(), Some(code), "{text}");
+}
+
+pub(crate) const DAY: u64 = 24 * 3600;
+
+/// An act as its author signs it now, by the server's clock.
+pub(crate) fn signed_act(world: &World, by: &Person, order: Order) -> Vec<u8> {
+    let act = Act {
+        order,
+        root: by.root(),
+        entry: by.account.entry,
+        nonce: Nonce::generate().unwrap(),
+        time: world.clock.now(),
+    };
+    Signed::sign(act, &by.account.identity).encode()
+}
+
+/// Waits until something holds.
+pub(crate) fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_mins(1);
+    while !holds() {
+        assert!(std::time::Instant::now() < deadline, "{what}");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+}
+
+/// All files under a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let under = entries.map(|entry| entry.unwrap().path());
+    let all = under.flat_map(|path| {
+        if path.is_dir() {
+            files(&path)
+        } else {
+            vec![path]
+        }
+    });
+    all.collect()
+}
+
+/// The code in a mail to somebody that is not among those read before, once it is there.
+pub(crate) fn mailed_code(folder: &Path, to: &str, read: &mut Vec<PathBuf>) -> String {
+    let found = std::cell::RefCell::new(None);
+    until("no mail came", || {
+        let mails = files(folder).into_iter();
+        let mut mails = mails.filter(|path| path.extension().is_some_and(|e| e == "eml"));
+        let text = mails.find_map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let new = text.starts_with(&format!("To: {to}\r\n")) && !read.contains(&path);
+            new.then_some((path, text))
+        });
+        *found.borrow_mut() = text;
+        found.borrow().is_some()
+    });
+    let (path, text) = found.into_inner().unwrap();
+    read.push(path);
+    text.lines().last().unwrap().trim().to_owned()
 }
