@@ -1,12 +1,9 @@
-//! Malformed, oversized and truncated bodies on every route: the right status, a stable code, and
-//! nothing lost.
-
-use std::io::{Read, Write};
+//! Records, ids and numbers that are none.
 
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::roster::Role;
-use keyfold_protocol::routes::{Content, Route};
+use keyfold_protocol::routes::Route;
 
 use crate::http::Client;
 use crate::people::{Share, person};
@@ -40,116 +37,10 @@ impl Scene {
         }
     }
 
-    fn path(&self, route: Route) -> String {
-        let path = route.spec().path;
-        let path = path.replace("{share}", &self.share.id.to_string());
-        let path = path.replace("{blob}", &"11".repeat(32));
-        let path = path.replace("{vault}", &"22".repeat(16));
-        let path = path.replace("{user}", "bob");
-        match route {
-            Route::PutBlob => path + "?offset=0&size=100",
-            _ => path,
-        }
-    }
-
-    /// Routes with a body. A request's decision needs a request: it is tested with requests.
-    fn routes() -> impl Iterator<Item = Route> {
-        let takes =
-            |route: &Route| route.spec().request != Content::Nothing && *route != Route::Decide;
-        Route::ALL.iter().copied().filter(takes)
-    }
-
     fn unharmed(&self) {
         let alice = self.world.login(&person("alice"));
         assert_eq!(pull(&alice, self.share.id, 0).records.len(), 2);
         assert_eq!(alice.get(Route::Ready, "/ready").body, b"ready\n");
-    }
-}
-
-#[test]
-fn a_body_that_is_nothing_or_something_else_is_malformed() {
-    let scene = Scene::new();
-    let bodies: [&[u8]; 6] = [
-        b"",
-        b"null",
-        b"{\"a\":",
-        b"[1,2,3]",
-        b"\xff\xff\xff\xff",
-        b"\x9b\x7f",
-    ];
-    for route in Scene::routes().filter(|route| *route != Route::PutBlob) {
-        for body in bodies {
-            let answer = scene.client.call(route, &scene.path(route), body);
-            assert_eq!(
-                answer.code(),
-                Some(ErrorCode::Malformed),
-                "{route:?} {body:?}"
-            );
-        }
-        if route.spec().request == Content::Json {
-            let answer = scene
-                .client
-                .call(route, &scene.path(route), b"{\"unknown\":1}");
-            assert_eq!(answer.code(), Some(ErrorCode::Malformed), "{route:?}");
-        }
-    }
-    scene.unharmed();
-}
-
-#[test]
-fn a_body_beyond_the_limit_is_refused_by_its_length_and_without_one() {
-    let scene = Scene::new();
-    for route in Route::ALL.iter().copied() {
-        if route == Route::Decide || route.spec().path.contains("{re") || route == Route::Events {
-            continue;
-        }
-        let limit = route.spec().limit;
-        let path = scene.path(route).replace("{device}", &"00".repeat(16));
-        let path = path.replace("{slug}", "plan");
-        let head = scene.client.head(route, &path, limit + 1);
-        refused(&scene.client.raw(&head, &[]), ErrorCode::TooLarge);
-        if limit == 0 || route == Route::PutBlob {
-            continue;
-        }
-        let chunked = head.replace(
-            &format!("Content-Length: {}", limit + 1),
-            "Transfer-Encoding: chunked",
-        );
-        let body = vec![b' '; limit + 1];
-        let mut sent = format!("{:x}\r\n", body.len()).into_bytes();
-        sent.extend_from_slice(&body);
-        sent.extend_from_slice(b"\r\n0\r\n\r\n");
-        refused(&scene.client.raw(&chunked, &sent), ErrorCode::TooLarge);
-    }
-    scene.unharmed();
-}
-
-#[test]
-fn a_body_that_breaks_off_changes_nothing() {
-    let scene = Scene::new();
-    for route in Scene::routes().filter(|route| *route != Route::PutBlob) {
-        let head = scene.client.head(route, &scene.path(route), 100);
-        let mut stream = scene.client.connect(&head);
-        stream.write_all(b"{\"user\":").unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
-        let mut answer = Vec::new();
-        let _ended = stream.read_to_end(&mut answer);
-        let text = String::from_utf8_lossy(&answer).into_owned();
-        assert!(
-            answer.is_empty() || text.starts_with("HTTP/1.1 400"),
-            "{route:?}: {text}"
-        );
-    }
-    scene.unharmed();
-}
-
-#[test]
-fn another_content_type_is_refused() {
-    let scene = Scene::new();
-    for route in Scene::routes() {
-        let head = scene.client.head(route, &scene.path(route), 2);
-        let head = head.replace("Content-Type: application/", "Content-Type: text/");
-        refused(&scene.client.raw(&head, b"{}"), ErrorCode::WrongContentType);
     }
 }
 

@@ -16,7 +16,7 @@ use keyfold_server::config::Config;
 
 use crate::http::{Answer, Client, json};
 use crate::people::{Person, Share, person};
-use crate::world::{World, now, push, refused, upload};
+use crate::world::{DAY, World, now, push, refused, upload};
 
 const SIZE: usize = 100_000;
 
@@ -350,4 +350,49 @@ fn many_who_send_one_blob_at_once_leave_it_whole_and_one_object_of_it() {
     until_one_object_is_left(&world);
     let client = world.login(&alice);
     assert!(state(&client, share.id, blob).complete);
+}
+
+#[test]
+fn what_no_record_names_and_what_was_half_sent_goes_after_a_week_and_is_paid_back() {
+    let mut world = World::new();
+    let (alice, client, mut share) = begin(&world);
+    let (named, unnamed, half) = (bytes(), vec![9; SIZE], vec![8; SIZE]);
+    let before = used(&client);
+    put(&client, share.id, id(&named), 0, &named).done();
+    put(&client, share.id, id(&unnamed), 0, &unnamed).done();
+    put(&client, share.id, id(&half), 0, &half[..30_000]).done();
+    put(&client, share.id, id(&half), 30_000, &half[30_000..60_000]).done();
+    name(&client, &alice, &mut share, [vec![id(&named)], vec![]]).done();
+    let record = share.appended[1].record.encode().len() as u64;
+    let all = before + record + 3 * SIZE as u64;
+    world.restart_after(6 * DAY);
+    let client = world.login(&alice);
+    assert_eq!(used(&client), all);
+    assert_eq!(files(&world.path().join("blobs")), 4);
+    assert_eq!(state(&client, share.id, id(&half)).received, 60_000);
+    world.restart_after(DAY);
+    until_one_object_is_left(&world);
+    let client = world.login(&alice);
+    assert_eq!(used(&client), all - 2 * SIZE as u64);
+    assert!(state(&client, share.id, id(&named)).complete);
+    assert_eq!(state(&client, share.id, id(&unnamed)).received, 0);
+    assert_eq!(state(&client, share.id, id(&half)).received, 0);
+}
+
+#[test]
+fn an_object_that_was_written_and_never_named_goes_after_a_day() {
+    let mut world = World::new();
+    let (alice, client, share) = begin(&world);
+    put(&client, share.id, id(&bytes()), 0, &bytes()).done();
+    // As a server leaves it that is killed between writing an object and naming it.
+    let folder = world.path().join("blobs").join("ab");
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("ab".repeat(16)), b"sealed").unwrap();
+    world.restart_after(DAY / 2);
+    world.login(&alice);
+    assert_eq!(files(&world.path().join("blobs")), 2);
+    world.restart_after(DAY);
+    until_one_object_is_left(&world);
+    let client = world.login(&alice);
+    assert!(state(&client, share.id, id(&bytes())).complete);
 }

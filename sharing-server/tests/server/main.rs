@@ -6,13 +6,16 @@ mod access;
 mod accounts;
 mod bad_input;
 mod blobs;
+mod bodies;
 mod greedy;
 mod http;
 mod killed;
+mod lives;
 mod operating;
 #[path = "../../protocol/tests/sharing/people.rs"]
 #[allow(dead_code, reason = "the protocol's own tests use all of it")]
 mod people;
 mod requests;
+mod secrets;
 mod sharing;
 mod world;

@@ -18,7 +18,7 @@ use crate::http::{Answer, Client};
 use crate::people::{Person, Rotation, Share, person};
 use crate::world::{World, now, push, refused, upload};
 
-fn offer(owner: &Person, share: &Share, audience: Audience, serial: u64) -> Vec<u8> {
+pub(crate) fn offer(owner: &Person, share: &Share, audience: Audience, serial: u64) -> Vec<u8> {
     let publication = Publication {
         share: share.id,
         slug: "plan".parse().unwrap(),
@@ -45,7 +45,7 @@ pub(crate) fn publish(
     reply.publication
 }
 
-fn wish(person: &Person, publication: PublicationHash) -> Request {
+pub(crate) fn wish(person: &Person, publication: PublicationHash) -> Request {
     Request {
         publication,
         role: Role::Reader,
