@@ -1,6 +1,6 @@
 //! What all requests share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -17,6 +17,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, figures};
 use crate::mail::Mail;
+use crate::service::audit::Alert;
 use crate::service::{Failure, Outcome, Rules, Work};
 
 /// Transfers of blobs at one time: each may hold a few times its bytes in memory.
@@ -35,6 +36,8 @@ pub(crate) struct App {
     pub(crate) rules: Arc<Rules>,
     pub(crate) clock: Clock,
     pub(crate) limiter: Arc<Limiter>,
+    downloads: Arc<Limiter>,
+    alerts: Arc<Mutex<BTreeMap<Alert, u64>>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Counts up when events were noted.
     pub(crate) bell: watch::Sender<u64>,
@@ -63,7 +66,9 @@ impl App {
             mail: Arc::new(parts.mail),
             rules: Arc::new(parts.rules),
             clock: parts.clock,
-            limiter: Arc::new(Limiter::new(config.requests_per_minute)),
+            limiter: Arc::new(Limiter::new(config.requests_per_minute, MINUTE)),
+            downloads: Arc::new(Limiter::new(config.download_alert, HOUR)),
+            alerts: Arc::default(),
             metrics: Arc::default(),
             bell: watch::Sender::new(0),
             ending: Ending(watch::Sender::new(false)),
@@ -84,13 +89,30 @@ impl App {
         let work = move |tx: &crate::db::Tx<'_>| {
             let work = Work::new(tx, now, &rules);
             let value = rule(&work)?;
-            Ok::<_, Failure>((value, work.rang()))
+            Ok::<_, Failure>((value, work.rang(), work.alerts()))
         };
-        let (value, rang) = self.db.write(work).await?;
+        let (value, rang, alerts) = self.db.write(work).await?;
+        for alert in alerts {
+            self.raise(alert);
+        }
         if rang {
             self.bell.send_modify(|count| *count += 1);
         }
         Ok(value)
+    }
+
+    /// Says in the log and in the figures what the operator should look at.
+    pub(crate) fn raise(&self, alert: Alert) {
+        tracing::warn!(alert = alert.word(), "alert");
+        *self.alerts.lock().entry(alert).or_insert(0) += 1;
+    }
+
+    /// Counts bytes that somebody fetches.
+    pub(crate) fn fetched(&self, root: &ChainRoot, bytes: u64) {
+        let (before, after) = self.downloads.count(&root.0, bytes);
+        if before <= self.downloads.allowed && after > self.downloads.allowed {
+            self.raise(Alert::MassDownload);
+        }
     }
 
     /// Runs a rule in a transaction that changes nothing.
@@ -117,10 +139,19 @@ impl App {
 
     /// Figures in the text format of Prometheus.
     pub(crate) fn figures(&self) -> String {
+        let alerts = self.alerts.lock();
+        let alerts = alerts.iter().map(|(alert, count)| {
+            format!(
+                "keyfold_alerts_total{{alert=\"{}\"}} {count}\n",
+                alert.word()
+            )
+        });
+        let alerts: String = alerts.collect();
         let (connections, streams) = (self.connections.taken(), self.streams.taken());
         format!(
             "{}# TYPE keyfold_connections gauge\nkeyfold_connections {connections}\n\
-             # TYPE keyfold_event_streams gauge\nkeyfold_event_streams {streams}\n",
+             # TYPE keyfold_event_streams gauge\nkeyfold_event_streams {streams}\n\
+             # TYPE keyfold_alerts_total counter\n{alerts}",
             self.metrics.text()
         )
     }
@@ -151,38 +182,49 @@ impl Ending {
     }
 }
 
-/// Bounds what one address asks in a minute. Each process counts for itself.
+const MINUTE: Duration = Duration::from_mins(1);
+const HOUR: Duration = Duration::from_hours(1);
+
+/// Counts what somebody does within a time. Each process counts for itself.
 pub(crate) struct Limiter {
     allowed: u64,
+    window: Duration,
     counts: Mutex<(Instant, HashMap<Vec<u8>, u64>)>,
 }
 
 impl Limiter {
-    const WINDOW: Duration = Duration::from_mins(1);
-    /// Addresses that are counted at one time; more than that are not told apart.
-    const ADDRESSES: usize = 100_000;
+    /// Who is counted at one time; more than that are not told apart.
+    const KEYS: usize = 100_000;
 
-    fn new(allowed: u64) -> Self {
+    fn new(allowed: u64, window: Duration) -> Self {
         Self {
             allowed,
+            window,
             counts: Mutex::new((Instant::now(), HashMap::new())),
         }
     }
 
-    pub(crate) fn admit(&self, address: &[u8]) -> Outcome<()> {
+    /// Counts; how much it was before and is now.
+    fn count(&self, whose: &[u8], amount: u64) -> (u64, u64) {
         let mut counts = self.counts.lock();
-        if counts.0.elapsed() >= Self::WINDOW {
+        if counts.0.elapsed() >= self.window {
             *counts = (Instant::now(), HashMap::new());
         }
-        let left = Self::WINDOW.saturating_sub(counts.0.elapsed());
-        let known = counts.1.len() < Self::ADDRESSES || counts.1.contains_key(address);
-        let key = if known { address.to_vec() } else { Vec::new() };
+        let known = counts.1.len() < Self::KEYS || counts.1.contains_key(whose);
+        let key = if known { whose.to_vec() } else { Vec::new() };
         let count = counts.1.entry(key).or_insert(0);
-        *count += 1;
-        if *count > self.allowed {
-            return Err(Failure::TooOften(left.as_secs() + 1));
+        let before = *count;
+        *count = before.saturating_add(amount);
+        (before, *count)
+    }
+
+    /// Counts one, which is refused beyond what is allowed.
+    pub(crate) fn admit(&self, whose: &[u8]) -> Outcome<()> {
+        if self.count(whose, 1).1 <= self.allowed {
+            return Ok(());
         }
-        Ok(())
+        let left = self.window.saturating_sub(self.counts.lock().0.elapsed());
+        Err(Failure::TooOften(left.as_secs() + 1))
     }
 }
 

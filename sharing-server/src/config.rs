@@ -42,6 +42,8 @@ pub struct Config {
     pub head_seconds: u64,
     /// How long a client may send no byte of a body that it began, or take no byte of a reply.
     pub silence_seconds: u64,
+    /// Bytes that one user fetches in an hour without an alert.
+    pub download_alert: u64,
     /// Registrations from one address in an hour.
     pub registrations_per_hour: u64,
     /// Failed logins of one name from one address in a quarter of an hour.
@@ -65,6 +67,7 @@ impl Default for Config {
             event_streams_per_user: 16,
             head_seconds: 60,
             silence_seconds: 30,
+            download_alert: 32 << 30,
             registrations_per_hour: 20,
             failed_logins: 10,
         }

@@ -12,6 +12,7 @@ pub(crate) mod figures;
 pub(crate) mod offers;
 pub(crate) mod records;
 pub(crate) mod schema;
+pub(crate) mod second_factors;
 pub(crate) mod sessions;
 pub(crate) mod shares;
 pub(crate) mod throttle;

@@ -7,6 +7,7 @@ mod accounts;
 mod blobs;
 mod call;
 mod events;
+mod openapi;
 mod reply;
 mod shares;
 
@@ -30,7 +31,7 @@ use keyfold_protocol::wire::Standing;
 
 use crate::app::App;
 use crate::service::access::{self, Caller};
-use crate::service::audit::{self, Act};
+use crate::service::audit::{self, Act, Alert};
 use crate::service::login::Origin;
 use crate::service::{Failure, Outcome, Work, require};
 use call::{Call, Params};
@@ -109,7 +110,10 @@ async fn answer(app: &App, route: Route, parts: &mut Parts, body: Body) -> Outco
     let forged = |failure: &Failure| matches!(failure, Failure::Refused(reply) if reply.code == ErrorCode::BadSignature);
     if result.as_ref().is_err_and(forged) {
         let name = route.name();
-        let note = move |work: &Work<'_>| audit::note(work, Act::BadSignature, user.as_ref(), name);
+        let note = move |work: &Work<'_>| {
+            work.alert(Alert::BadSignature);
+            audit::note(work, Act::BadSignature, user.as_ref(), name)
+        };
         app.write(note).await?;
     }
     result
@@ -196,6 +200,7 @@ async fn dispatch(app: &App, route: Route, call: Call) -> Outcome<Reply> {
         Route::Ready => app.ready().await.map(|()| Reply::Text("ready\n".into())),
         Route::Metrics => Ok(Reply::Text(app.figures())),
         Route::ServerInfo => Reply::json(&app.info()),
+        Route::OpenApi => Ok(Reply::Json(openapi::document().into())),
         Route::Events => events::stream(app, call).await,
         Route::Blob => blobs::get(app, call).await,
         Route::AdoptBlobs => blobs::adopt(app, call).await,
@@ -219,6 +224,10 @@ async fn dispatch(app: &App, route: Route, call: Call) -> Outcome<Reply> {
         | Route::Chain
         | Route::FindUser
         | Route::Invite
+        | Route::SecondFactor
+        | Route::BeginSecondFactor
+        | Route::ConfirmSecondFactor
+        | Route::EndSecondFactor
         | Route::AdminUsers
         | Route::AdminSetUser
         | Route::AdminFigures

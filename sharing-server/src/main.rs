@@ -70,8 +70,14 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum AuditCommand {
-    /// Compute every hash again. Ends with 1 if an entry is missing or not what was written.
+    /// Compute every hash again and verify every signature. Ends with 1 if an entry is missing or
+    /// not what was written.
     Verify {
+        /// The server's folder.
+        folder: PathBuf,
+    },
+    /// Print the public key that heads of the log are verified with, for auditors.
+    Key {
         /// The server's folder.
         folder: PathBuf,
     },
@@ -154,6 +160,12 @@ fn run(command: Command) -> Result<ExitCode, ServerError> {
         Command::Audit {
             command: AuditCommand::Verify { folder },
         } => return Ok(report(&operation::verify_audit(&folder)?)),
+        Command::Audit {
+            command: AuditCommand::Key { folder },
+        } => println!(
+            "{}",
+            HEXLOWER.encode(&operation::audit_public_key(&folder)?)
+        ),
         Command::Backup { folder, target } => {
             let blobs = operation::backup(&folder, &target)?;
             println!("Copied the database and {blobs} objects.");

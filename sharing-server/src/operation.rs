@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Db, accounts, blobs};
-use crate::server::{BLOBS, CONFIG, DATABASE, PEPPER, Server, ServerError};
+use crate::server::{AUDIT_KEY, BLOBS, CONFIG, DATABASE, PEPPER, Server, ServerError, audit_key};
 use crate::service::audit::{self, AuditVerdict};
 use crate::service::{Work, administration};
 
@@ -30,9 +30,11 @@ pub fn init(folder: &Path, config: &Config) -> Result<(), ServerError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true).mode(0o700);
     builder.create(folder.join(BLOBS)).map_err(at(folder))?;
-    let mut pepper = Zeroizing::new([0; 32]);
-    fill_random(pepper.as_mut_slice()).map_err(|e| ServerError::Internal(e.to_string()))?;
-    write_new(&folder.join(PEPPER), pepper.as_slice())?;
+    for name in [PEPPER, AUDIT_KEY] {
+        let mut secret = Zeroizing::new([0; 32]);
+        fill_random(secret.as_mut_slice()).map_err(|e| ServerError::Internal(e.to_string()))?;
+        write_new(&folder.join(name), secret.as_slice())?;
+    }
     let text = toml::to_string(config).map_err(|e| ServerError::Config(e.to_string()))?;
     if !folder.join(CONFIG).exists() {
         write_new(&folder.join(CONFIG), text.as_bytes())?;
@@ -54,10 +56,16 @@ fn sync_folder(folder: &Path) -> Result<(), ServerError> {
     opened.sync_all().map_err(at(folder))
 }
 
-/// Computes the audit log's hashes again.
+/// Computes the audit log's hashes again, and verifies its signatures.
 pub fn verify_audit(folder: &Path) -> Result<AuditVerdict, ServerError> {
+    let key = audit_key(folder)?;
     let db = Db::open(&folder.join(DATABASE))?;
-    Ok(db.write_now(audit::verify)?)
+    Ok(db.write_now(|tx| audit::verify(tx, &key))?)
+}
+
+/// The public half of the server's audit key.
+pub fn audit_public_key(folder: &Path) -> Result<[u8; 32], ServerError> {
+    audit_key(folder).map(|key| key.public())
 }
 
 /// All users.
@@ -93,7 +101,7 @@ pub fn backup(folder: &Path, target: &Path) -> Result<u64, ServerError> {
     builder.create(target.join(BLOBS)).map_err(at(target))?;
     db.copy_to(&target.join(DATABASE))?;
     let copied = copy_objects(folder, target)?;
-    for name in [PEPPER, CONFIG] {
+    for name in [PEPPER, AUDIT_KEY, CONFIG] {
         let bytes = Zeroizing::new(fs::read(folder.join(name)).map_err(at(folder))?);
         write_new(&target.join(name), &bytes)?;
     }

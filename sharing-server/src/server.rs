@@ -19,6 +19,7 @@ use crate::connection;
 use crate::db::{Db, DbError, blobs as rows};
 use crate::http;
 use crate::mail::Mail;
+use crate::service::audit::AuditKey;
 use crate::service::{Failure, Outcome, Pepper, Rules, housekeeping};
 
 /// How long requests may take to end after the server was asked to.
@@ -34,6 +35,7 @@ const STRAY: u64 = 24 * 3600;
 pub(crate) const DATABASE: &str = "server.db";
 pub(crate) const BLOBS: &str = "blobs";
 pub(crate) const PEPPER: &str = "pepper";
+pub(crate) const AUDIT_KEY: &str = "audit-key";
 pub(crate) const CONFIG: &str = "server.toml";
 
 /// Why a server or a command on its folder failed.
@@ -117,6 +119,7 @@ impl Server {
             registrations: config.registrations_per_hour,
             failed_logins: config.failed_logins,
             public_url: config.public_url.clone(),
+            audit_key: audit_key(folder)?,
         };
         let mail = config.mail_folder.clone();
         let parts = Parts {
@@ -198,13 +201,22 @@ async fn tls(config: &Config) -> Result<Option<RustlsConfig>, ServerError> {
 }
 
 fn read_pepper(folder: &Path) -> Result<Pepper, ServerError> {
-    let path = folder.join(PEPPER);
-    let bytes = std::fs::read(&path).map_err(|error| ServerError::File(path.clone(), error))?;
+    read_secret(&folder.join(PEPPER)).map(Pepper)
+}
+
+/// The audit key of the server in a folder.
+pub(crate) fn audit_key(folder: &Path) -> Result<AuditKey, ServerError> {
+    let seed = read_secret(&folder.join(AUDIT_KEY))?;
+    Ok(AuditKey::from_bytes(&seed))
+}
+
+fn read_secret(path: &Path) -> Result<Zeroizing<[u8; 32]>, ServerError> {
+    let bytes = std::fs::read(path).map_err(|error| ServerError::File(path.to_owned(), error))?;
     let bytes = Zeroizing::new(bytes);
-    let pepper: [u8; 32] = bytes[..]
+    let secret: [u8; 32] = bytes[..]
         .try_into()
         .map_err(|_| ServerError::Config(format!("{} is not 32 bytes", path.display())))?;
-    Ok(Pepper(Zeroizing::new(pepper)))
+    Ok(Zeroizing::new(secret))
 }
 
 async fn sweep_now_and_then(app: App) {

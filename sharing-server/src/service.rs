@@ -13,9 +13,10 @@ pub(crate) mod log;
 pub(crate) mod login;
 pub(crate) mod offers;
 pub(crate) mod recovery;
+pub(crate) mod second_factor;
 pub(crate) mod shares;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 
 use keyfold_crypto::{CryptoError, RandomError};
@@ -24,6 +25,8 @@ use keyfold_protocol::error_code::{ErrorCode, ErrorReply};
 use keyfold_protocol::ids::{ChainRoot, RequestHash, ShareId, Time};
 use keyfold_protocol::wire::{Event, EventKind};
 use zeroize::Zeroizing;
+
+use audit::{Alert, AuditKey};
 
 use crate::db::{self, DbError, Tx};
 
@@ -146,6 +149,7 @@ pub(crate) struct Rules {
     pub(crate) failed_logins: u64,
     /// What mails name as the server's address.
     pub(crate) public_url: String,
+    pub(crate) audit_key: AuditKey,
 }
 
 /// The server's secret, kept outside the database.
@@ -164,6 +168,7 @@ pub(crate) struct Work<'a> {
     pub(crate) now: Time,
     pub(crate) rules: &'a Rules,
     rang: Cell<bool>,
+    alerts: RefCell<Vec<Alert>>,
 }
 
 impl<'a> Work<'a> {
@@ -173,12 +178,23 @@ impl<'a> Work<'a> {
             now,
             rules,
             rang: Cell::new(false),
+            alerts: RefCell::default(),
         }
     }
 
     /// Whether there are events that nobody was woken for yet.
     pub(crate) fn rang(&self) -> bool {
         self.rang.get()
+    }
+
+    /// What to alert to once the transaction is committed.
+    pub(crate) fn alerts(&self) -> Vec<Alert> {
+        self.alerts.take()
+    }
+
+    /// Alerts the operator, once the transaction is committed.
+    pub(crate) fn alert(&self, alert: Alert) {
+        self.alerts.borrow_mut().push(alert);
     }
 
     /// Tells accounts that something happened.

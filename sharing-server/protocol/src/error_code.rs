@@ -11,6 +11,7 @@ macro_rules! codes {
         /// What went wrong. The text of a code never changes its meaning; a client takes one that it
         /// does not know for its status.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         pub enum ErrorCode {
             $($(#[$doc])* #[serde(rename = $text)] $name,)*
         }
@@ -97,6 +98,7 @@ impl fmt::Display for ErrorCode {
 
 /// The body of every answer that is no success.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ErrorReply {
     /// What went wrong.
     pub code: ErrorCode,
@@ -128,6 +130,7 @@ impl ErrorReply {
 
 /// A share's last record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct HeadReply {
     /// Its place.

@@ -54,6 +54,8 @@ macro_rules! ids {
             }
         }
 
+        crate::schema::text!($name, concat!("^([0-9a-f]{2}){", stringify!($bytes), "}$"));
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&HEXLOWER.encode(&self.0))
@@ -155,6 +157,7 @@ macro_rules! numbers {
     ($($(#[$doc:meta])* $name:ident;)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
         #[serde(transparent)]
         pub struct $name(pub u64);
 

@@ -25,6 +25,7 @@ pub mod record;
 pub mod request;
 pub mod roster;
 pub mod routes;
+mod schema;
 pub mod signed;
 pub mod snapshot;
 pub mod tree;

@@ -8,8 +8,12 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use crate::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
 use crate::limits;
 
+/// What a pattern says of text that may be any, but for rules on its characters.
+#[cfg(feature = "openapi")]
+const ANY: &str = "^.+$";
+
 macro_rules! names {
-    ($($(#[$doc:meta])* $name:ident($limit:expr, $check:expr);)*) => {$(
+    ($($(#[$doc:meta])* $name:ident($limit:expr, $check:expr, $pattern:expr);)*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub struct $name(Box<str>);
@@ -52,6 +56,8 @@ macro_rules! names {
             }
         }
 
+        crate::schema::text!($name, $pattern);
+
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(&self.0)
@@ -69,23 +75,23 @@ macro_rules! names {
 
 names! {
     /// An account's name on its server: `[a-z0-9][a-z0-9._-]{1,31}`. Never given twice.
-    UserName(32, is_user_name);
+    UserName(32, is_user_name, "^[a-z0-9][a-z0-9._-]{1,31}$");
     /// A name in a directory. Leads nowhere else, and shows as what it is.
-    EntryName(limits::NAME_BYTES, is_entry_name);
+    EntryName(limits::NAME_BYTES, is_entry_name, ANY);
     /// What a share or publication is called: one line that shows as what it is.
-    Title(limits::TITLE_BYTES, is_title);
+    Title(limits::TITLE_BYTES, is_title, ANY);
     /// The name of a publication in an address: `[a-z0-9][a-z0-9-]{0,63}`.
-    Slug(64, is_slug);
+    Slug(64, is_slug, "^[a-z0-9][a-z0-9-]{0,63}$");
     /// Where a symlink leads.
-    LinkTarget(limits::TARGET_BYTES, is_link_target);
+    LinkTarget(limits::TARGET_BYTES, is_link_target, ANY);
     /// An extended attribute that travels: `user.` and not `user.keyfold.`.
-    XattrName(limits::NAME_BYTES, is_xattr_name);
+    XattrName(limits::NAME_BYTES, is_xattr_name, r"^user\.");
     /// What somebody writes: lines of text.
-    Message(limits::MESSAGE_BYTES, is_message);
+    Message(limits::MESSAGE_BYTES, is_message, ANY);
     /// Where mail is sent to: a local part, one at sign, and a host.
-    Email(254, is_email);
+    Email(254, is_email, "^[^@]+@[^@]+$");
     /// A device, as its user calls it.
-    DeviceName(64, is_title);
+    DeviceName(64, is_title, ANY);
 }
 
 fn is_user_name(text: &str) -> bool {

@@ -3,6 +3,8 @@
 //! `docs/protocol.md` says what each means. What is not listed does not exist; a caller without the
 //! access that a route names is refused before anything else is looked at.
 
+mod errors;
+
 use std::fmt::Display;
 
 use crate::limits;
@@ -78,12 +80,12 @@ pub struct Spec {
 }
 
 macro_rules! routes {
-    ($($(#[$doc:meta])* $name:ident = $method:ident $path:literal, $access:ident,
+    ($(#[doc = $doc:literal] $name:ident = $method:ident $path:literal, $access:ident,
         $request:ident => $reply:ident, $limit:expr;)*) => {
         /// A route.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Route {
-            $($(#[$doc])* $name,)*
+            $(#[doc = $doc] $name,)*
         }
 
         impl Route {
@@ -101,6 +103,13 @@ macro_rules! routes {
                         reply: Content::$reply,
                         limit: $limit,
                     },)*
+                }
+            }
+
+            /// What it does, in one sentence.
+            pub const fn summary(self) -> &'static str {
+                match self {
+                    $(Self::$name => $doc.trim_ascii(),)*
                 }
             }
 
@@ -127,6 +136,8 @@ routes! {
     Ready = Get "/ready", Anyone, Nothing => Text, 0;
     /// Figures for Prometheus.
     Metrics = Get "/metrics", Auditor, Nothing => Text, 0;
+    /// All routes, described by `OpenAPI`.
+    OpenApi = Get "/v1/openapi.json", Anyone, Nothing => Json, 0;
     /// Who the server is and what it speaks.
     ServerInfo = Get "/v1/server", Anyone, Nothing => Json, 0;
 
@@ -162,6 +173,14 @@ routes! {
     Devices = Get "/v1/account/devices", Session, Nothing => Json, 0;
     /// Ends the sessions of a device.
     RemoveDevice = Delete "/v1/account/devices/{device}", Session, Nothing => Nothing, 0;
+    /// Whether a login needs a code.
+    SecondFactor = Get "/v1/account/second-factor", Session, Nothing => Json, 0;
+    /// Makes a new secret for codes, in force once it is confirmed.
+    BeginSecondFactor = Post "/v1/account/second-factor", Session, Json => Json, SMALL;
+    /// Shows that the secret is kept: from now on a login needs a code.
+    ConfirmSecondFactor = Post "/v1/account/second-factor/confirm", Session, Json => Json, SMALL;
+    /// From now on a login needs no code.
+    EndSecondFactor = Post "/v1/account/second-factor/end", Session, Json => Nothing, SMALL;
     /// Ends the account.
     DeleteAccount = Post "/v1/account/delete", Session, Cbor => Nothing, limits::STATEMENT_BYTES;
     /// Somebody's key chain.

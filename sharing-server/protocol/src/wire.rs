@@ -7,12 +7,13 @@
 mod accounts;
 mod bytes;
 mod requests;
+mod second_factor;
 mod shares;
 
 pub use accounts::{
     AccountReply, AddressQuery, AdminFiguresReply, AdminSetUser, AdminUser, AdminUsersReply,
-    AppendChain, AuditEntry, AuditReply, BookReply, ChainReply, Device, DevicesReply, Find,
-    FoundReply, Invite, KdfParameters, Login, LoginParameters, LoginReply, PinReply, PutBook,
+    AppendChain, AuditEntry, AuditHead, AuditReply, BookReply, ChainReply, Device, DevicesReply,
+    Find, FoundReply, Invite, KdfParameters, Login, LoginParameters, LoginReply, PinReply, PutBook,
     PutPin, RecoveryLogin, Register, RegisterReply, SealedRoots, ServerInfoReply, SetPassword,
     Standing, VerifyEmail,
 };
@@ -20,6 +21,10 @@ pub use bytes::{Base64, Key};
 pub use requests::{
     Event, EventKind, PublicationItem, PublicationReply, PublicationsReply, PublishReply,
     RequestItem, RequestReply, RequestState, RequestsReply,
+};
+pub use second_factor::{
+    BeginSecondFactor, ConfirmSecondFactor, EndSecondFactor, NewSecondFactor, RecoveryCodes,
+    SecondFactorReply,
 };
 pub use shares::{
     AdoptBlobs, AppendReply, BlobList, BlobStateReply, DroppedBlob, DroppedReply, PullQuery,

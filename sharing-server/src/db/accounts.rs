@@ -198,6 +198,8 @@ pub(crate) fn delete(tx: &Tx<'_>, root: &ChainRoot) -> Result<(), DbError> {
         "DELETE FROM mail_token WHERE root = $1",
         "DELETE FROM receipt WHERE root = $1",
         "DELETE FROM request WHERE root = $1",
+        "DELETE FROM second_factor WHERE root = $1",
+        "DELETE FROM recovery_code WHERE root = $1",
     ] {
         tx.execute(sql, values![root])?;
     }

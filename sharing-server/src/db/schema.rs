@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use super::DbError;
 
 /// What each version of the schema adds to the one before. A released step is never edited.
-const STEPS: &[&str] = &[FIRST];
+const STEPS: &[&str] = &[FIRST, SECOND];
 
 const FIRST: &str = "
 CREATE TABLE account (
@@ -95,6 +95,16 @@ CREATE TABLE event (
 CREATE TABLE audit (
   number INTEGER PRIMARY KEY, time INTEGER NOT NULL, act TEXT NOT NULL, user_name TEXT,
   subject TEXT NOT NULL, hash BLOB NOT NULL);
+";
+
+const SECOND: &str = "
+ALTER TABLE audit ADD COLUMN signature BLOB;
+CREATE TABLE second_factor (
+  root BLOB PRIMARY KEY REFERENCES account, nonce BLOB NOT NULL, confirmed INTEGER NOT NULL,
+  last_step INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE recovery_code (
+  root BLOB NOT NULL REFERENCES account, code BLOB NOT NULL,
+  PRIMARY KEY (root, code)) WITHOUT ROWID;
 ";
 
 /// Brings the schema up to date, each step in a transaction.

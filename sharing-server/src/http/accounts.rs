@@ -4,14 +4,17 @@ use keyfold_protocol::account::WayIn;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::wire::{
-    AddressQuery, AdminSetUser, AppendChain, Find, Invite, Login, LoginParameters, PutBook, PutPin,
-    RecoveryLogin, Register, SetPassword, VerifyEmail,
+    AddressQuery, AdminSetUser, AppendChain, BeginSecondFactor, ConfirmSecondFactor,
+    EndSecondFactor, Find, Invite, Login, LoginParameters, PutBook, PutPin, RecoveryLogin,
+    Register, SetPassword, VerifyEmail,
 };
 
 use super::call::Call;
 use super::reply::Reply;
 use crate::service::login::Attempt;
-use crate::service::{Outcome, Work, accounts, administration, audit, login, recovery};
+use crate::service::{
+    Outcome, Work, accounts, administration, audit, login, recovery, second_factor,
+};
 
 /// Routes that anyone may call.
 pub(super) fn anyone(work: &Work<'_>, route: Route, call: &Call) -> Outcome<Reply> {
@@ -52,6 +55,7 @@ fn attempt(route: Route, call: &Call) -> Outcome<Attempt> {
             auth: body.auth,
             device: body.device,
             device_name: body.device_name,
+            second_factor: body.second_factor,
             origin,
         });
     }
@@ -62,6 +66,7 @@ fn attempt(route: Route, call: &Call) -> Outcome<Attempt> {
         auth: body.auth,
         device: body.device,
         device_name: body.device_name,
+        second_factor: body.second_factor,
         origin,
     })
 }
@@ -108,7 +113,35 @@ pub(super) fn user(work: &Work<'_>, route: Route, call: &Call) -> Outcome<Reply>
             let letter = recovery::invite(work, caller, &body.email)?;
             Ok(Reply::Mailed(Box::new(Reply::Nothing), letter))
         }
+        Route::SecondFactor
+        | Route::BeginSecondFactor
+        | Route::ConfirmSecondFactor
+        | Route::EndSecondFactor => with_codes(work, route, call),
         _ => administrator(work, route, call),
+    }
+}
+
+fn with_codes(work: &Work<'_>, route: Route, call: &Call) -> Outcome<Reply> {
+    let caller = call.caller()?;
+    let origin = &call.origin;
+    match route {
+        Route::SecondFactor => Reply::json(&second_factor::state(work, caller)?),
+        Route::BeginSecondFactor => {
+            let body: BeginSecondFactor = call.json()?;
+            let made = second_factor::begin(work, caller, origin, &body)?;
+            Ok(Reply::noted(made.and_then(|made| Reply::json(&made))))
+        }
+        Route::ConfirmSecondFactor => {
+            let body: ConfirmSecondFactor = call.json()?;
+            let codes = second_factor::confirm(work, caller, &body)?;
+            Ok(Reply::noted(codes.and_then(|codes| Reply::json(&codes))))
+        }
+        Route::EndSecondFactor => {
+            let body: EndSecondFactor = call.json()?;
+            let ended = second_factor::end(work, caller, origin, &body)?;
+            Ok(Reply::noted(ended.map(|()| Reply::Nothing)))
+        }
+        _ => Err(ErrorCode::NotFound.into()),
     }
 }
 

@@ -142,11 +142,13 @@ pub(super) async fn get(app: &App, call: Call) -> Outcome<Reply> {
         share: call.params.share()?,
         blob: call.params.get("blob")?,
     };
+    let root = caller.root();
     let open = move |work: &Work<'_>| blobs::open(work, &caller, &place);
     let (object, size) = app.read(open).await?;
     let range = wanted_range(&call.headers, size)?;
     let whole = range.is_none();
     let range = range.unwrap_or(0..size);
+    app.fetched(&root, range.end - range.start);
     let bytes = app.objects.get(&object, range.clone()).await?;
     let mut response = bytes.into_response();
     let headers = response.headers_mut();

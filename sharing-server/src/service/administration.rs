@@ -6,7 +6,7 @@ use keyfold_protocol::names::UserName;
 use keyfold_protocol::wire::{AdminFiguresReply, AdminSetUser, AdminUsersReply, Standing};
 
 use super::access::{self, Caller};
-use super::audit::{self, Act};
+use super::audit::{self, Act, Alert};
 use super::{OF_ACCOUNT, Outcome, Work, require};
 use crate::db::{accounts, figures, sessions};
 
@@ -46,6 +46,7 @@ pub(crate) fn change_user(
     let root = account.ok_or(ErrorCode::NotFound)?.root;
     if let Some(standing) = body.standing {
         accounts::set_standing(work.tx, &root, standing)?;
+        work.alert(Alert::RoleChange);
     }
     if let Some(quota) = body.quota {
         accounts::set_quota(work.tx, &root, quota)?;

@@ -3,12 +3,20 @@
 //! ```text
 //! hash = SHA-256("keyfold-server audit" || 0 || previous hash(32) || number(8, LE) || time(8, LE)
 //!                || for act, user, subject: length(8, LE) || bytes)
+//! signature over "keyfold-server audit head" || 0 || number(8, LE) || hash(32)
 //! ```
+//!
+//! Who rewrites the log without the audit key cannot sign it anew; who has the key, too, is found out
+//! by an auditor who kept a head. That entries are missing from the end only such a head shows.
 
+use std::fmt;
+use std::sync::Arc;
+
+use ed25519_dalek::{Signature, Signer as _, SigningKey};
 use keyfold_crypto::sha256;
 use keyfold_protocol::ids::Time;
 use keyfold_protocol::names::UserName;
-use keyfold_protocol::wire::{AuditEntry, AuditReply, Key};
+use keyfold_protocol::wire::{AuditEntry, AuditHead, AuditReply, Base64, Key};
 
 use super::{Outcome, Work};
 use crate::db::audit::{self, Entry};
@@ -51,8 +59,82 @@ acts! {
     Request = "request",
     Decide = "decide",
     SetUser = "set-user",
+    BeginSecondFactor = "begin-second-factor",
+    EndSecondFactor = "end-second-factor",
+    UseRecoveryCode = "use-recovery-code",
     /// A signature that did not verify, on a statement of somebody who was logged in.
     BadSignature = "bad-signature",
+}
+
+/// The server's key for heads of its audit log.
+#[derive(Clone)]
+pub(crate) struct AuditKey(Arc<SigningKey>);
+
+impl AuditKey {
+    /// The key as it was stored.
+    pub(crate) fn from_bytes(seed: &[u8; 32]) -> Self {
+        Self(Arc::new(SigningKey::from_bytes(seed)))
+    }
+
+    /// Its public half.
+    pub(crate) fn public(&self) -> [u8; 32] {
+        self.0.verifying_key().to_bytes()
+    }
+
+    fn sign(&self, number: u64, hash: &[u8; 32]) -> [u8; 64] {
+        self.0.sign(&head_bytes(number, hash)).to_bytes()
+    }
+
+    fn signed(&self, entry: &Entry, signature: &[u8; 64]) -> bool {
+        let bytes = head_bytes(entry.number, &entry.hash);
+        let signature = Signature::from_bytes(signature);
+        let key = self.0.verifying_key();
+        key.verify_strict(&bytes, &signature).is_ok()
+    }
+}
+
+impl fmt::Debug for AuditKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AuditKey(..)")
+    }
+}
+
+fn head_bytes(number: u64, hash: &[u8; 32]) -> Vec<u8> {
+    [
+        &b"keyfold-server audit head\0"[..],
+        &number.to_le_bytes(),
+        hash,
+    ]
+    .concat()
+}
+
+macro_rules! alerts {
+    ($($(#[$doc:meta])* $name:ident = $word:literal,)*) => {
+        /// What an operator should look at: a line of the log and a metric, which name nobody.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub(crate) enum Alert { $($(#[$doc])* $name,)* }
+
+        impl Alert {
+            pub(crate) fn word(self) -> &'static str {
+                match self { $(Self::$name => $word,)* }
+            }
+        }
+    };
+}
+
+alerts! {
+    /// Many logins failed.
+    LoginBurst = "login-burst",
+    /// A code of a second factor came again.
+    ReusedCode = "reused-code",
+    /// A statement's signature did not verify.
+    BadSignature = "bad-signature",
+    /// A member's device saw a head of a share that this server does not have.
+    HeadRegression = "head-regression",
+    /// One user fetches very much.
+    MassDownload = "mass-download",
+    /// Somebody's standing on the server changed.
+    RoleChange = "role-change",
 }
 
 /// Writes an entry.
@@ -71,8 +153,10 @@ pub(crate) fn note(
         user: user.map(ToString::to_string),
         subject: subject.to_owned(),
         hash: [0; 32],
+        signature: None,
     };
     entry.hash = hash(&previous, &entry);
+    entry.signature = Some(work.rules.audit_key.sign(number, &entry.hash));
     Ok(audit::insert(work.tx, &entry)?)
 }
 
@@ -104,8 +188,16 @@ pub(crate) fn page(work: &Work<'_>, from: u64) -> Outcome<AuditReply> {
         subject: entry.subject,
         hash: Key(entry.hash.into()),
     });
+    let key = &work.rules.audit_key;
+    let head = audit::last(work.tx)?.map(|last| AuditHead {
+        number: last.number,
+        hash: Key(last.hash.into()),
+        signature: Base64(key.sign(last.number, &last.hash).to_vec()),
+    });
     Ok(AuditReply {
         entries: entries.collect(),
+        head,
+        key: Base64(key.public().to_vec()),
     })
 }
 
@@ -128,9 +220,11 @@ pub enum AuditVerdict {
     },
 }
 
-/// Computes every hash again.
-pub(crate) fn verify(tx: &Tx<'_>) -> Result<AuditVerdict, DbError> {
+/// Computes every hash again, and verifies every signature. Entries without one are taken at the
+/// beginning only, where a server that signed none wrote them.
+pub(crate) fn verify(tx: &Tx<'_>, key: &AuditKey) -> Result<AuditVerdict, DbError> {
     let mut number = 0;
+    let mut signs = false;
     let mut previous = [0; 32];
     loop {
         let entries = audit::from(tx, number + 1, PAGE)?;
@@ -142,7 +236,13 @@ pub(crate) fn verify(tx: &Tx<'_>) -> Result<AuditVerdict, DbError> {
         }
         for entry in entries {
             number += 1;
-            if entry.number != number || hash(&previous, &entry) != entry.hash {
+            let follows = entry.number == number && hash(&previous, &entry) == entry.hash;
+            let signed = match &entry.signature {
+                Some(signature) => key.signed(&entry, signature),
+                None => !signs,
+            };
+            signs |= entry.signature.is_some();
+            if !follows || !signed {
                 let time = (entry.number == number).then_some(entry.time);
                 return Ok(AuditVerdict::Broken { number, time });
             }

@@ -18,8 +18,9 @@ use keyfold_protocol::wire::{
 };
 
 use super::access::{self, SESSION, hash_token, new_token, server_mac};
-use super::audit::{self, Act};
+use super::audit::{self, Act, Alert};
 use super::recovery::{self, Letter};
+use super::second_factor;
 use super::{Failure, Outcome, Work, require};
 use crate::db::accounts::{self, Account, Credentials};
 use crate::db::sessions::{self, MailKind, Session};
@@ -31,6 +32,8 @@ const LOGIN_WINDOW: u64 = 900;
 const REGISTER_WINDOW: u64 = 3600;
 /// Failed logins from one address count for all names together, so many times more.
 const ADDRESS_FACTOR: u64 = 10;
+/// Failed logins of all together, each so many of which the operator hears of.
+const BURST: u64 = 100;
 /// Sessions of one account.
 const SESSIONS: u64 = 256;
 
@@ -188,6 +191,7 @@ pub(crate) struct Attempt {
     pub(crate) auth: Key,
     pub(crate) device: DeviceId,
     pub(crate) device_name: DeviceName,
+    pub(crate) second_factor: Option<String>,
     pub(crate) origin: Origin,
 }
 
@@ -217,6 +221,11 @@ pub(crate) fn login(work: &Work<'_>, attempt: &Attempt) -> Outcome<Outcome<Login
     let Some(account) = account.filter(|_| right) else {
         throttle::note(work.tx, &by_both, LOGIN_WINDOW, work.now)?;
         throttle::note(work.tx, &by_address, LOGIN_WINDOW, work.now)?;
+        let by_all = subject("login-failures", &[]);
+        throttle::note(work.tx, &by_all, LOGIN_WINDOW, work.now)?;
+        if count(&by_both)? == allowed || count(&by_all)? % BURST == 0 {
+            work.alert(Alert::LoginBurst);
+        }
         audit::note(work, Act::FailedLogin, None, "")?;
         return Ok(Err(ErrorCode::WrongCredentials.into()));
     };
@@ -232,6 +241,7 @@ fn begin(
     require(!account.disabled, ErrorCode::AccountDisabled)?;
     let verified = account.email_verified || !work.rules.verify_email;
     require(verified, ErrorCode::EmailUnverified)?;
+    second_factor::pass(work, account, attempt.second_factor.as_deref())??;
     let (token, hash) = new_token()?;
     let expires = Time(work.now.0.saturating_add(SESSION));
     let session = Session {

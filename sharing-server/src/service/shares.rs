@@ -10,7 +10,7 @@ use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::{EventKind, ShareItem, SharesReply};
 
 use super::access::{self, Caller};
-use super::audit::{self, Act};
+use super::audit::{self, Act, Alert};
 use super::{Outcome, Work, blobs as blob_rules, decode, of_share, require};
 use crate::db::shares::{self, Share};
 use crate::db::{accounts, blobs, records};
@@ -68,6 +68,11 @@ pub(crate) fn put_receipt(
         access::own_key(work, caller, receipt.root, receipt.entry)?
     };
     signed.verify(&key)?;
+    // Members judge what it says. That records were lost, or a fork, is the operator's to know.
+    let known = records::find(work.tx, share, &receipt.record)?;
+    if known != Some(receipt.seq) {
+        work.alert(Alert::HeadRegression);
+    }
     let kept = records::put_receipt(work.tx, &signed)?;
     require(kept, ErrorCode::Conflict)
 }

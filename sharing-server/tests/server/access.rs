@@ -96,7 +96,7 @@ fn row(scene: &Scene, route: Route, caller: &Person) -> (String, Vec<u8>, Who) {
     let plain = |who| (route.path(&[]), b"{}".to_vec(), who);
     let bare = |who| (route.path(&[]), vec![], who);
     match route {
-        Route::Health | Route::Ready | Route::ServerInfo => bare(Who::Anyone),
+        Route::Health | Route::Ready | Route::ServerInfo | Route::OpenApi => bare(Who::Anyone),
         Route::Register
         | Route::VerifyEmail
         | Route::ResendVerification
@@ -111,6 +111,7 @@ fn row(scene: &Scene, route: Route, caller: &Person) -> (String, Vec<u8>, Who) {
         | Route::Account
         | Route::Book
         | Route::Devices
+        | Route::SecondFactor
         | Route::DeleteAccount
         | Route::Shares
         | Route::CreateShare
@@ -119,6 +120,9 @@ fn row(scene: &Scene, route: Route, caller: &Person) -> (String, Vec<u8>, Who) {
         | Route::Requests
         | Route::Events => bare(Who::Users),
         Route::SetPassword
+        | Route::BeginSecondFactor
+        | Route::ConfirmSecondFactor
+        | Route::EndSecondFactor
         | Route::AppendChain
         | Route::PutBook
         | Route::FindUser

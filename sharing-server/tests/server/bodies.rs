@@ -11,8 +11,9 @@ use keyfold_protocol::request::{Decision, Verdict};
 use keyfold_protocol::routes::{Content, Route};
 use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::{
-    AddressQuery, AdminSetUser, AdoptBlobs, AppendChain, Base64, BlobList, Find, Invite, Login,
-    LoginParameters, PutBook, PutPin, RecoveryLogin, SetPassword, Standing, VerifyEmail,
+    AddressQuery, AdminSetUser, AdoptBlobs, AppendChain, Base64, BeginSecondFactor, BlobList,
+    ConfirmSecondFactor, EndSecondFactor, Find, Invite, Login, LoginParameters, PutBook, PutPin,
+    RecoveryLogin, SetPassword, Standing, VerifyEmail,
 };
 use keyfold_server::config::Config;
 use keyfold_server::operation;
@@ -28,10 +29,10 @@ use crate::world::{
 /// Pieces in which a body is cut.
 const CUTS: usize = 24;
 
-struct Scene {
+pub(crate) struct Scene {
     world: World,
     alice: Person,
-    client: Client,
+    pub(crate) client: Client,
     share: Share,
     /// A record that could be appended.
     next: Share,
@@ -41,7 +42,7 @@ struct Scene {
 
 impl Scene {
     /// Alice, who may call every route.
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = World::with(&Config {
             requests_per_minute: 1_000_000,
             ..Config::default()
@@ -73,7 +74,7 @@ impl Scene {
         }
     }
 
-    fn path(&self, route: Route) -> String {
+    pub(crate) fn path(&self, route: Route) -> String {
         let path = route.spec().path;
         let path = path.replace("{share}", &self.share.id.to_string());
         let path = path.replace("{blob}", &"11".repeat(32));
@@ -95,7 +96,7 @@ impl Scene {
 
     /// A body that the route takes; none where it takes no body, or any bytes. A route that is added
     /// to the table does not compile here until it has its place.
-    fn body(&self, route: Route) -> Option<Vec<u8>> {
+    pub(crate) fn body(&self, route: Route) -> Option<Vec<u8>> {
         let (alice, share) = (&self.alice, self.share.id);
         let user = || alice.account.user.clone();
         let list = || BlobList {
@@ -128,6 +129,16 @@ impl Scene {
                 auth: auth(alice, "new"),
                 recovery_auth: auth(alice, "new recovery"),
                 roots: roots(),
+            }),
+            Route::BeginSecondFactor => json(&BeginSecondFactor {
+                current_auth: auth(alice, "password"),
+            }),
+            Route::ConfirmSecondFactor => json(&ConfirmSecondFactor {
+                code: "123456".into(),
+            }),
+            Route::EndSecondFactor => json(&EndSecondFactor {
+                current_auth: auth(alice, "password"),
+                code: "123456".into(),
             }),
             Route::AppendChain => json(&AppendChain {
                 entry: Base64(alice.with_new_keys().chain[1].encode()),
@@ -176,11 +187,13 @@ impl Scene {
             | Route::Ready
             | Route::Metrics
             | Route::ServerInfo
+            | Route::OpenApi
             | Route::Logout
             | Route::Account
             | Route::Book
             | Route::Pin
             | Route::Devices
+            | Route::SecondFactor
             | Route::RemoveDevice
             | Route::Chain
             | Route::Shares
@@ -295,6 +308,8 @@ fn the_bodies_that_are_cut_and_mangled_are_taken_whole() {
             Route::VerifyEmail => Some(ErrorCode::Expired),
             Route::Login | Route::RecoveryLogin => Some(ErrorCode::WrongCredentials),
             Route::FindUser => Some(ErrorCode::NotFound),
+            Route::ConfirmSecondFactor => Some(ErrorCode::SecondFactor),
+            Route::EndSecondFactor => Some(ErrorCode::Conflict),
             // Publish ended what this asks for.
             Route::Request => Some(ErrorCode::Ended),
             _ => None,
@@ -398,7 +413,7 @@ fn is_right(route: Route, what: &str) -> bool {
         (_, "invitation" | "second_factor" | "standing" | "quota") if value == "null" => true,
         (Route::AdminSetUser, "disabled") => ["null", "true"].contains(&value),
         // Tokens and codes may be any text.
-        (_, "token" | "second_factor" | "invitation") => value.starts_with('"'),
+        (_, "token" | "second_factor" | "invitation" | "code") => value.starts_with('"'),
         _ => false,
     }
 }

@@ -59,7 +59,13 @@ impl Client {
     }
 
     pub(crate) fn call(&self, route: Route, path: &str, body: &[u8]) -> Answer {
-        self.raw(&self.head(route, path, body.len()), body)
+        let answer = self.raw(&self.head(route, path, body.len()), body);
+        if is_of(route, path)
+            && let Some(code) = answer.code()
+        {
+            assert!(route.errors().contains(&code), "{route:?} answers {code}");
+        }
+        answer
     }
 
     /// The head of a request with a body of `length` bytes.
@@ -100,6 +106,14 @@ impl Client {
         stream.write_all(b"\r\n").unwrap();
         stream
     }
+}
+
+/// Whether a path is that of a route, with its parameters filled.
+fn is_of(route: Route, path: &str) -> bool {
+    let path = path.split('?').next().unwrap_or_default();
+    let (own, given) = (route.spec().path.split('/'), path.split('/'));
+    let same = |(own, given): (&str, &str)| own == given || own.starts_with('{');
+    own.clone().count() == given.clone().count() && own.zip(given).all(same)
 }
 
 /// Reads up to the end of the connection, or of the head where the body has no end.

@@ -4,6 +4,7 @@
 
 mod access;
 mod accounts;
+mod auditing;
 mod bad_input;
 mod blobs;
 mod bodies;
@@ -11,11 +12,13 @@ mod greedy;
 mod http;
 mod killed;
 mod lives;
+mod openapi;
 mod operating;
 #[path = "../../protocol/tests/sharing/people.rs"]
 #[allow(dead_code, reason = "the protocol's own tests use all of it")]
 mod people;
 mod requests;
+mod second_factor;
 mod secrets;
 mod sharing;
 mod world;

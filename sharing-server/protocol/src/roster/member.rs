@@ -12,6 +12,7 @@ use crate::ids::{ChainRoot, Epoch, Nonce, RosterHash, RosterVersion, ShareId, Ti
 
 /// What a member may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
     /// Read.

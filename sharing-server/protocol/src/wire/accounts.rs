@@ -8,6 +8,7 @@ use crate::names::{DeviceName, Email, UserName};
 
 /// Reply of `ServerInfo`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ServerInfoReply {
     /// The program's version.
     pub version: String,
@@ -21,6 +22,7 @@ pub struct ServerInfoReply {
 
 /// What a password is stretched with, as the account's owner made it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct KdfParameters {
     /// Random, 32 bytes.
@@ -33,6 +35,7 @@ pub struct KdfParameters {
 
 /// The account root, sealed for both ways in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SealedRoots {
     /// For the password.
@@ -43,6 +46,7 @@ pub struct SealedRoots {
 
 /// Body of `Register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Register {
     /// The name wanted.
@@ -66,6 +70,7 @@ pub struct Register {
 
 /// Reply of `Register`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RegisterReply {
     /// Who the account is.
     pub root: ChainRoot,
@@ -75,6 +80,7 @@ pub struct RegisterReply {
 
 /// Body of `VerifyEmail`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct VerifyEmail {
     /// From the mail.
@@ -83,6 +89,7 @@ pub struct VerifyEmail {
 
 /// Body of `ResendVerification`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AddressQuery {
     /// Of the account.
@@ -91,6 +98,7 @@ pub struct AddressQuery {
 
 /// Body of `LoginParameters`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct LoginParameters {
     /// Who wants to log in. Its reply is a [`KdfParameters`], whether there is such a user or not.
@@ -99,6 +107,7 @@ pub struct LoginParameters {
 
 /// Body of `Login`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Login {
     /// Who logs in.
@@ -116,6 +125,7 @@ pub struct Login {
 
 /// Body of `RecoveryLogin`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct RecoveryLogin {
     /// Who logs in.
@@ -133,6 +143,7 @@ pub struct RecoveryLogin {
 
 /// Reply of `Login` and `RecoveryLogin`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LoginReply {
     /// To be sent as `Authorization: Bearer`.
     pub token: String,
@@ -154,6 +165,7 @@ impl std::fmt::Debug for LoginReply {
 
 /// Reply of `Account`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AccountReply {
     /// Its name.
     pub user: UserName,
@@ -173,6 +185,7 @@ pub struct AccountReply {
 
 /// What an account may do on the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum Standing {
     /// Nothing beyond its own.
@@ -185,6 +198,7 @@ pub enum Standing {
 
 /// Body of `SetPassword`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct SetPassword {
     /// By the password so far, or by the recovery key.
@@ -201,6 +215,7 @@ pub struct SetPassword {
 
 /// Body of `AppendChain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AppendChain {
     /// The entry with its signatures.
@@ -213,6 +228,7 @@ pub struct AppendChain {
 
 /// Reply of `Chain`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ChainReply {
     /// Entries with their signatures, first entry first.
     pub entries: Vec<Base64>,
@@ -220,6 +236,7 @@ pub struct ChainReply {
 
 /// Reply of `Book`. Generation 0 with no bytes: there is none yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BookReply {
     /// How often it was replaced.
     pub generation: u64,
@@ -229,6 +246,7 @@ pub struct BookReply {
 
 /// Body of `PutBook`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutBook {
     /// One more than that of the book it replaces.
@@ -239,6 +257,7 @@ pub struct PutBook {
 
 /// Reply of `Pin`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PinReply {
     /// The vault's commit counter.
     pub counter: u64,
@@ -248,6 +267,7 @@ pub struct PinReply {
 
 /// Body of `PutPin`. A counter below the stored one is a conflict.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutPin {
     /// The vault's commit counter.
@@ -258,6 +278,7 @@ pub struct PutPin {
 
 /// Reply of `Devices`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DevicesReply {
     /// All with a session.
     pub devices: Vec<Device>,
@@ -265,6 +286,7 @@ pub struct DevicesReply {
 
 /// A device with a session.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Device {
     /// Its id.
     pub device: DeviceId,
@@ -280,6 +302,7 @@ pub struct Device {
 
 /// Body of `FindUser`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Find {
     /// An address that its owner proved.
@@ -288,6 +311,7 @@ pub struct Find {
 
 /// Reply of `FindUser`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FoundReply {
     /// Whose it is.
     pub user: UserName,
@@ -295,6 +319,7 @@ pub struct FoundReply {
 
 /// Body of `Invite`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Invite {
     /// Who is invited.
@@ -303,6 +328,7 @@ pub struct Invite {
 
 /// Reply of `AdminUsers`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AdminUsersReply {
     /// By name.
     pub users: Vec<AdminUser>,
@@ -310,6 +336,7 @@ pub struct AdminUsersReply {
 
 /// A user as administrators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AdminUser {
     /// Its name.
     pub user: UserName,
@@ -327,6 +354,7 @@ pub struct AdminUser {
 
 /// Body of `AdminSetUser`: what is absent stays.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AdminSetUser {
     /// What it may do.
@@ -342,6 +370,7 @@ pub struct AdminSetUser {
 
 /// Reply of `AdminFigures`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AdminFiguresReply {
     /// Accounts.
     pub users: u64,
@@ -357,13 +386,32 @@ pub struct AdminFiguresReply {
 
 /// Reply of `AdminAudit`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditReply {
     /// In order.
     pub entries: Vec<AuditEntry>,
+    /// The last entry of all, absent while there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<AuditHead>,
+    /// The server's public audit key, 32 bytes.
+    pub key: Base64,
+}
+
+/// The last entry of the audit log, signed by the server's audit key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct AuditHead {
+    /// Its place.
+    pub number: u64,
+    /// Its hash.
+    pub hash: Key,
+    /// Over both, 64 bytes.
+    pub signature: Base64,
 }
 
 /// An entry of the audit log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AuditEntry {
     /// Its place, from 1.
     pub number: u64,

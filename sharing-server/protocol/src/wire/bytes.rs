@@ -16,6 +16,9 @@ impl fmt::Debug for Base64 {
     }
 }
 
+crate::schema::text!(Base64, "^[A-Za-z0-9_-]*$");
+crate::schema::text!(Key, "^[A-Za-z0-9_-]{43}$");
+
 impl Serialize for Base64 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&BASE64URL_NOPAD.encode(&self.0))

@@ -8,6 +8,7 @@ use crate::names::UserName;
 
 /// Reply of `Publish`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublishReply {
     /// What requests name.
     pub publication: PublicationHash,
@@ -15,6 +16,7 @@ pub struct PublishReply {
 
 /// Reply of `Publications`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublicationsReply {
     /// Offered to the caller.
     pub publications: Vec<PublicationItem>,
@@ -22,6 +24,7 @@ pub struct PublicationsReply {
 
 /// Reply of `FindPublication`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublicationReply {
     /// The statement with its signature.
     pub publication: Base64,
@@ -31,6 +34,7 @@ pub struct PublicationReply {
 
 /// A publication.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct PublicationItem {
     /// The statement with its signature.
     pub publication: Base64,
@@ -40,6 +44,7 @@ pub struct PublicationItem {
 
 /// Reply of `Request`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RequestReply {
     /// The request's hash, as both sides compute it.
     pub request: RequestHash,
@@ -47,6 +52,7 @@ pub struct RequestReply {
 
 /// Reply of `Requests`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RequestsReply {
     /// To shares that the caller owns, oldest first.
     pub incoming: Vec<RequestItem>,
@@ -56,6 +62,7 @@ pub struct RequestsReply {
 
 /// A request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RequestItem {
     /// The statement with its signature.
     pub request: Base64,
@@ -74,6 +81,7 @@ pub struct RequestItem {
 
 /// How a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum RequestState {
     /// Nobody decided yet.
@@ -90,6 +98,7 @@ pub enum RequestState {
 
 /// One event, the data of a message of `Events`. Its number is the message's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Event {
     /// What to look at again.
     pub kind: EventKind,
@@ -103,6 +112,7 @@ pub struct Event {
 
 /// What an event is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "kebab-case")]
 pub enum EventKind {
     /// A share has another head, or another state.

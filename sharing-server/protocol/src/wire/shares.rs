@@ -8,6 +8,7 @@ use crate::roster::Role;
 
 /// Reply of `Shares`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SharesReply {
     /// All of which the caller is a member.
     pub shares: Vec<ShareItem>,
@@ -15,6 +16,7 @@ pub struct SharesReply {
 
 /// A share as the server knows it. Reply of `Share` and of `CreateShare`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ShareItem {
     /// Which.
     pub share: ShareId,
@@ -40,6 +42,7 @@ pub struct ShareItem {
 
 /// Reply of `Append`: where the record is, now or since long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AppendReply {
     /// Its place.
     pub seq: Seq,
@@ -49,6 +52,7 @@ pub struct AppendReply {
 
 /// Query of `Pull`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PullQuery {
     /// The first place wanted.
@@ -63,6 +67,7 @@ pub struct PullQuery {
 
 /// Reply of `FindRecord`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RecordReply {
     /// The record.
     pub record: RecordHash,
@@ -72,6 +77,7 @@ pub struct RecordReply {
 
 /// Query of `PutBlob`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PutBlobQuery {
     /// Where the piece begins.
@@ -82,6 +88,7 @@ pub struct PutBlobQuery {
 
 /// Reply of `PutBlob` and `BlobState`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlobStateReply {
     /// Bytes that are there.
     pub received: u64,
@@ -92,6 +99,7 @@ pub struct BlobStateReply {
 /// Body and reply of `MissingBlobs` and `ReviveBlobs`, and reply of `AdoptBlobs` and `PurgeBlobs`:
 /// asked about, or concerned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BlobList {
     /// At most [`crate::limits::BLOB_LIST`].
@@ -100,6 +108,7 @@ pub struct BlobList {
 
 /// Body of `AdoptBlobs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AdoptBlobs {
     /// A share that the caller reads.
@@ -110,6 +119,7 @@ pub struct AdoptBlobs {
 
 /// Reply of `DroppedBlobs`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DroppedReply {
     /// In the order they were dropped.
     pub blobs: Vec<DroppedBlob>,
@@ -117,6 +127,7 @@ pub struct DroppedReply {
 
 /// A blob that no record names any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DroppedBlob {
     /// Which.
     pub blob: BlobId,

@@ -77,3 +77,26 @@ fn every_code_is_in_the_table_with_its_status() {
         assert!(rows.iter().any(|row| named(&row)), "{code}");
     }
 }
+
+/// The errors that a row of the table names as the route's own.
+fn documented_errors(route: Route) -> Vec<&'static str> {
+    let spec = route.spec();
+    let call = format!("| `{} {}", method(spec.method), spec.path);
+    let row = TEXT.lines().find(|line| {
+        let rest = line.strip_prefix(&call);
+        rest.is_some_and(|rest| rest.starts_with(['`', '?']))
+    });
+    let column = row.unwrap().split(" | ").nth(3).unwrap();
+    let mut codes: Vec<_> = column.split('`').skip(1).step_by(2).collect();
+    codes.sort_unstable();
+    codes
+}
+
+#[test]
+fn the_table_names_the_errors_of_every_route() {
+    for route in Route::ALL.iter().copied() {
+        let mut own: Vec<_> = route.own_errors().iter().map(|code| code.text()).collect();
+        own.sort_unstable();
+        assert_eq!(documented_errors(route), own, "{route:?}");
+    }
+}

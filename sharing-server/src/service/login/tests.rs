@@ -18,6 +18,7 @@ fn rules() -> Rules {
         registrations: 100,
         failed_logins: 100,
         public_url: "http://localhost".into(),
+        audit_key: crate::service::audit::AuditKey::from_bytes(&[8; 32]),
     }
 }
 
@@ -92,6 +93,7 @@ fn a_failed_login_takes_the_same_steps_whoever_is_named() {
                 auth: Key([9; 32].into()),
                 device: DeviceId([1; 16]),
                 device_name: "laptop".parse().unwrap(),
+                second_factor: None,
                 origin: Origin(vec![1]),
             };
             let (steps, answer) = done(&db, |work| login(work, &attempt).unwrap());
