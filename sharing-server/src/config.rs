@@ -23,7 +23,7 @@ pub struct Config {
     pub public_url: String,
     /// Whether anybody may register, or only who is invited.
     pub open_registration: bool,
-    /// Whether an address has to be proved before the first login. Needs `mail_folder`.
+    /// Whether an address has to be proved before the first login. Needs `mail_folder` or `smtp`.
     pub verify_email: bool,
     /// Where mails are put, a file each.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,6 +48,60 @@ pub struct Config {
     pub registrations_per_hour: u64,
     /// Failed logins of one name from one address in a quarter of an hour.
     pub failed_logins: u64,
+    /// Who takes mails, in place of `mail_folder`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub smtp: Option<Smtp>,
+}
+
+/// A server that takes mails.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Smtp {
+    /// Its name, which its certificate is for.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// How the connection is secured.
+    #[serde(default)]
+    pub security: Security,
+    /// Who mails are from: an address, or a name and an address in angle brackets.
+    pub from: String,
+    /// Who logs in there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The file with the password for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<PathBuf>,
+    /// A certificate, in PEM, that verifies the server's beside those of the system.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<PathBuf>,
+}
+
+/// How a connection to a server that takes mails is secured.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Security {
+    /// By STARTTLS, without which nothing is sent.
+    #[default]
+    Starttls,
+    /// By TLS from the first byte.
+    Tls,
+    /// Not at all: to this machine only.
+    Plain,
+}
+
+impl Smtp {
+    fn check(&self) -> Result<(), &'static str> {
+        if self.user.is_some() != self.password_file.is_some() {
+            return Err("user and password_file of smtp belong together");
+        }
+        let address = self.host.parse::<IpAddr>();
+        let here = self.host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        if self.security == Security::Plain && !here {
+            return Err("without TLS mails go to this machine only");
+        }
+        Ok(())
+    }
 }
 
 impl Default for Config {
@@ -70,6 +124,7 @@ impl Default for Config {
             download_alert: 32 << 30,
             registrations_per_hour: 20,
             failed_logins: 10,
+            smtp: None,
         }
     }
 }
@@ -95,8 +150,14 @@ impl Config {
         if self.tls_key.is_none() && !self.listen.ip().is_loopback() {
             return refuse("without TLS the server listens on a loopback address only");
         }
-        if self.verify_email && self.mail_folder.is_none() {
-            return refuse("verify_email needs a mail_folder");
+        if self.mail_folder.is_some() && self.smtp.is_some() {
+            return refuse("mails go to a mail_folder or by smtp, not both");
+        }
+        if self.verify_email && self.mail_folder.is_none() && self.smtp.is_none() {
+            return refuse("verify_email needs a mail_folder or smtp");
+        }
+        if let Some(Err(why)) = self.smtp.as_ref().map(Smtp::check) {
+            return refuse(why);
         }
         let limits = [
             self.connections,

@@ -121,11 +121,10 @@ impl Server {
             public_url: config.public_url.clone(),
             audit_key: audit_key(folder)?,
         };
-        let mail = config.mail_folder.clone();
         let parts = Parts {
             db: Db::open(&folder.join(DATABASE))?,
             objects: Objects::in_folder(&folder.join(BLOBS))?,
-            mail: mail.map_or(Mail::Nowhere, Mail::Folder),
+            mail: Mail::open(&config)?,
             rules,
             clock,
         };

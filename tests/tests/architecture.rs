@@ -287,7 +287,12 @@ fn the_program_speaks_to_the_kernel_itself() {
 #[test]
 fn sql_stays_with_the_metadata_store() {
     let words = ["rusqlite"];
-    let allowed = ["fs/src/meta", "fs/tests/", "sharing-server/src/db"];
+    let allowed = [
+        "fs/src/meta",
+        "fs/tests/",
+        "sharing-server/src/db",
+        "sharing-server/tests/",
+    ];
     assert_eq!(
         naming(&words, &["fs", "daemon", "sharing-server"], &allowed),
         [""; 0]

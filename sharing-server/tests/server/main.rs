@@ -21,4 +21,5 @@ mod requests;
 mod second_factor;
 mod secrets;
 mod sharing;
+mod smtp;
 mod world;

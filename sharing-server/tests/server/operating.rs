@@ -1,6 +1,7 @@
 //! What operators and administrators decide: TLS, mail, standing.
 
 use std::io::{Read, Write};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use keyfold_protocol::error_code::ErrorCode;
@@ -90,13 +91,9 @@ fn an_account_that_is_switched_off_has_no_session_and_gets_none() {
     );
 }
 
-#[test]
-fn with_a_certificate_the_server_speaks_tls_and_nothing_else() {
-    let folder = tempfile::tempdir().unwrap();
-    let (key, certificate) = (
-        folder.path().join("key.pem"),
-        folder.path().join("cert.pem"),
-    );
+/// A key and a certificate of `localhost`, which verifies itself.
+pub(crate) fn certificate(folder: &std::path::Path) -> (PathBuf, PathBuf) {
+    let (key, certificate) = (folder.join("key.pem"), folder.join("cert.pem"));
     let mut make = Command::new("openssl");
     make.args([
         "req",
@@ -114,9 +111,18 @@ fn with_a_certificate_the_server_speaks_tls_and_nothing_else() {
         "/CN=localhost",
         "-addext",
         "subjectAltName=DNS:localhost",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
     ]);
     make.arg("-keyout").arg(&key).arg("-out").arg(&certificate);
     assert!(make.output().unwrap().status.success());
+    (key, certificate)
+}
+
+#[test]
+fn with_a_certificate_the_server_speaks_tls_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (key, certificate) = certificate(folder.path());
     let world = World::with(&Config {
         tls_certificate: Some(certificate.clone()),
         tls_key: Some(key),

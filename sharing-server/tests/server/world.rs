@@ -301,5 +301,5 @@ pub(crate) fn mailed_code(folder: &Path, to: &str, read: &mut Vec<PathBuf>) -> S
     });
     let (path, text) = found.into_inner().unwrap();
     read.push(path);
-    text.lines().last().unwrap().trim().to_owned()
+    text.trim_end().lines().last().unwrap().trim().to_owned()
 }
