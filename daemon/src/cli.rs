@@ -3,6 +3,7 @@
 //! Data goes to standard output, messages to standard error. Every failure has a documented exit
 //! code ([`exit::Exit`]).
 
+mod account;
 pub(crate) mod args;
 mod asking;
 mod backup;
@@ -115,6 +116,9 @@ fn run(command: Command) -> Result<(), CliError> {
         } => extract::export(&vault, &dest, &look, output::Form::of(json)),
         Command::Header { command } => vaults::header(&command),
         Command::Status { mount, json } => mounting::status(&mount, output::Form::of(json)),
+        Command::Account { command } => account::account(&command),
+        Command::Trust(args) => account::trust(&args),
+        Command::People(args) => account::people(&args),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::manual(&dir),
     }

@@ -11,7 +11,10 @@ use keyfold_fs::layout::ImageKind;
 use keyfold_fs::repair::{self, RepairError, RepairOptions, RepairReport};
 use keyfold_fs::vault::{UnlockedVault, VaultError};
 use keyfold_fs::vfs::{FileRange, Vfs};
-use keyfold_fs::volume::{Verification, Verify, Volume, VolumeError, VolumeOptions};
+use keyfold_fs::volume::{
+    AccountChange, AccountSlot, Verification, Verify, Volume, VolumeError, VolumeOptions,
+};
+use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
 use crate::control::Snapshot;
@@ -140,6 +143,16 @@ impl Engine {
             .iter()
             .find(|i| i.name == name && i.kind != ImageKind::Hold);
         self.volume.drop_image(named.ok_or(FsError::NotFound)?.id)
+    }
+
+    /// A value of the user's account.
+    pub(crate) fn account_value(&self, slot: AccountSlot) -> FsResult<Option<Zeroizing<Vec<u8>>>> {
+        self.volume.account_value(slot)
+    }
+
+    /// Puts values of the user's account, all or none, durably.
+    pub(crate) fn put_account_values(&self, changes: &[AccountChange<'_>]) -> FsResult<()> {
+        self.volume.put_account_values(changes)
     }
 
     /// Makes a directory that is the vault as it is now, to be copied.

@@ -1,5 +1,6 @@
 //! Keyfold: the command line, and the daemon that serves a mounted vault.
 
+mod account;
 mod cli;
 mod control;
 mod control_dir;
@@ -9,6 +10,7 @@ mod fuse;
 mod fuzzing;
 mod mount;
 mod mount_table;
+mod remote;
 mod snapshot_dir;
 
 use std::process::ExitCode;

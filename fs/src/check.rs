@@ -194,6 +194,7 @@ impl<'a> Rows<'a> {
         for table in RESERVED {
             self.each(table, findings, &mut |_, _| {});
         }
+        self.account(findings);
         if !self.broken {
             tree.judge(findings);
             self.judge_state(&state, (&tree, &maps, &segments), findings);
@@ -297,6 +298,16 @@ impl<'a> Rows<'a> {
         })
     }
 
+    fn account(&mut self, findings: &mut Findings) {
+        let volume = self.volume;
+        self.each(Table::Account, findings, &mut |row, findings| {
+            if !volume.is_account_value(row.key.a, row.value) {
+                let what = format!("slot {} of the account does not open", row.key.a);
+                findings.add(FindingKind::BadRow, Subject::Volume, what);
+            }
+        });
+    }
+
     fn judge_state(
         &self,
         state: &StateRow,
@@ -391,13 +402,12 @@ impl<'a> Rows<'a> {
 }
 
 /// Tables of the format that this version writes nothing into.
-const RESERVED: [Table; 6] = [
+const RESERVED: [Table; 5] = [
     Table::Share,
     Table::ShareNode,
     Table::Outbox,
     Table::Blob,
     Table::LeafHash,
-    Table::Account,
 ];
 
 /// Whether the key has the columns of its table, in the range that numbers have.

@@ -33,6 +33,7 @@ use crate::meta::{Key, Meta};
 use crate::vault::{Access, UnlockedVault};
 use crate::vfs::{FileKind, Ino};
 
+mod account;
 mod acl;
 mod checkpoint;
 mod commit;
@@ -55,6 +56,7 @@ mod status;
 mod verify;
 mod vfs;
 
+pub use account::{ACCOUNT_VALUE_MAX, AccountChange, AccountSlot};
 pub use images::ImageInfo;
 pub(crate) use images::{copy_durably, image_files, image_path};
 pub use open::VolumeError;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::cli::account::{AccountCommand, PeopleArgs, TrustArgs};
 use crate::cli::exit::Exit;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::mount::options::parse_duration;
@@ -120,6 +121,18 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Use this vault with an account on a sharing server
+    Account {
+        #[command(subcommand)]
+        command: AccountCommand,
+    },
+    /// Compare somebody's safety words, and note that they are his
+    ///
+    /// Ask him for them over another way than the server: read them out on the telephone, or
+    /// compare them side by side.
+    Trust(TrustArgs),
+    /// List the people this vault knows
+    People(PeopleArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell

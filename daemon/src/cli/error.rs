@@ -8,6 +8,7 @@ use keyfold_fs::error::FsError;
 use keyfold_fs::export::ExportError;
 use keyfold_fs::vault::VaultError;
 
+use crate::account::AccountError;
 use crate::cli::exit::Exit;
 use crate::cli::restore::RestoreError;
 use crate::cli::secret::SecretError;
@@ -16,6 +17,7 @@ use crate::mount::front::FrontError;
 use crate::mount::options::OptionError;
 use crate::mount::point::PointError;
 use crate::mount::unmount::UnmountError;
+use crate::remote::RemoteError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -34,6 +36,12 @@ pub(crate) enum CliError {
     Front(FrontError),
     /// Unmounting, or asking a mounted volume.
     Unmount(UnmountError),
+    /// The user's account.
+    Account(AccountError),
+    /// The user was asked on the terminal, and said no.
+    NotConfirmed,
+    /// Something has to be said on the command line, as there is no terminal to ask on.
+    Unasked(&'static str),
     /// A path inside the vault.
     Inside {
         /// The path as the user gave it.
@@ -126,6 +134,9 @@ impl CliError {
             Self::Output(e) => Exit::from_io(e, Exit::General),
             Self::DamageFound { .. } | Self::NotAsCommitted => Exit::Damaged,
             Self::LeftOut { .. } => Exit::Incomplete,
+            Self::Account(e) => e.into(),
+            Self::NotConfirmed => Exit::General,
+            Self::Unasked(_) => Exit::Usage,
             Self::Server { exit, .. } => *exit,
             Self::ServerDied { .. } | Self::Ended { .. } => Exit::General,
         }
@@ -147,6 +158,12 @@ impl fmt::Display for CliError {
             Self::Point(e) => e.fmt(f),
             Self::Front(e) => e.fmt(f),
             Self::Unmount(e) => e.fmt(f),
+            Self::Account(e) => e.fmt(f),
+            Self::NotConfirmed => write!(f, "not confirmed; nothing was changed"),
+            Self::Unasked(option) => write!(
+                f,
+                "cannot ask: standard input is not a terminal. Give {option}"
+            ),
             Self::Inside { path, error } => {
                 write!(f, "cannot read {} in the vault: {error}", path.display())?;
                 match error {
@@ -227,6 +244,18 @@ impl fmt::Display for Reason<'_> {
 impl From<RestoreError> for CliError {
     fn from(e: RestoreError) -> Self {
         Self::Restore(e)
+    }
+}
+
+impl From<AccountError> for CliError {
+    fn from(e: AccountError) -> Self {
+        Self::Account(e)
+    }
+}
+
+impl From<RemoteError> for CliError {
+    fn from(e: RemoteError) -> Self {
+        Self::Account(e.into())
     }
 }
 

@@ -5,11 +5,14 @@ use std::io;
 use keyfold_fs::error::{FsError, LostWrite};
 use keyfold_fs::export::ExportError;
 use keyfold_fs::vault::VaultError;
+use keyfold_protocol::error_code::ErrorCode;
 
+use crate::account::AccountError;
 use crate::fuse::MountError;
 use crate::mount::front::FrontError;
 use crate::mount::point::PointError;
 use crate::mount::unmount::UnmountError;
+use crate::remote::RemoteError;
 
 /// How the program ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,11 +41,15 @@ pub(crate) enum Exit {
     NoSuchPath = 40,
     Destination = 41,
     Incomplete = 42,
+    Unreachable = 50,
+    Refused = 51,
+    Untrusted = 52,
+    NoAccount = 53,
 }
 
 impl Exit {
     /// Every code, in ascending order.
-    pub(crate) const ALL: [Self; 23] = [
+    pub(crate) const ALL: [Self; 27] = [
         Self::Success,
         Self::General,
         Self::Usage,
@@ -66,6 +73,10 @@ impl Exit {
         Self::NoSuchPath,
         Self::Destination,
         Self::Incomplete,
+        Self::Unreachable,
+        Self::Refused,
+        Self::Untrusted,
+        Self::NoAccount,
     ];
 
     /// The number the shell sees.
@@ -118,6 +129,10 @@ impl Exit {
             Self::NoSuchPath => "no such file or directory in the vault, or of the wrong kind",
             Self::Destination => "the destination cannot be written",
             Self::Incomplete => "finished, but something had to be left out",
+            Self::Unreachable => "the sharing server cannot be reached, or is silent",
+            Self::Refused => "the sharing server refused, or is none",
+            Self::Untrusted => "keys are not those that are known: the server may be lying",
+            Self::NoAccount => "the vault has no account, another one, or nobody is logged in",
         }
     }
 
@@ -241,6 +256,52 @@ impl From<&FrontError> for Exit {
                 ..
             } => Self::Usage,
             FrontError::Session(_) | FrontError::Setup { .. } => Self::General,
+        }
+    }
+}
+
+impl From<&RemoteError> for Exit {
+    fn from(error: &RemoteError) -> Self {
+        match error {
+            RemoteError::Address(_) => Self::Usage,
+            RemoteError::Authority(_) | RemoteError::Setup(_) => Self::General,
+            RemoteError::Unreachable { .. }
+            | RemoteError::Broken { .. }
+            | RemoteError::TimedOut { .. } => Self::Unreachable,
+            RemoteError::Refused { reply, .. } => match reply.code {
+                ErrorCode::WrongCredentials | ErrorCode::SecondFactor => Self::WrongSecret,
+                ErrorCode::Unauthenticated => Self::NoAccount,
+                _ => Self::Refused,
+            },
+            RemoteError::TooLarge { .. }
+            | RemoteError::Malformed { .. }
+            | RemoteError::Status { .. } => Self::Refused,
+        }
+    }
+}
+
+impl From<&AccountError> for Exit {
+    fn from(error: &AccountError) -> Self {
+        match error {
+            AccountError::Remote(e) => e.into(),
+            AccountError::Kept(e) => e.into(),
+            AccountError::Newer => Self::NewerFormat,
+            AccountError::Random
+            | AccountError::NoSuchDevice
+            | AccountError::OwnDevice
+            | AccountError::Oneself
+            | AccountError::BookBusy => Self::General,
+            AccountError::NoAccount
+            | AccountError::NotLoggedIn
+            | AccountError::LoggedIn(_)
+            | AccountError::OtherAccount { .. }
+            | AccountError::KitNeeded
+            | AccountError::OlderKeys => Self::NoAccount,
+            AccountError::OtherKit
+            | AccountError::NoRecoveryKey
+            | AccountError::WrongPassword
+            | AccountError::OtherPassword => Self::WrongSecret,
+            AccountError::Lie(_) | AccountError::OtherFingerprint { .. } => Self::Untrusted,
         }
     }
 }

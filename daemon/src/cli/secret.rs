@@ -128,6 +128,12 @@ pub(crate) enum Kind {
     RecoveryKey,
     /// A password to be set.
     NewPassword,
+    /// The password of an account.
+    AccountPassword,
+    /// A password of an account, to be set.
+    NewAccountPassword,
+    /// Part of a kit.
+    Kit,
 }
 
 /// Why no secret could be had.
@@ -155,6 +161,10 @@ pub(crate) enum SecretError {
     Mismatch,
     /// The recovery key has a typing error.
     BadRecoveryKey,
+    /// The kit has a typing error, or is none.
+    BadKit,
+    /// What was typed is no e-mail address.
+    BadEmail,
 }
 
 /// A secret as text, not yet spent on a vault; it travels to the serving process like this.
@@ -212,7 +222,11 @@ impl NewPasswordArgs {
 }
 
 /// What the options name; a prompt where they name nothing.
-fn source(file: Option<&PathBuf>, command: Option<&String>, stdin: Option<Source>) -> Source {
+pub(crate) fn source(
+    file: Option<&PathBuf>,
+    command: Option<&String>,
+    stdin: Option<Source>,
+) -> Source {
     let file = file.cloned().map(Source::File);
     let command = command.cloned().map(Source::Command);
     file.or(command).or(stdin).unwrap_or(Source::Prompt)
@@ -220,11 +234,24 @@ fn source(file: Option<&PathBuf>, command: Option<&String>, stdin: Option<Source
 
 /// Obtains a password to be set from `source`, asking twice where it has to ask.
 pub(crate) fn new_password(source: &Source) -> Result<Password, SecretError> {
-    let text = read(source, Kind::NewPassword)?;
+    new_secret(source, Kind::NewPassword)
+}
+
+/// Obtains a password of this kind to be set, asking twice where it has to ask.
+pub(crate) fn new_secret(source: &Source, kind: Kind) -> Result<Password, SecretError> {
+    let text = read(source, kind)?;
     if *source == Source::Prompt && *prompt("Repeat the new password: ")? != *text {
         return Err(SecretError::Mismatch);
     }
     Ok(Password::new(text.as_str().to_owned()))
+}
+
+/// Asks on the terminal for something that is not shown. May be empty.
+pub(crate) fn ask(question: &str, kind: Kind) -> Result<Zeroizing<String>, SecretError> {
+    if !io::stdin().is_terminal() {
+        return Err(SecretError::NoTerminal(kind));
+    }
+    prompt(question)
 }
 
 impl SecretText {
@@ -252,7 +279,11 @@ impl SecretText {
     /// [`SecretError::BadRecoveryKey`] when it is a recovery key with a typing error.
     pub(crate) fn to_secret(&self) -> Result<Secret, SecretError> {
         match self.kind {
-            Kind::Password | Kind::NewPassword => Ok(Secret::Password(Password::new(
+            Kind::Password
+            | Kind::NewPassword
+            | Kind::AccountPassword
+            | Kind::NewAccountPassword
+            | Kind::Kit => Ok(Secret::Password(Password::new(
                 self.text.as_str().to_owned(),
             ))),
             Kind::RecoveryKey => RecoveryKey::parse(&self.text)
@@ -344,6 +375,9 @@ impl Kind {
             Self::Password => "Password: ",
             Self::RecoveryKey => "Recovery key: ",
             Self::NewPassword => "New password: ",
+            Self::AccountPassword => "Account password: ",
+            Self::NewAccountPassword => "New account password: ",
+            Self::Kit => "Kit: ",
         }
     }
 }
@@ -354,6 +388,9 @@ impl fmt::Display for Kind {
             Self::Password => "password",
             Self::RecoveryKey => "recovery key",
             Self::NewPassword => "new password",
+            Self::AccountPassword => "account password",
+            Self::NewAccountPassword => "new account password",
+            Self::Kit => "kit",
         })
     }
 }
@@ -366,7 +403,12 @@ impl fmt::Display for SecretError {
                 "cannot ask for the {kind}: standard input is not a terminal. Give \
                  --password-file, --password-command or --password-stdin"
             ),
-            Self::NoTerminal(kind @ Kind::NewPassword) => write!(
+            Self::NoTerminal(
+                kind @ (Kind::NewPassword
+                | Kind::AccountPassword
+                | Kind::NewAccountPassword
+                | Kind::Kit),
+            ) => write!(
                 f,
                 "cannot ask for the {kind}: standard input is not a terminal. Give a file, a \
                  command or standard input to read it from; see --help"
@@ -400,6 +442,12 @@ impl fmt::Display for SecretError {
                 )
             }
             Self::Mismatch => write!(f, "the two passwords differ; nothing was done. Try again"),
+            Self::BadKit => write!(
+                f,
+                "the kit has a typing error. It has the lines \"address: ...\", \"account secret: \
+                 ...\" and \"recovery key: ...\""
+            ),
+            Self::BadEmail => write!(f, "that is no e-mail address; nothing was done"),
             Self::BadRecoveryKey => {
                 write!(
                     f,

@@ -94,7 +94,11 @@ fn give_orders(child: &mut Child, job: &Job) -> io::Result<()> {
     };
     let (kind, secret) = job.secret.parts();
     let kind = match kind {
-        Kind::Password | Kind::NewPassword => KindName::Password,
+        Kind::Password
+        | Kind::NewPassword
+        | Kind::AccountPassword
+        | Kind::NewAccountPassword
+        | Kind::Kit => KindName::Password,
         Kind::RecoveryKey => KindName::RecoveryKey,
     };
     let mut line = serde_json::to_vec(&Orders {

@@ -57,6 +57,9 @@ impl Label {
     /// What is kept outside the vault of what was last seen of it.
     pub const PIN_RECORD: Self = Self("keyfold/1/pin-record");
 
+    /// What a vault keeps of its account.
+    pub const ACCOUNT_VALUE: Self = Self("keyfold/1/account-value");
+
     /// The secrets of an account, for its next device.
     pub const ACCOUNT_ROOT: Self = Self("keyfold/1/account-root");
     /// What an account knows of others: verified roots, groups.

@@ -210,6 +210,10 @@ impl Key {
         }
     }
 
+    pub(crate) fn account(slot: u64) -> Self {
+        Self::int(Table::Account, slot)
+    }
+
     /// Whether the second key column is what its table has there.
     pub(crate) fn has_shape(&self) -> bool {
         match (self.table.columns().2, &self.b) {

@@ -23,7 +23,7 @@ use crate::limits;
 use crate::names::UserName;
 
 pub use book::{AccountBook, Contact, Group};
-pub use kit::{Address, Kit, fingerprint, read_fingerprint, safety_words};
+pub use kit::{Address, Fingerprint, Kit, fingerprint, read_fingerprint, safety_words};
 
 /// What a way in authenticates before anything derived from it is sent.
 pub fn parameters(user: &UserName, kdf: &AccountKdf) -> Vec<u8> {

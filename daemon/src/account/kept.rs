@@ -1,0 +1,468 @@
+//! What a vault keeps of its account, in the forms that docs/format.md shows.
+
+use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, RecoveryKey};
+use keyfold_fs::error::FsError;
+use keyfold_fs::volume::AccountSlot;
+use keyfold_protocol::account::{AccountBook, AccountRoot};
+use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
+use keyfold_protocol::chain::SignedEntry;
+use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, RecordHash, Seq, ShareId, Time};
+use keyfold_protocol::limits;
+use keyfold_protocol::names::{DeviceName, UserName};
+use zeroize::Zeroizing;
+
+use super::error::AccountError;
+use crate::engine::Engine;
+use crate::remote::{CaFile, Server, Token};
+
+/// Bytes of the longest value.
+const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
+/// People and shares that a vault knows at most.
+const LIST: usize = 16 << 10;
+
+/// Which value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Slot {
+    /// Who the account is, where, and on which device. Outlasts a logout.
+    Profile = 0,
+    /// Its keys. Not there while nobody is logged in.
+    Keys = 1,
+    /// The session with the server.
+    Token = 2,
+    /// The account's book as last seen.
+    Book = 3,
+    /// Key chains as last seen.
+    People = 4,
+    /// Heads of shares as last applied.
+    Heads = 5,
+    /// Profile and keys that were being put in place of the ones there are.
+    Next = 6,
+}
+
+/// The values of one vault.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    engine: &'a Engine,
+}
+
+/// Values to be put together.
+#[derive(Default)]
+pub(crate) struct Changes(Vec<(Slot, Option<Zeroizing<Vec<u8>>>)>);
+
+impl Changes {
+    /// Puts a value.
+    pub(crate) fn put(mut self, slot: Slot, value: &impl Encoded) -> Self {
+        self.0.push((slot, Some(Zeroizing::new(value.encode()))));
+        self
+    }
+
+    /// Deletes a value.
+    pub(crate) fn delete(mut self, slot: Slot) -> Self {
+        self.0.push((slot, None));
+        self
+    }
+}
+
+impl<'a> Kept<'a> {
+    /// The values in the vault of `engine`.
+    pub(crate) fn in_vault(engine: &'a Engine) -> Self {
+        Self { engine }
+    }
+
+    fn read<T: Encoded>(&self, slot: Slot) -> Result<Option<T>, AccountError> {
+        let value = self.engine.account_value(AccountSlot(slot as u32))?;
+        let value = value.map(|value| T::decode(&value)).transpose();
+        value.map_err(|error| match error {
+            DecodeError::UnknownVersion => AccountError::Newer,
+            DecodeError::Malformed => AccountError::Kept(FsError::MetadataTampered),
+        })
+    }
+
+    /// Puts values, all or none.
+    pub(crate) fn change(&self, changes: &Changes) -> Result<(), AccountError> {
+        let all: Vec<_> = changes
+            .0
+            .iter()
+            .map(|(slot, value)| {
+                let value = value.as_ref().map(|value| value.as_slice());
+                (AccountSlot(*slot as u32), value)
+            })
+            .collect();
+        Ok(self.engine.put_account_values(&all)?)
+    }
+
+    /// Who the account is.
+    pub(crate) fn profile(&self) -> Result<Option<Profile>, AccountError> {
+        self.read(Slot::Profile)
+    }
+
+    /// Its keys.
+    pub(crate) fn keys(&self) -> Result<Option<Keys>, AccountError> {
+        self.read(Slot::Keys)
+    }
+
+    /// The session.
+    pub(crate) fn token(&self) -> Result<Option<Token>, AccountError> {
+        let kept: Option<KeptToken> = self.read(Slot::Token)?;
+        Ok(kept.and_then(|kept| Token::new(kept.text.clone())))
+    }
+
+    /// The book as last seen; generation 0 where none was.
+    pub(crate) fn book(&self) -> Result<KeptBook, AccountError> {
+        Ok(self.read(Slot::Book)?.unwrap_or_default())
+    }
+
+    /// Key chains as last seen.
+    pub(crate) fn people(&self) -> Result<People, AccountError> {
+        Ok(self.read(Slot::People)?.unwrap_or_default())
+    }
+
+    /// The head of a share as last applied.
+    pub(crate) fn head(&self, share: ShareId) -> Result<Option<ShareHead>, AccountError> {
+        let heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
+        Ok(heads.0.into_iter().find(|head| head.share == share))
+    }
+
+    /// Keeps the head of a share, which never goes back.
+    pub(crate) fn put_head(&self, head: ShareHead) -> Result<(), AccountError> {
+        let mut heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
+        match heads.0.iter_mut().find(|known| known.share == head.share) {
+            Some(known) if known.seq >= head.seq => return Ok(()),
+            Some(known) => *known = head,
+            None => heads.0.push(head),
+        }
+        self.change(&Changes::default().put(Slot::Heads, &heads))
+    }
+
+    /// Profile and keys that were being put in place.
+    pub(crate) fn next(&self) -> Result<Option<Next>, AccountError> {
+        self.read(Slot::Next)
+    }
+}
+
+/// KDF parameters as they were first seen, with their code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pinned {
+    /// The parameters.
+    pub(crate) kdf: AccountKdf,
+    /// Under the key that the password gives.
+    pub(crate) mac: [u8; 32],
+}
+
+/// Who the account is, where, and on which device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Profile {
+    /// Its server.
+    pub(crate) server: Server,
+    /// Its name.
+    pub(crate) user: UserName,
+    /// Who it is.
+    pub(crate) root: ChainRoot,
+    /// This vault, as the server knows it.
+    pub(crate) device: DeviceId,
+    /// What the user calls it.
+    pub(crate) device_name: DeviceName,
+    /// What the password is stretched with.
+    pub(crate) pinned: Pinned,
+}
+
+impl Encoded for Profile {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(10);
+        w.uint(1);
+        w.text(&self.server.address.to_string());
+        w.optional(self.server.ca.as_ref(), |w, ca| w.bytes(ca.as_pem()));
+        self.user.write(w);
+        self.root.write(w);
+        self.device.write(w);
+        self.device_name.write(w);
+        w.bytes(&self.pinned.kdf.salt);
+        w.uint(u64::from(self.pinned.kdf.rounds.get()));
+        w.bytes(&self.pinned.mac);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(10)?;
+        r.version()?;
+        let address = r.text(300)?.parse().map_err(|_| DecodeError::Malformed)?;
+        let ca = r.optional(|r| r.bytes(LONGEST).map(<[u8]>::to_vec))?;
+        let ca = ca.map(CaFile::from_pem).transpose();
+        Ok(Self {
+            server: Server {
+                address,
+                ca: ca.map_err(|_| DecodeError::Malformed)?,
+            },
+            user: UserName::read(r)?,
+            root: ChainRoot::read(r)?,
+            device: DeviceId::read(r)?,
+            device_name: DeviceName::read(r)?,
+            pinned: Pinned {
+                kdf: AccountKdf {
+                    salt: r.fixed()?,
+                    rounds: rounds(r.uint()?)?,
+                },
+                mac: r.fixed()?,
+            },
+        })
+    }
+}
+
+fn rounds(number: u64) -> Decoded<AccountRounds> {
+    let number = u32::try_from(number).map_err(|_| DecodeError::Malformed)?;
+    AccountRounds::new(number).map_err(|_| DecodeError::Malformed)
+}
+
+/// The keys of an account.
+#[derive(Clone)]
+pub(crate) struct Keys {
+    /// What the password is joined with.
+    pub(crate) secret: AccountSecret,
+    /// The recovery key as it is written down, where this vault ever had it.
+    pub(crate) recovery: Option<Zeroizing<String>>,
+    /// What it signs and unwraps with.
+    pub(crate) account: AccountRoot,
+    /// Its key chain.
+    pub(crate) chain: Vec<SignedEntry>,
+}
+
+impl Keys {
+    /// The recovery key, where this vault ever had it.
+    pub(crate) fn recovery(&self) -> Result<Option<RecoveryKey>, AccountError> {
+        let read = |words: &Zeroizing<String>| RecoveryKey::parse(words);
+        let read = self.recovery.as_ref().map(read).transpose();
+        read.map_err(|_| AccountError::Kept(FsError::MetadataTampered))
+    }
+}
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys(..)")
+    }
+}
+
+impl Encoded for Keys {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(5);
+        w.uint(1);
+        w.bytes(self.secret.secret().as_slice());
+        w.optional(self.recovery.as_ref(), |w, words| w.text(words));
+        w.bytes(&Zeroizing::new(self.account.encode()));
+        w.list(&self.chain);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(5)?;
+        r.version()?;
+        Ok(Self {
+            secret: AccountSecret::from_bytes(r.fixed()?),
+            recovery: r.optional(|r| r.text(128).map(|words| Zeroizing::new(words.to_owned())))?,
+            account: AccountRoot::decode(r.bytes(AccountRoot::LIMIT)?)?,
+            chain: r.list(limits::CHAIN_ENTRIES)?,
+        })
+    }
+}
+
+/// Profile and keys that were being put in place of the ones there are.
+#[derive(Debug, Clone)]
+pub(crate) struct Next {
+    pub(crate) profile: Profile,
+    pub(crate) keys: Keys,
+}
+
+impl Encoded for Next {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        w.uint(1);
+        self.profile.write(w);
+        self.keys.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        r.version()?;
+        Ok(Self {
+            profile: Profile::read(r)?,
+            keys: Keys::read(r)?,
+        })
+    }
+}
+
+/// The session as it is kept.
+pub(crate) struct KeptToken {
+    text: String,
+    expires: Time,
+}
+
+impl KeptToken {
+    /// A session that ends then unless it is used.
+    pub(crate) fn new(token: &Token, expires: Time) -> Self {
+        Self {
+            text: token.expose().to_owned(),
+            expires,
+        }
+    }
+}
+
+impl Drop for KeptToken {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.text);
+    }
+}
+
+impl Encoded for KeptToken {
+    const LIMIT: usize = 1024;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        w.uint(1);
+        w.text(&self.text);
+        self.expires.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        r.version()?;
+        Ok(Self {
+            text: r.text(512)?.to_owned(),
+            expires: Time::read(r)?,
+        })
+    }
+}
+
+/// The account's book as last seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct KeptBook {
+    /// How often it was replaced.
+    pub(crate) generation: u64,
+    /// The book.
+    pub(crate) book: AccountBook,
+}
+
+impl Encoded for KeptBook {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        w.uint(1);
+        w.uint(self.generation);
+        self.book.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        r.version()?;
+        Ok(Self {
+            generation: r.uint()?,
+            book: AccountBook::read(r)?,
+        })
+    }
+}
+
+/// Somebody's key chain as last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// His name.
+    pub(crate) user: UserName,
+    /// Since when.
+    pub(crate) since: Time,
+    /// Hashes of his entries, first entry first.
+    pub(crate) entries: Vec<EntryHash>,
+}
+
+impl Encoded for Known {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        self.user.write(w);
+        self.since.write(w);
+        w.list(&self.entries);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        Ok(Self {
+            user: UserName::read(r)?,
+            since: Time::read(r)?,
+            entries: r.list(limits::CHAIN_ENTRIES)?,
+        })
+    }
+}
+
+/// Key chains as last seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct People(pub(crate) Vec<Known>);
+
+impl Encoded for People {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        w.uint(1);
+        w.list(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        r.version()?;
+        Ok(Self(r.list(LIST)?))
+    }
+}
+
+/// The last record of a share that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShareHead {
+    /// Which share.
+    pub(crate) share: ShareId,
+    /// Its place.
+    pub(crate) seq: Seq,
+    /// The record.
+    pub(crate) record: RecordHash,
+}
+
+impl Encoded for ShareHead {
+    const LIMIT: usize = 128;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        self.share.write(w);
+        self.seq.write(w);
+        self.record.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        Ok(Self {
+            share: ShareId::read(r)?,
+            seq: Seq::read(r)?,
+            record: RecordHash::read(r)?,
+        })
+    }
+}
+
+/// Heads of shares.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Heads(pub(crate) Vec<ShareHead>);
+
+impl Encoded for Heads {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        w.uint(1);
+        w.list(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        r.version()?;
+        Ok(Self(r.list(LIST)?))
+    }
+}
