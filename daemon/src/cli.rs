@@ -18,6 +18,7 @@ mod mounting;
 mod output;
 mod restore;
 pub(crate) mod secret;
+mod sharing;
 mod slots;
 mod snapshots;
 mod vaults;
@@ -119,6 +120,15 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Account { command } => account::account(&command),
         Command::Trust(args) => account::trust(&args),
         Command::People(args) => account::people(&args),
+        Command::Shares(args) => sharing::shares(&args),
+        Command::Members(args) => sharing::members(&args),
+        Command::Role(args) => sharing::role(&args),
+        Command::Leave(args) => sharing::leave(&args),
+        Command::Inbox(args) => sharing::inbox(&args),
+        Command::Approve(args) => sharing::approve(&args),
+        Command::Deny(args) => sharing::deny(&args),
+        Command::Request(args) => sharing::request(&args),
+        Command::Withdraw(args) => sharing::withdraw(&args),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::manual(&dir),
     }

@@ -11,6 +11,7 @@ mod fuzzing;
 mod mount;
 mod mount_table;
 mod remote;
+mod sharing;
 mod snapshot_dir;
 
 use std::process::ExitCode;

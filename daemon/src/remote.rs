@@ -130,11 +130,6 @@ impl Remote {
         }
     }
 
-    /// Where the server is.
-    pub(crate) fn address(&self) -> &ServerAddress {
-        &self.address
-    }
-
     /// A call with nothing to say, answered in JSON.
     async fn get<T: DeserializeOwned>(&self, route: Route, path: String) -> Result<T, RemoteError> {
         let reply = self.call(route, path, Vec::new()).await?;

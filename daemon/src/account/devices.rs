@@ -63,7 +63,7 @@ impl Session<'_> {
     }
 
     /// Appends new keys to the chain, and ends the sessions of devices with it.
-    async fn renew_keys(
+    pub(crate) async fn renew_keys(
         &mut self,
         password: &Password,
         remove_devices: Vec<DeviceId>,
@@ -80,9 +80,13 @@ impl Session<'_> {
             roots: ways.seal(&account)?,
             remove_devices,
         };
+        let old = &self.keys.account;
+        let mut earlier = self.keys.earlier.clone();
+        earlier.push((old.entry, old.identity.clone()));
         let keys = Keys {
             account,
             chain,
+            earlier,
             ..self.keys.clone()
         };
         let next = Next { profile, keys };

@@ -191,6 +191,7 @@ fn begin(kept: Kept<'_>, wanted: &Registration<'_>) -> Result<(Profile, Keys, Wa
         recovery: Some(recovery.to_words()),
         account: new.root,
         chain: vec![new.entry],
+        earlier: Vec::new(),
     };
     let changes = Changes::default()
         .put(Slot::Profile, &profile)
@@ -318,6 +319,7 @@ pub(crate) async fn login(
         recovery: means.recovery.clone(),
         account,
         chain: entries,
+        earlier: means.keys.map(|keys| keys.earlier).unwrap_or_default(),
     };
     take_session(kept, &profile, &keys, &reply)?;
     Ok(profile)
@@ -391,7 +393,13 @@ fn forget(kept: Kept<'_>, how_much: Forget) -> Result<(), AccountError> {
         .delete(Slot::Token)
         .delete(Slot::Next);
     if how_much == Forget::Everything {
-        let rest = [Slot::Profile, Slot::Book, Slot::People, Slot::Heads];
+        let rest = [
+            Slot::Profile,
+            Slot::Book,
+            Slot::People,
+            Slot::Heads,
+            Slot::Shown,
+        ];
         changes = rest.into_iter().fold(changes, Changes::delete);
     }
     kept.change(&changes)

@@ -1,12 +1,14 @@
 //! What a vault keeps of its account, in the forms that docs/format.md shows.
 
-use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, RecoveryKey};
+use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
 use keyfold_fs::volume::AccountSlot;
 use keyfold_protocol::account::{AccountBook, AccountRoot};
 use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::chain::SignedEntry;
-use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, RecordHash, Seq, ShareId, Time};
+use keyfold_protocol::ids::{
+    ChainRoot, DeviceId, EntryHash, RecordHash, RequestHash, Seq, ShareId, Time,
+};
 use keyfold_protocol::limits;
 use keyfold_protocol::names::{DeviceName, UserName};
 use zeroize::Zeroizing;
@@ -38,6 +40,8 @@ pub(crate) enum Slot {
     Heads = 5,
     /// Profile and keys that were being put in place of the ones there are.
     Next = 6,
+    /// Requests that were shown.
+    Shown = 7,
 }
 
 /// The values of one vault.
@@ -135,6 +139,18 @@ impl<'a> Kept<'a> {
         self.change(&Changes::default().put(Slot::Heads, &heads))
     }
 
+    /// Requests that were shown last.
+    pub(crate) fn shown(&self) -> Result<Vec<ShownRequest>, AccountError> {
+        let shown: Shown = self.read(Slot::Shown)?.unwrap_or_default();
+        Ok(shown.0)
+    }
+
+    /// Keeps what is shown now.
+    pub(crate) fn show(&self, requests: &[ShownRequest]) -> Result<(), AccountError> {
+        let shown = Shown(requests.to_vec());
+        self.change(&Changes::default().put(Slot::Shown, &shown))
+    }
+
     /// Profile and keys that were being put in place.
     pub(crate) fn next(&self) -> Result<Option<Next>, AccountError> {
         self.read(Slot::Next)
@@ -226,9 +242,21 @@ pub(crate) struct Keys {
     pub(crate) account: AccountRoot,
     /// Its key chain.
     pub(crate) chain: Vec<SignedEntry>,
+    /// What it signed with before, where this vault made the keys that came after: shares whose rosters
+    /// have the older keys take the newer ones only from who signs with those.
+    pub(crate) earlier: Vec<(EntryHash, IdentityKey)>,
 }
 
 impl Keys {
+    /// What is signed with by who is known by this entry, if this vault has it.
+    pub(crate) fn identity_of(&self, entry: EntryHash) -> Option<&IdentityKey> {
+        if entry == self.account.entry {
+            return Some(&self.account.identity);
+        }
+        let earlier = self.earlier.iter().find(|(known, _)| *known == entry);
+        earlier.map(|(_, identity)| identity)
+    }
+
     /// The recovery key, where this vault ever had it.
     pub(crate) fn recovery(&self) -> Result<Option<RecoveryKey>, AccountError> {
         let read = |words: &Zeroizing<String>| RecoveryKey::parse(words);
@@ -247,22 +275,38 @@ impl Encoded for Keys {
     const LIMIT: usize = LONGEST;
 
     fn write(&self, w: &mut Writer) {
-        w.array(5);
+        w.array(6);
         w.uint(1);
         w.bytes(self.secret.secret().as_slice());
         w.optional(self.recovery.as_ref(), |w, words| w.text(words));
         w.bytes(&Zeroizing::new(self.account.encode()));
         w.list(&self.chain);
+        w.array(self.earlier.len());
+        for (entry, identity) in &self.earlier {
+            w.array(2);
+            entry.write(w);
+            w.bytes(identity.seed().as_slice());
+        }
     }
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(5)?;
+        r.array(6)?;
         r.version()?;
+        let secret = AccountSecret::from_bytes(r.fixed()?);
+        let recovery = r.optional(|r| r.text(128).map(|words| Zeroizing::new(words.to_owned())))?;
+        let account = AccountRoot::decode(r.bytes(AccountRoot::LIMIT)?)?;
+        let chain = r.list(limits::CHAIN_ENTRIES)?;
+        let mut earlier = Vec::new();
+        for _ in 0..r.length(limits::CHAIN_ENTRIES)? {
+            r.array(2)?;
+            earlier.push((EntryHash::read(r)?, IdentityKey::from_seed(&r.fixed()?)));
+        }
         Ok(Self {
-            secret: AccountSecret::from_bytes(r.fixed()?),
-            recovery: r.optional(|r| r.text(128).map(|words| Zeroizing::new(words.to_owned())))?,
-            account: AccountRoot::decode(r.bytes(AccountRoot::LIMIT)?)?,
-            chain: r.list(limits::CHAIN_ENTRIES)?,
+            secret,
+            recovery,
+            account,
+            chain,
+            earlier,
         })
     }
 }
@@ -452,6 +496,57 @@ impl Encoded for ShareHead {
 pub(crate) struct Heads(pub(crate) Vec<ShareHead>);
 
 impl Encoded for Heads {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        w.uint(1);
+        w.list(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        r.version()?;
+        Ok(Self(r.list(LIST)?))
+    }
+}
+
+/// A request as it was shown: which, whose, and by which keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShownRequest {
+    /// Which.
+    pub(crate) request: RequestHash,
+    /// Who asks.
+    pub(crate) root: ChainRoot,
+    /// The keys he had.
+    pub(crate) entry: EntryHash,
+}
+
+impl Encoded for ShownRequest {
+    const LIMIT: usize = 128;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        self.request.write(w);
+        self.root.write(w);
+        self.entry.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        Ok(Self {
+            request: RequestHash::read(r)?,
+            root: ChainRoot::read(r)?,
+            entry: EntryHash::read(r)?,
+        })
+    }
+}
+
+/// Requests that were shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Shown(pub(crate) Vec<ShownRequest>);
+
+impl Encoded for Shown {
     const LIMIT: usize = LONGEST;
 
     fn write(&self, w: &mut Writer) {

@@ -21,7 +21,7 @@ use crate::cli::secret::UnlockArgs;
 use crate::engine::Engine;
 use crate::remote::{Deadlines, RemoteError};
 
-pub(crate) use args::{AccountCommand, PeopleArgs, TrustArgs};
+pub(crate) use args::{AccountCommand, PeopleArgs, TrustArgs, fingerprint};
 pub(crate) use people::{people, trust};
 
 /// Carries out one of the `account` commands.
@@ -40,7 +40,7 @@ pub(crate) fn account(command: &AccountCommand) -> Result<(), CliError> {
 }
 
 /// Opens the vault to change what it keeps.
-fn open(vault: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
+pub(super) fn open(vault: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
     inside::open_for(vault, unlock, (Access::ReadWrite, Verify::default()))
 }
 
@@ -50,7 +50,7 @@ fn look(vault: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
 }
 
 /// Waits for something to do with the server.
-fn wait<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+pub(super) fn wait<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -59,7 +59,7 @@ fn wait<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliErro
 }
 
 /// The account of a vault, logged in.
-async fn session(engine: &Engine) -> Result<Session<'_>, CliError> {
+pub(super) async fn session(engine: &Engine) -> Result<Session<'_>, CliError> {
     let account = Account::of(engine, Deadlines::default())?;
     Ok(account.session().await?)
 }

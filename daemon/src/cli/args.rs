@@ -10,6 +10,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::cli::account::{AccountCommand, PeopleArgs, TrustArgs};
 use crate::cli::exit::Exit;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
+use crate::cli::sharing::{
+    ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs, SharesArgs,
+};
 use crate::mount::options::parse_duration;
 
 /// An end-to-end encrypted folder
@@ -133,6 +136,24 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// List the people this vault knows
     People(PeopleArgs),
+    /// List the shares that an account is in
+    Shares(SharesArgs),
+    /// List who is in a share, and at what record each was last seen
+    Members(MembersArgs),
+    /// Change what somebody may do in a share, or remove him
+    Role(RoleArgs),
+    /// Take part in a share no longer
+    Leave(LeaveArgs),
+    /// List what others ask for
+    Inbox(SharesArgs),
+    /// Grant what somebody asks for
+    Approve(ApproveArgs),
+    /// Refuse what somebody asks for
+    Deny(DecideArgs),
+    /// Ask for what somebody offers
+    Request(RequestArgs),
+    /// Take back what was asked for
+    Withdraw(DecideArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell

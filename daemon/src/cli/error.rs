@@ -18,6 +18,7 @@ use crate::mount::options::OptionError;
 use crate::mount::point::PointError;
 use crate::mount::unmount::UnmountError;
 use crate::remote::RemoteError;
+use crate::sharing::SharingError;
 
 /// Why a command failed.
 #[derive(Debug)]
@@ -38,6 +39,8 @@ pub(crate) enum CliError {
     Unmount(UnmountError),
     /// The user's account.
     Account(AccountError),
+    /// A share.
+    Sharing(SharingError),
     /// The user was asked on the terminal, and said no.
     NotConfirmed,
     /// Something has to be said on the command line, as there is no terminal to ask on.
@@ -135,6 +138,7 @@ impl CliError {
             Self::DamageFound { .. } | Self::NotAsCommitted => Exit::Damaged,
             Self::LeftOut { .. } => Exit::Incomplete,
             Self::Account(e) => e.into(),
+            Self::Sharing(e) => e.into(),
             Self::NotConfirmed => Exit::General,
             Self::Unasked(_) => Exit::Usage,
             Self::Server { exit, .. } => *exit,
@@ -159,6 +163,7 @@ impl fmt::Display for CliError {
             Self::Front(e) => e.fmt(f),
             Self::Unmount(e) => e.fmt(f),
             Self::Account(e) => e.fmt(f),
+            Self::Sharing(e) => e.fmt(f),
             Self::NotConfirmed => write!(f, "not confirmed; nothing was changed"),
             Self::Unasked(option) => write!(
                 f,
@@ -250,6 +255,12 @@ impl From<RestoreError> for CliError {
 impl From<AccountError> for CliError {
     fn from(e: AccountError) -> Self {
         Self::Account(e)
+    }
+}
+
+impl From<SharingError> for CliError {
+    fn from(e: SharingError) -> Self {
+        Self::Sharing(e)
     }
 }
 

@@ -6,6 +6,7 @@ use keyfold_fs::error::{FsError, LostWrite};
 use keyfold_fs::export::ExportError;
 use keyfold_fs::vault::VaultError;
 use keyfold_protocol::error_code::ErrorCode;
+use keyfold_protocol::log::Stop;
 
 use crate::account::AccountError;
 use crate::fuse::MountError;
@@ -13,6 +14,7 @@ use crate::mount::front::FrontError;
 use crate::mount::point::PointError;
 use crate::mount::unmount::UnmountError;
 use crate::remote::RemoteError;
+use crate::sharing::SharingError;
 
 /// How the program ended, as scripts see it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -302,6 +304,33 @@ impl From<&AccountError> for Exit {
             | AccountError::WrongPassword
             | AccountError::OtherPassword => Self::WrongSecret,
             AccountError::Lie(_) | AccountError::OtherFingerprint { .. } => Self::Untrusted,
+        }
+    }
+}
+
+impl From<&SharingError> for Exit {
+    fn from(error: &SharingError) -> Self {
+        match error {
+            SharingError::Account(e) => e.into(),
+            SharingError::Stopped(Stop::UnknownVersion) => Self::NewerFormat,
+            SharingError::Stopped(_)
+            | SharingError::Fork(_)
+            | SharingError::ForkSeen(_)
+            | SharingError::LostRecords(_)
+            | SharingError::Withheld
+            | SharingError::NotVerified { .. }
+            | SharingError::NotShown
+            | SharingError::NotAsShown(_)
+            | SharingError::BadRequest
+            | SharingError::BadPublication => Self::Untrusted,
+            SharingError::MayNot(_) | SharingError::NoEpochKey => Self::NoPermission,
+            SharingError::NotAMember
+            | SharingError::NoSuchShare
+            | SharingError::Ambiguous
+            | SharingError::NoSuchMember(_)
+            | SharingError::NoSuchRequest => Self::NoSuchPath,
+            SharingError::Busy | SharingError::Over(_) => Self::Refused,
+            SharingError::OtherServer(_) | SharingError::NoSlug => Self::Usage,
         }
     }
 }

@@ -15,6 +15,7 @@ use keyfold_protocol::wire::{
 
 use super::{Remote, RemoteError};
 
+#[allow(dead_code, reason = "there is a call for each route, whoever needs it")]
 impl Remote {
     /// Who the server is and what it speaks.
     pub(crate) async fn server_info(&self) -> Result<ServerInfoReply, RemoteError> {

@@ -16,6 +16,7 @@ use keyfold_protocol::wire::{
 
 use super::{Remote, RemoteError};
 
+#[allow(dead_code, reason = "there is a call for each route, whoever needs it")]
 impl Remote {
     /// Shares of which the caller is a member.
     pub(crate) async fn shares(&self) -> Result<SharesReply, RemoteError> {

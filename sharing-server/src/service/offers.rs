@@ -164,21 +164,28 @@ fn standing(work: &Work<'_>, asked: &Asked) -> RequestState {
 }
 
 pub(crate) fn requests(work: &Work<'_>, caller: &Caller) -> Outcome<RequestsReply> {
-    let item = |asked: Asked| RequestItem {
-        state: standing(work, &asked),
-        request: Base64(asked.bytes),
-        share: asked.share,
-        root: asked.root,
-        received: asked.received,
-        decision: asked.decision.map(Base64),
-    };
     let root = caller.root();
-    let incoming = offers::incoming(work.tx, &root)?;
-    let outgoing = offers::outgoing(work.tx, &root)?;
     Ok(RequestsReply {
-        incoming: incoming.into_iter().map(item).collect(),
-        outgoing: outgoing.into_iter().map(item).collect(),
+        incoming: items(work, offers::incoming(work.tx, &root)?)?,
+        outgoing: items(work, offers::outgoing(work.tx, &root)?)?,
     })
+}
+
+fn items(work: &Work<'_>, asked: Vec<Asked>) -> Outcome<Vec<RequestItem>> {
+    let item = |asked: Asked| {
+        let wish: Signed<Request> = decode(&asked.bytes)?;
+        let offer = offers::by_hash(work.tx, &wish.unverified().publication)?;
+        Ok(RequestItem {
+            state: standing(work, &asked),
+            request: Base64(asked.bytes),
+            publication: Base64(offer.map(|offer| offer.bytes).unwrap_or_default()),
+            share: asked.share,
+            root: asked.root,
+            received: asked.received,
+            decision: asked.decision.map(Base64),
+        })
+    };
+    asked.into_iter().map(item).collect()
 }
 
 /// Denies or withdraws a request. The same verdict again is success.

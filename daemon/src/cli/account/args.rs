@@ -314,7 +314,7 @@ fn address(text: &str) -> Result<ServerAddress, String> {
         .map_err(|e: crate::remote::RemoteError| e.to_string())
 }
 
-fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+pub(crate) fn fingerprint(text: &str) -> Result<Fingerprint, String> {
     keyfold_protocol::account::read_fingerprint(text)
         .map_err(|_| "not a fingerprint: it has eight groups of four characters".to_owned())
 }

@@ -13,6 +13,7 @@ use crate::cli::error::CliError;
 use crate::cli::listing::moment;
 use crate::cli::output::{self, Form};
 use crate::remote::Deadlines;
+use crate::sharing;
 
 #[derive(Serialize)]
 struct Shown {
@@ -97,18 +98,19 @@ fn lines(devices: &[Device]) -> String {
 fn remove(args: &RemoveArgs) -> Result<(), CliError> {
     let engine = open(&args.vault, &args.unlock)?;
     let password = asking::password(&args.password)?;
-    let (renewed, kit) = wait(async {
+    wait(async {
         let mut session = session(&engine).await?;
         let renewed = session.remove_device(&args.device, password).await?;
-        Ok((renewed, session.kit()?))
+        output::text(&format!(
+            "Ended the use of {} ({}). The account has new keys, and this kit takes the place of \
+             the old\none. Other devices log in again with it.\n\n",
+            renewed.device.name, renewed.device.device
+        ))?;
+        // Whatever happens to shares, the kit is out.
+        asking::give_kit(&session.kit()?, args.kit_file.as_deref())?;
+        Ok(sharing::tend(&session).await?)
     })?;
-    engine.close()?;
-    output::text(&format!(
-        "Ended the use of {} ({}). The account has new keys, and this kit takes the place of the \
-         old\none. Other devices log in again with it.\n\n",
-        renewed.device.name, renewed.device.device
-    ))?;
-    asking::give_kit(&kit, args.kit_file.as_deref())
+    Ok(engine.close()?)
 }
 
 /// Prints the kit.

@@ -66,6 +66,8 @@ pub struct RequestsReply {
 pub struct RequestItem {
     /// The statement with its signature.
     pub request: Base64,
+    /// The publication that it names, with its signature; empty where the share has ended.
+    pub publication: Base64,
     /// The share of the publication.
     pub share: ShareId,
     /// Who asks.

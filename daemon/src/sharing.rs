@@ -1,0 +1,242 @@
+//! Shares as their rosters say: who takes part, who asks to, and how that changes.
+//!
+//! What a server hands out is applied by the rules of the log alone, and held against what this vault
+//! applied before. Every change is one record, appended only where it was made for: whoever comes
+//! second looks at what came first and decides again.
+
+mod change;
+mod draft;
+mod error;
+mod inbox;
+mod members;
+mod offers;
+#[cfg(test)]
+mod tests;
+
+use keyfold_protocol::error_code::ErrorCode;
+use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
+use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop};
+use keyfold_protocol::receipt::Receipt;
+use keyfold_protocol::roster::{Role, Roster};
+use keyfold_protocol::signed::Signed;
+
+use crate::account::{AccountError, Session, ShareHead, now};
+use crate::remote::RemoteError;
+
+pub(crate) use change::Reads;
+pub(crate) use error::SharingError;
+pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, withdraw};
+pub(crate) use offers::{Wish, request};
+
+/// Pulls of one reading: a server that says that there is more and gives nothing is not believed.
+const PULLS: usize = 64 << 10;
+
+/// A share, applied up to its head.
+pub(crate) struct Shared<'s, 'a> {
+    session: &'s Session<'a>,
+    log: Log,
+    receipts: Vec<Signed<Receipt>>,
+    /// What to tell the user of what was applied.
+    events: Vec<(Seq, Event)>,
+}
+
+/// Who applies logs for this session.
+fn own(session: &Session<'_>) -> Own {
+    let account = &session.keys().account;
+    let now = (account.entry, account.kem.clone());
+    Own {
+        user: account.user.clone(),
+        root: account.root,
+        keys: account.earlier.iter().cloned().chain([now]).collect(),
+    }
+}
+
+impl<'s, 'a> Shared<'s, 'a> {
+    /// A share of which the session is a member.
+    pub(crate) async fn open(
+        session: &'s Session<'a>,
+        share: ShareId,
+    ) -> Result<Self, SharingError> {
+        let mut shared = Self::empty(session, share);
+        shared.pull().await?;
+        Ok(shared)
+    }
+
+    fn empty(session: &'s Session<'a>, share: ShareId) -> Self {
+        Self {
+            session,
+            log: Log::new(own(session), share),
+            receipts: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Which share.
+    pub(crate) fn id(&self) -> ShareId {
+        self.log.share()
+    }
+
+    /// What its log says.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// What there was to tell the user of records applied here.
+    pub(crate) fn events(&self) -> &[(Seq, Event)] {
+        &self.events
+    }
+
+    fn roster(&self) -> Result<&Roster, SharingError> {
+        self.log.roster().ok_or(SharingError::NotAMember)
+    }
+
+    /// Applies what is new, holds it against what this vault and other devices saw, and leaves a
+    /// receipt.
+    pub(crate) async fn pull(&mut self) -> Result<(), SharingError> {
+        let pinned = self.session.kept().head(self.id())?;
+        for _ in 0..PULLS {
+            let from = self.log.head().map_or(Seq(0), |(seq, _)| seq.next());
+            let pulled = self.session.remote().pull(self.id(), from).await;
+            let pulled = pulled.map_err(not_a_member)?;
+            let before = self.log.head();
+            let applied = match self.log.absorb(&pulled.records) {
+                Ok(applied) => applied,
+                Err(stop) => return Err(self.stopped(stop).await),
+            };
+            for record in applied {
+                let seq = record.seq;
+                self.events
+                    .extend(record.events.into_iter().map(|event| (seq, event)));
+                if let Outcome::Void(void) = record.outcome {
+                    self.log.note_void(seq, void);
+                }
+            }
+            self.receipts = pulled.receipts;
+            match self.log.compare(pulled.head_seq, pulled.head) {
+                HeadVerdict::Same => {
+                    self.hold_to(pinned)?;
+                    return self.saw().await;
+                }
+                HeadVerdict::Fork => return Err(SharingError::Fork(pulled.head_seq)),
+                HeadVerdict::Behind => return Err(SharingError::LostRecords(pulled.head_seq)),
+                HeadVerdict::Ahead if self.log.head() == before => break,
+                HeadVerdict::Ahead => {}
+            }
+        }
+        Err(SharingError::Withheld)
+    }
+
+    /// A log that stops at a key of ours that we do not know may be right: keys may be newer.
+    async fn stopped(&self, stop: Stop) -> SharingError {
+        let user = self.session.keys().account.user.clone();
+        let newer = match (&stop, self.session.person(&user).await) {
+            (Stop::NotOurKey, Ok(own)) => {
+                let head = own.chain.key();
+                head.root == self.session.keys().account.root
+                    && head.entry != self.session.keys().account.entry
+            }
+            _ => false,
+        };
+        if newer {
+            AccountError::OlderKeys.into()
+        } else {
+            SharingError::Stopped(stop)
+        }
+    }
+
+    /// The chain leads through what this vault applied before.
+    fn hold_to(&self, pinned: Option<ShareHead>) -> Result<(), SharingError> {
+        let Some(pinned) = pinned else { return Ok(()) };
+        match self.log.record_at(pinned.seq) {
+            Some(record) if record == pinned.record => Ok(()),
+            Some(_) => Err(SharingError::Fork(pinned.seq)),
+            None => Err(SharingError::LostRecords(pinned.seq)),
+        }
+    }
+
+    /// Compares with what other devices saw, and says what this one has seen.
+    async fn saw(&self) -> Result<(), SharingError> {
+        for receipt in &self.receipts {
+            if self.log.check_receipt(receipt) == ReceiptVerdict::Fork {
+                return Err(SharingError::ForkSeen(receipt.unverified().seq));
+            }
+        }
+        let Some((seq, record)) = self.log.head() else {
+            return Err(SharingError::Withheld);
+        };
+        let share = self.id();
+        self.session
+            .kept()
+            .put_head(ShareHead { share, seq, record })?;
+        if self.log.role().is_none() || self.left_receipt(seq) {
+            return Ok(());
+        }
+        let receipt = self.receipt(seq, record);
+        match self.session.remote().put_receipt(&receipt).await {
+            // A newer one is there already, or we are no member any more.
+            Err(error)
+                if matches!(
+                    error.code(),
+                    Some(ErrorCode::Conflict | ErrorCode::NotFound)
+                ) =>
+            {
+                Ok(())
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn left_receipt(&self, seq: Seq) -> bool {
+        let device = self.session.account().profile().device;
+        let own = |receipt: &&Signed<Receipt>| receipt.unverified().device == device;
+        let left = self.receipts.iter().find(own);
+        left.is_some_and(|receipt| receipt.unverified().seq >= seq)
+    }
+
+    fn receipt(&self, seq: Seq, record: RecordHash) -> Signed<Receipt> {
+        let account = &self.session.keys().account;
+        let receipt = Receipt {
+            share: self.id(),
+            seq,
+            record,
+            device: self.session.account().profile().device,
+            root: account.root,
+            entry: account.entry,
+            time: now(),
+        };
+        Signed::sign(receipt, &account.identity)
+    }
+}
+
+/// A share that one may not know of is one of which one is no member.
+fn not_a_member(error: RemoteError) -> SharingError {
+    match error.code() {
+        Some(ErrorCode::NotFound) => SharingError::NotAMember,
+        _ => error.into(),
+    }
+}
+
+/// The share that is meant by its id or the beginning of it.
+pub(crate) async fn find(session: &Session<'_>, named: &str) -> Result<ShareId, SharingError> {
+    let shares = session.remote().shares().await?.shares;
+    let meant = |share: &ShareId| !named.is_empty() && share.to_string().starts_with(named);
+    let mut meant = shares.iter().map(|item| item.share).filter(meant);
+    match (meant.next(), meant.next()) {
+        (Some(share), None) => Ok(share),
+        (None, _) => Err(SharingError::NoSuchShare),
+        (Some(_), Some(_)) => Err(SharingError::Ambiguous),
+    }
+}
+
+/// Does what is due in all shares of this account: its newest keys are put into rosters, and where it is
+/// an owner and somebody left, another epoch begins.
+pub(crate) async fn tend(session: &Session<'_>) -> Result<(), SharingError> {
+    for item in session.remote().shares().await?.shares {
+        let mut shared = Shared::open(session, item.share).await?;
+        shared.renew_own_key().await?;
+        if shared.log().role() == Some(Role::Owner) && shared.rotation_due() {
+            shared.rotate().await?;
+        }
+    }
+    Ok(())
+}

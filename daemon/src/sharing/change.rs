@@ -1,0 +1,228 @@
+//! Changing who takes part: one record each, decided anew whenever somebody else came first.
+
+use keyfold_protocol::error_code::ErrorCode;
+use keyfold_protocol::ids::{ChainRoot, RecordHash, RequestHash, Seq, Time};
+use keyfold_protocol::log::Log;
+use keyfold_protocol::names::UserName;
+use keyfold_protocol::roster::{Change, Member, Role, Roster};
+
+use super::draft::{self, Rotation};
+use super::error::SharingError;
+use super::{Shared, not_a_member};
+use crate::account::{Person, Session, now};
+
+/// How often a change is decided anew.
+const ATTEMPTS: usize = 16;
+
+/// What has to be done, as the log is now.
+pub(super) enum Step {
+    /// Nothing: it is so already.
+    Done,
+    /// A record with these changes.
+    Append(Vec<Change>, Rotation),
+}
+
+/// What somebody new can read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reads {
+    /// What is written from now on, and what a snapshot under the new epoch shows.
+    FromNow,
+    /// What was written in the present epoch.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for shares that are new"))]
+    ThisEpoch,
+    /// What was written in the present epoch and the one before, and as far back as epochs were begun
+    /// so.
+    Before,
+}
+
+/// Somebody to be added.
+#[derive(Debug, Clone)]
+pub(crate) struct Newcomer {
+    /// Who, as known and compared.
+    pub(crate) person: Person,
+    /// What he may do.
+    pub(crate) role: Role,
+    /// Until when.
+    pub(crate) expires: Option<Time>,
+    /// What he can read.
+    pub(crate) reads: Reads,
+    /// The request that this approves.
+    pub(crate) request: Option<RequestHash>,
+}
+
+impl<'s, 'a> Shared<'s, 'a> {
+    /// Begins a share with this account alone.
+    #[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
+    pub(crate) async fn create(session: &'s Session<'a>) -> Result<Self, SharingError> {
+        let append = draft::first(session)?;
+        let share = append.record.header.hash().share();
+        session.remote().create_share(&append).await?;
+        Self::open(session, share).await
+    }
+
+    /// Adds somebody. Done already is success, but not with another role.
+    pub(crate) async fn add(&mut self, newcomer: &Newcomer) -> Result<(), SharingError> {
+        let rotation = match newcomer.reads {
+            Reads::FromNow => Rotation::FromNow,
+            Reads::ThisEpoch => Rotation::Stay,
+            Reads::Before => Rotation::WithHistory,
+        };
+        let key = newcomer.person.chain.key();
+        let decide = |log: &Log| {
+            let known = roster(log)?.members.get(&key.root);
+            if known.is_some_and(|member| member.role >= newcomer.role && !member.expired(now())) {
+                return Ok(Step::Done);
+            }
+            if known.is_some() {
+                let change = Change::Role(key.root, newcomer.role);
+                return Ok(Step::Append(vec![change], Rotation::Stay));
+            }
+            let change = Change::Add {
+                user: key.user.clone(),
+                chain: newcomer.person.entries.clone(),
+                role: newcomer.role,
+                expires: newcomer.expires,
+                request: newcomer.request,
+            };
+            Ok(Step::Append(vec![change], rotation))
+        };
+        self.change(&decide).await
+    }
+
+    /// Removes somebody: what is written from then on is under a key that he does not have.
+    pub(crate) async fn remove(&mut self, root: ChainRoot) -> Result<(), SharingError> {
+        self.change(&|log| {
+            if !roster(log)?.members.contains_key(&root) {
+                return Ok(Step::Done);
+            }
+            let change = Change::Remove(root);
+            Ok(Step::Append(vec![change], Rotation::FromNow))
+        })
+        .await
+    }
+
+    /// Gives somebody another role.
+    pub(crate) async fn set_role(
+        &mut self,
+        root: ChainRoot,
+        role: Role,
+    ) -> Result<(), SharingError> {
+        self.change(&|log| match roster(log)?.members.get(&root) {
+            None => Err(SharingError::NotAMember),
+            Some(member) if member.role == role => Ok(Step::Done),
+            Some(_) => {
+                let change = Change::Role(root, role);
+                Ok(Step::Append(vec![change], Rotation::Stay))
+            }
+        })
+        .await
+    }
+
+    /// Takes part no longer.
+    pub(crate) async fn leave(mut self) -> Result<(), SharingError> {
+        let own = self.log.own().root;
+        let left = self
+            .change(&|log| {
+                if roster(log)?.members.contains_key(&own) {
+                    return Ok(Step::Append(vec![Change::Leave], Rotation::Stay));
+                }
+                Ok(Step::Done)
+            })
+            .await;
+        match left {
+            // The server tells nothing of a share to who has left it.
+            Err(SharingError::NotAMember) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Whether somebody left, lost a device or expired since the epoch began.
+    pub(crate) fn rotation_due(&self) -> bool {
+        let roster = self.log.roster();
+        let expired = |roster: &Roster| roster.members.values().any(|m| m.expired(now()));
+        self.log.rotation_due() || roster.is_some_and(expired)
+    }
+
+    /// Begins another epoch, if that is due.
+    pub(crate) async fn rotate(&mut self) -> Result<(), SharingError> {
+        self.change(&|log| {
+            let expired = roster(log)?.members.values().any(|m| m.expired(now()));
+            if !log.rotation_due() && !expired {
+                return Ok(Step::Done);
+            }
+            Ok(Step::Append(Vec::new(), Rotation::FromNow))
+        })
+        .await
+    }
+
+    /// Puts this account's newest keys into the roster; where it is an owner, with a new epoch, so that
+    /// a lost device reads nothing that is written from then on.
+    pub(crate) async fn renew_own_key(&mut self) -> Result<(), SharingError> {
+        let keys = self.session.keys();
+        let own = keys.account.root;
+        self.change(&|log| {
+            let member = roster(log)?.members.get(&own);
+            let member: &Member = member.ok_or(SharingError::NotAMember)?;
+            if member.key.entry == keys.account.entry {
+                return Ok(Step::Done);
+            }
+            let later = keys
+                .chain
+                .iter()
+                .filter(|entry| entry.unverified().seq > member.key.seq);
+            let change = Change::MemberKey(own, later.cloned().collect());
+            let rotation = match member.role {
+                Role::Owner => Rotation::FromNow,
+                Role::Reader | Role::Writer => Rotation::Stay,
+            };
+            Ok(Step::Append(vec![change], rotation))
+        })
+        .await
+    }
+
+    /// The member of this name.
+    pub(crate) fn member(&self, user: &UserName) -> Result<&Member, SharingError> {
+        let mut members = self.roster()?.members.values();
+        let member = members.find(|member| member.key.user == *user);
+        member.ok_or_else(|| SharingError::NoSuchMember(user.clone()))
+    }
+
+    /// Appends what `decide` says, until it is there, or says that it is done.
+    pub(super) async fn change(
+        &mut self,
+        decide: &dyn Fn(&Log) -> Result<Step, SharingError>,
+    ) -> Result<(), SharingError> {
+        // What was done by others meanwhile is known first: done is said only of the share as it is.
+        self.pull().await?;
+        for _ in 0..ATTEMPTS {
+            let (changes, rotation) = match decide(&self.log)? {
+                Step::Done => return Ok(()),
+                Step::Append(changes, rotation) => (changes, rotation),
+            };
+            // A key that was made for this attempt goes with it, when the attempt fails.
+            let append = draft::next(self.session, &self.log, changes, rotation)?;
+            let record = append.record.header.hash();
+            let sent = self.session.remote().append(self.id(), &append).await;
+            match sent {
+                Ok(_) => return self.pull().await,
+                Err(error) if error.code() == Some(ErrorCode::HeadMoved) => self.pull().await?,
+                Err(error) if error.may_have_arrived() => {
+                    self.pull().await.map_err(|_| SharingError::from(error))?;
+                    if self.has(record, append.record.header.seq) {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(not_a_member(error)),
+            }
+        }
+        Err(SharingError::Busy)
+    }
+
+    fn has(&self, record: RecordHash, seq: Seq) -> bool {
+        self.log.record_at(seq) == Some(record)
+    }
+}
+
+fn roster(log: &Log) -> Result<&Roster, SharingError> {
+    log.roster().ok_or(SharingError::NotAMember)
+}
