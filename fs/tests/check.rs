@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "check/account.rs"]
+mod account;
 #[path = "check/bench.rs"]
 mod bench;
 #[path = "check/busy.rs"]

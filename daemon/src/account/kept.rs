@@ -1,14 +1,14 @@
 //! What a vault keeps of its account, in the forms that docs/format.md shows.
 
+mod known;
+
 use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
 use keyfold_fs::volume::AccountSlot;
 use keyfold_protocol::account::{AccountBook, AccountRoot};
 use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::chain::SignedEntry;
-use keyfold_protocol::ids::{
-    ChainRoot, DeviceId, EntryHash, RecordHash, RequestHash, Seq, ShareId, Time,
-};
+use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, ShareId, Time};
 use keyfold_protocol::limits;
 use keyfold_protocol::names::{DeviceName, UserName};
 use zeroize::Zeroizing;
@@ -16,6 +16,8 @@ use zeroize::Zeroizing;
 use super::error::AccountError;
 use crate::engine::Engine;
 use crate::remote::{CaFile, Server, Token};
+
+pub(crate) use known::{Heads, Known, People, ShareHead, Shown, ShownRequest};
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
@@ -74,7 +76,7 @@ impl<'a> Kept<'a> {
         Self { engine }
     }
 
-    fn read<T: Encoded>(&self, slot: Slot) -> Result<Option<T>, AccountError> {
+    fn read<T: Encoded>(self, slot: Slot) -> Result<Option<T>, AccountError> {
         let value = self.engine.account_value(AccountSlot(slot as u32))?;
         let value = value.map(|value| T::decode(&value)).transpose();
         value.map_err(|error| match error {
@@ -84,7 +86,7 @@ impl<'a> Kept<'a> {
     }
 
     /// Puts values, all or none.
-    pub(crate) fn change(&self, changes: &Changes) -> Result<(), AccountError> {
+    pub(crate) fn change(self, changes: &Changes) -> Result<(), AccountError> {
         let all: Vec<_> = changes
             .0
             .iter()
@@ -97,39 +99,39 @@ impl<'a> Kept<'a> {
     }
 
     /// Who the account is.
-    pub(crate) fn profile(&self) -> Result<Option<Profile>, AccountError> {
+    pub(crate) fn profile(self) -> Result<Option<Profile>, AccountError> {
         self.read(Slot::Profile)
     }
 
     /// Its keys.
-    pub(crate) fn keys(&self) -> Result<Option<Keys>, AccountError> {
+    pub(crate) fn keys(self) -> Result<Option<Keys>, AccountError> {
         self.read(Slot::Keys)
     }
 
     /// The session.
-    pub(crate) fn token(&self) -> Result<Option<Token>, AccountError> {
+    pub(crate) fn token(self) -> Result<Option<Token>, AccountError> {
         let kept: Option<KeptToken> = self.read(Slot::Token)?;
         Ok(kept.and_then(|kept| Token::new(kept.text.clone())))
     }
 
     /// The book as last seen; generation 0 where none was.
-    pub(crate) fn book(&self) -> Result<KeptBook, AccountError> {
+    pub(crate) fn book(self) -> Result<KeptBook, AccountError> {
         Ok(self.read(Slot::Book)?.unwrap_or_default())
     }
 
     /// Key chains as last seen.
-    pub(crate) fn people(&self) -> Result<People, AccountError> {
+    pub(crate) fn people(self) -> Result<People, AccountError> {
         Ok(self.read(Slot::People)?.unwrap_or_default())
     }
 
     /// The head of a share as last applied.
-    pub(crate) fn head(&self, share: ShareId) -> Result<Option<ShareHead>, AccountError> {
+    pub(crate) fn head(self, share: ShareId) -> Result<Option<ShareHead>, AccountError> {
         let heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
         Ok(heads.0.into_iter().find(|head| head.share == share))
     }
 
     /// Keeps the head of a share, which never goes back.
-    pub(crate) fn put_head(&self, head: ShareHead) -> Result<(), AccountError> {
+    pub(crate) fn put_head(self, head: ShareHead) -> Result<(), AccountError> {
         let mut heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
         match heads.0.iter_mut().find(|known| known.share == head.share) {
             Some(known) if known.seq >= head.seq => return Ok(()),
@@ -140,19 +142,19 @@ impl<'a> Kept<'a> {
     }
 
     /// Requests that were shown last.
-    pub(crate) fn shown(&self) -> Result<Vec<ShownRequest>, AccountError> {
+    pub(crate) fn shown(self) -> Result<Vec<ShownRequest>, AccountError> {
         let shown: Shown = self.read(Slot::Shown)?.unwrap_or_default();
         Ok(shown.0)
     }
 
     /// Keeps what is shown now.
-    pub(crate) fn show(&self, requests: &[ShownRequest]) -> Result<(), AccountError> {
+    pub(crate) fn show(self, requests: &[ShownRequest]) -> Result<(), AccountError> {
         let shown = Shown(requests.to_vec());
         self.change(&Changes::default().put(Slot::Shown, &shown))
     }
 
     /// Profile and keys that were being put in place.
-    pub(crate) fn next(&self) -> Result<Option<Next>, AccountError> {
+    pub(crate) fn next(self) -> Result<Option<Next>, AccountError> {
         self.read(Slot::Next)
     }
 }
@@ -406,158 +408,5 @@ impl Encoded for KeptBook {
             generation: r.uint()?,
             book: AccountBook::read(r)?,
         })
-    }
-}
-
-/// Somebody's key chain as last seen.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Known {
-    /// His name.
-    pub(crate) user: UserName,
-    /// Since when.
-    pub(crate) since: Time,
-    /// Hashes of his entries, first entry first.
-    pub(crate) entries: Vec<EntryHash>,
-}
-
-impl Encoded for Known {
-    const LIMIT: usize = LONGEST;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(3);
-        self.user.write(w);
-        self.since.write(w);
-        w.list(&self.entries);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(3)?;
-        Ok(Self {
-            user: UserName::read(r)?,
-            since: Time::read(r)?,
-            entries: r.list(limits::CHAIN_ENTRIES)?,
-        })
-    }
-}
-
-/// Key chains as last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct People(pub(crate) Vec<Known>);
-
-impl Encoded for People {
-    const LIMIT: usize = LONGEST;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(2);
-        w.uint(1);
-        w.list(&self.0);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(2)?;
-        r.version()?;
-        Ok(Self(r.list(LIST)?))
-    }
-}
-
-/// The last record of a share that was applied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShareHead {
-    /// Which share.
-    pub(crate) share: ShareId,
-    /// Its place.
-    pub(crate) seq: Seq,
-    /// The record.
-    pub(crate) record: RecordHash,
-}
-
-impl Encoded for ShareHead {
-    const LIMIT: usize = 128;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(3);
-        self.share.write(w);
-        self.seq.write(w);
-        self.record.write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(3)?;
-        Ok(Self {
-            share: ShareId::read(r)?,
-            seq: Seq::read(r)?,
-            record: RecordHash::read(r)?,
-        })
-    }
-}
-
-/// Heads of shares.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Heads(pub(crate) Vec<ShareHead>);
-
-impl Encoded for Heads {
-    const LIMIT: usize = LONGEST;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(2);
-        w.uint(1);
-        w.list(&self.0);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(2)?;
-        r.version()?;
-        Ok(Self(r.list(LIST)?))
-    }
-}
-
-/// A request as it was shown: which, whose, and by which keys.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct ShownRequest {
-    /// Which.
-    pub(crate) request: RequestHash,
-    /// Who asks.
-    pub(crate) root: ChainRoot,
-    /// The keys he had.
-    pub(crate) entry: EntryHash,
-}
-
-impl Encoded for ShownRequest {
-    const LIMIT: usize = 128;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(3);
-        self.request.write(w);
-        self.root.write(w);
-        self.entry.write(w);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(3)?;
-        Ok(Self {
-            request: RequestHash::read(r)?,
-            root: ChainRoot::read(r)?,
-            entry: EntryHash::read(r)?,
-        })
-    }
-}
-
-/// Requests that were shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Shown(pub(crate) Vec<ShownRequest>);
-
-impl Encoded for Shown {
-    const LIMIT: usize = LONGEST;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(2);
-        w.uint(1);
-        w.list(&self.0);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(2)?;
-        r.version()?;
-        Ok(Self(r.list(LIST)?))
     }
 }

@@ -1,7 +1,7 @@
 //! Other people: who the server says they are, held against who they were.
 
 use keyfold_protocol::account::Fingerprint;
-use keyfold_protocol::chain::{KeyChain, SignedEntry};
+use keyfold_protocol::chain::{ChainEntry, KeyChain, SignedEntry};
 use keyfold_protocol::ids::{ChainRoot, EntryHash, Time};
 use keyfold_protocol::names::UserName;
 
@@ -47,7 +47,7 @@ pub(super) fn compare(
     seen: &[EntryHash],
     chain: &KeyChain,
 ) -> Result<(), AccountError> {
-    let said: Vec<EntryHash> = chain.entries().iter().map(|entry| entry.hash()).collect();
+    let said: Vec<EntryHash> = chain.entries().iter().map(ChainEntry::hash).collect();
     let differs = seen.iter().zip(&said).position(|(seen, said)| seen != said);
     match differs {
         Some(0) => Err(Lie::OtherPerson {
@@ -108,26 +108,23 @@ impl Session<'_> {
     /// Holds a chain against what was seen, and keeps what is new. Returns since when it is known.
     fn remember(&self, user: &UserName, chain: &KeyChain) -> Result<Time, AccountError> {
         let mut people = self.kept().people()?;
-        let entries: Vec<EntryHash> = chain.entries().iter().map(|entry| entry.hash()).collect();
+        let entries: Vec<EntryHash> = chain.entries().iter().map(ChainEntry::hash).collect();
         let known = people.0.iter_mut().find(|known| known.user == *user);
-        let since = match known {
-            Some(known) => {
-                compare(user, &known.entries, chain)?;
-                if known.entries == entries {
-                    return Ok(known.since);
-                }
-                known.entries = entries;
-                known.since
+        let since = if let Some(known) = known {
+            compare(user, &known.entries, chain)?;
+            if known.entries == entries {
+                return Ok(known.since);
             }
-            None => {
-                let since = now();
-                people.0.push(Known {
-                    user: user.clone(),
-                    since,
-                    entries,
-                });
-                since
-            }
+            known.entries = entries;
+            known.since
+        } else {
+            let since = now();
+            people.0.push(Known {
+                user: user.clone(),
+                since,
+                entries,
+            });
+            since
         };
         self.kept()
             .change(&Changes::default().put(Slot::People, &people))?;

@@ -121,7 +121,7 @@ impl CliError {
             Self::Vault(e) => e.into(),
             Self::Engine(e) => e.into(),
             Self::Secret(_) => Exit::NoSecret,
-            Self::Option(_) => Exit::Usage,
+            Self::Option(_) | Self::Unasked(_) => Exit::Usage,
             Self::Point(e) => e.into(),
             Self::Front(e) => e.into(),
             Self::Unmount(e) => e.into(),
@@ -139,10 +139,8 @@ impl CliError {
             Self::LeftOut { .. } => Exit::Incomplete,
             Self::Account(e) => e.into(),
             Self::Sharing(e) => e.into(),
-            Self::NotConfirmed => Exit::General,
-            Self::Unasked(_) => Exit::Usage,
             Self::Server { exit, .. } => *exit,
-            Self::ServerDied { .. } | Self::Ended { .. } => Exit::General,
+            Self::NotConfirmed | Self::ServerDied { .. } | Self::Ended { .. } => Exit::General,
         }
     }
 

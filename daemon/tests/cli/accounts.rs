@@ -293,3 +293,28 @@ fn a_server_without_tls_elsewhere_is_not_called() {
         assert!(refused.err.contains("server's address"), "{}", refused.err);
     }
 }
+
+#[test]
+fn rosters_and_requests_are_answered_where_there_is_nothing_yet() {
+    let world = World::new();
+    let sandbox = Sandbox::with_vaults(&["v"]);
+    sandbox.register(&world, "alice", "v");
+    for command in ["shares", "inbox"] {
+        assert_eq!(sandbox.json(&[command, "v"]), serde_json::json!([]));
+    }
+    let no_share = sandbox.with_password(&[&["members", "0123", "v"]]);
+    no_share.refused(40, "no share of this account");
+    for command in ["approve", "deny", "withdraw"] {
+        let no_request = sandbox.with_password(&[&[command, "01234567", "v"]]);
+        no_request.refused(40, "there is no request of that id");
+    }
+    let host = world.url.strip_prefix("http://").unwrap();
+    let nothing = format!("alice@{host}/plan");
+    sandbox
+        .with_password(&[&["request", &nothing, "v"]])
+        .refused(51, "not-found");
+    let elsewhere = ["request", "bob@files.example.org/plan", "v"];
+    sandbox
+        .with_password(&[&elsewhere])
+        .refused(2, "another server");
+}

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 27] = [
+const COMMANDS: [&[&str]; 50] = [
     &[],
     &["init"],
     &["mount"],
@@ -33,6 +33,29 @@ const COMMANDS: [&[&str]; 27] = [
     &["header", "backup"],
     &["header", "restore"],
     &["status"],
+    &["account"],
+    &["account", "register"],
+    &["account", "verify"],
+    &["account", "login"],
+    &["account", "logout"],
+    &["account", "show"],
+    &["account", "devices"],
+    &["account", "devices", "list"],
+    &["account", "devices", "remove"],
+    &["account", "kit"],
+    &["account", "password"],
+    &["account", "delete"],
+    &["trust"],
+    &["people"],
+    &["shares"],
+    &["members"],
+    &["role"],
+    &["leave"],
+    &["inbox"],
+    &["approve"],
+    &["deny"],
+    &["request"],
+    &["withdraw"],
     &["completions"],
     &["man"],
 ];

@@ -50,6 +50,11 @@ fn without_a_terminal_nothing_is_asked() {
         &["passwd", "add", "v"],
         &["passwd", "change", "v"],
         &["passwd", "remove", "v", "1"],
+        &["account", "show", "v"],
+        &["account", "kit", "v"],
+        &["people", "v"],
+        &["trust", "bob", "v"],
+        &["inbox", "v"],
     ] {
         sandbox.run(args).refused(16, "not a terminal");
     }

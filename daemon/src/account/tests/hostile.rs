@@ -8,7 +8,7 @@ use keyfold_protocol::ids::Time;
 use keyfold_protocol::wire::{Base64, ChainReply};
 use serde_json::{Value, json};
 
-use super::scene::{Scene, password, session};
+use super::scene::{Scene, enter, password, session};
 use crate::account::error::{AccountError, Lie, Verified};
 use crate::account::{KitFate, Proof};
 use crate::remote::tests::run;
@@ -108,9 +108,7 @@ fn an_account_root_of_another_account_or_way_in_is_refused() {
         .login(&scene.vault("b"), "bob", Some(&bobs_kit))
         .unwrap();
     let by_recovery = scene.entry("alice", Proof::Recovery);
-    scene
-        .enter(&scene.vault("r"), &by_recovery, Some(&kit))
-        .unwrap();
+    enter(&scene.vault("r"), &by_recovery, Some(&kit)).unwrap();
     let others = seen.lock().unwrap().clone();
     assert_eq!(others.len(), 2);
     let next = scene.vault("next");
@@ -130,7 +128,7 @@ fn a_private_key_that_does_not_match_the_public_one_is_refused() {
     let old = std::sync::Arc::new(std::sync::Mutex::new(Value::Null));
     let notes = std::sync::Arc::clone(&old);
     scene.edit(LOGIN, move |reply| {
-        *notes.lock().unwrap() = reply["root"].clone()
+        *notes.lock().unwrap() = reply["root"].clone();
     });
     scene
         .login(&scene.vault("first"), "alice", Some(&kit))

@@ -152,18 +152,18 @@ impl Scene {
         kit: Option<&Kit>,
     ) -> Result<Profile, AccountError> {
         let entry = self.entry(user, Proof::Password(password()));
-        self.enter(engine, &entry, kit)
+        enter(engine, &entry, kit)
     }
+}
 
-    pub(crate) fn enter(
-        &self,
-        engine: &Engine,
-        entry: &Entry,
-        kit: Option<&Kit>,
-    ) -> Result<Profile, AccountError> {
-        let kit = kit.map(|kit| Kit::parse(&kit.to_text()).unwrap());
-        run(login(engine, entry, kit, Deadlines::default()))
-    }
+/// Logs in.
+pub(crate) fn enter(
+    engine: &Engine,
+    entry: &Entry,
+    kit: Option<&Kit>,
+) -> Result<Profile, AccountError> {
+    let kit = kit.map(|kit| Kit::parse(&kit.to_text()).unwrap());
+    run(login(engine, entry, kit, Deadlines::default()))
 }
 
 impl Drop for Scene {

@@ -84,7 +84,7 @@ pub(super) fn login(args: &LoginArgs) -> Result<(), CliError> {
     let device_name = asking::device_name(args.device_name.as_ref())?;
     let engine = open(&args.vault, &args.unlock)?;
     let kept = Kept::in_vault(&engine);
-    let server = server(&kept, named)?;
+    let server = server(kept, named)?;
     let kit = match kit {
         None if kept.keys()?.is_none() => Some(asking::typed_kit()?),
         other => other,
@@ -128,7 +128,7 @@ fn pull_book(engine: &Engine) -> Result<(), CliError> {
 }
 
 /// The server that is named, or the one the vault knows.
-fn server(kept: &Kept<'_>, named: Option<Server>) -> Result<Server, CliError> {
+fn server(kept: Kept<'_>, named: Option<Server>) -> Result<Server, CliError> {
     let known = kept.profile()?.map(|profile| profile.server);
     match (named, known) {
         (Some(named), Some(known)) if named.ca.is_none() && named.address == known.address => {

@@ -148,7 +148,7 @@ fn serve(mut stream: TcpStream, play: &Play, (notes, over): (&Mutex<Vec<Seen>>, 
             let head = format!("HTTP/1.1 {status} OK\r\nConnection: close\r\n\r\n");
             let mut sent = stream.write_all(head.as_bytes());
             while sent.is_ok() && !over.load(Ordering::Relaxed) {
-                sent = stream.write_all(&[b' '; 65536]);
+                sent = stream.write_all(&[b' '; 8192]);
             }
             sent
         }
@@ -217,7 +217,7 @@ fn forward(to: SocketAddr, seen: &Seen) -> (u16, Vec<u8>) {
     );
     for name in ["content-type", "authorization"] {
         if let Some(value) = field(&seen.head, name) {
-            head.push_str(&format!("{name}: {value}\r\n"));
+            head.extend([name, ": ", value, "\r\n"]);
         }
     }
     stream.write_all(head.as_bytes()).unwrap();

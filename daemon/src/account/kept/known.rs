@@ -1,0 +1,161 @@
+//! What a vault saw of others and of shares: to be held against what a server says next.
+
+use keyfold_protocol::cbor::{Decoded, Encoded, Reader, Writer};
+use keyfold_protocol::ids::{ChainRoot, EntryHash, RecordHash, RequestHash, Seq, ShareId, Time};
+use keyfold_protocol::limits;
+use keyfold_protocol::names::UserName;
+
+use super::{LIST, LONGEST};
+
+/// Somebody's key chain as last seen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Known {
+    /// His name.
+    pub(crate) user: UserName,
+    /// Since when.
+    pub(crate) since: Time,
+    /// Hashes of his entries, first entry first.
+    pub(crate) entries: Vec<EntryHash>,
+}
+
+impl Encoded for Known {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        self.user.write(w);
+        self.since.write(w);
+        w.list(&self.entries);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        Ok(Self {
+            user: UserName::read(r)?,
+            since: Time::read(r)?,
+            entries: r.list(limits::CHAIN_ENTRIES)?,
+        })
+    }
+}
+
+/// Key chains as last seen.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct People(pub(crate) Vec<Known>);
+
+impl Encoded for People {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        w.uint(1);
+        w.list(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        r.version()?;
+        Ok(Self(r.list(LIST)?))
+    }
+}
+
+/// The last record of a share that was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShareHead {
+    /// Which share.
+    pub(crate) share: ShareId,
+    /// Its place.
+    pub(crate) seq: Seq,
+    /// The record.
+    pub(crate) record: RecordHash,
+}
+
+impl Encoded for ShareHead {
+    const LIMIT: usize = 128;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        self.share.write(w);
+        self.seq.write(w);
+        self.record.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        Ok(Self {
+            share: ShareId::read(r)?,
+            seq: Seq::read(r)?,
+            record: RecordHash::read(r)?,
+        })
+    }
+}
+
+/// Heads of shares.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Heads(pub(crate) Vec<ShareHead>);
+
+impl Encoded for Heads {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        w.uint(1);
+        w.list(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        r.version()?;
+        Ok(Self(r.list(LIST)?))
+    }
+}
+
+/// A request as it was shown: which, whose, and by which keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ShownRequest {
+    /// Which.
+    pub(crate) request: RequestHash,
+    /// Who asks.
+    pub(crate) root: ChainRoot,
+    /// The keys he had.
+    pub(crate) entry: EntryHash,
+}
+
+impl Encoded for ShownRequest {
+    const LIMIT: usize = 128;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(3);
+        self.request.write(w);
+        self.root.write(w);
+        self.entry.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(3)?;
+        Ok(Self {
+            request: RequestHash::read(r)?,
+            root: ChainRoot::read(r)?,
+            entry: EntryHash::read(r)?,
+        })
+    }
+}
+
+/// Requests that were shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Shown(pub(crate) Vec<ShownRequest>);
+
+impl Encoded for Shown {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        w.uint(1);
+        w.list(&self.0);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        r.version()?;
+        Ok(Self(r.list(LIST)?))
+    }
+}
