@@ -318,3 +318,82 @@ fn rosters_and_requests_are_answered_where_there_is_nothing_yet() {
         .with_password(&[&elsewhere])
         .refused(2, "another server");
 }
+
+/// An authority of its own in `ca.pem`, and a certificate by it for this machine.
+fn make_certificate(sandbox: &Sandbox) -> Config {
+    const NEW_KEY: [&str; 6] = [
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+    ];
+    let authority: &[&str] = &[
+        "-subj",
+        "/CN=authority",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ];
+    let server: &[&str] = &[
+        "-subj",
+        "/CN=server",
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+        "-keyout",
+        "server.key",
+        "-out",
+        "server.pem",
+    ];
+    for what in [authority, server] {
+        let mut make = std::process::Command::new("openssl");
+        make.args(NEW_KEY).args(["-nodes", "-days", "2"]).args(what);
+        let made = make.current_dir(sandbox.path("")).output().unwrap();
+        let said = String::from_utf8_lossy(&made.stderr);
+        assert!(made.status.success(), "{said}");
+    }
+    Config {
+        tls_certificate: Some(sandbox.path("server.pem")),
+        tls_key: Some(sandbox.path("server.key")),
+        ..Config::default()
+    }
+}
+
+#[test]
+fn a_server_of_an_authority_of_its_own_is_called_only_with_its_file() {
+    let sandbox = Sandbox::with_vaults(&["v"]);
+    let world = World::with(make_certificate(&sandbox));
+    let register = ["account", "register", "alice", "v", "--server", &world.url];
+    let email = ["--email", "alice@example.org", "--kit-file", "alice.kit"];
+    let unknown = sandbox.with_password(&[&register, &email, &NEW]);
+    unknown.refused(50, "cannot connect to");
+    let plain = world.url.replace("https:", "http:");
+    let http = ["account", "register", "alice", "v", "--server", &plain];
+    let refused = sandbox.with_password(&[&http, &email, &NEW]);
+    refused.refused(50, "");
+    fs::write(sandbox.path("empty.pem"), "no certificate").unwrap();
+    let empty = ["--server-ca", "empty.pem"];
+    let none = sandbox.with_password(&[&register, &email, &empty, &NEW]);
+    none.refused(1, "it has no certificate");
+    let with_file = ["--server-ca", "ca.pem"];
+    // Something answered, so there may be an account now: it is given up only when the user says so.
+    let again = sandbox.with_password(&[&register, &email, &with_file, &NEW]);
+    again.refused(53, "one vault has one account");
+    sandbox
+        .with_password(&[&["account", "logout", "v", "--forget"]])
+        .expect(0);
+    sandbox
+        .with_password(&[&register, &email, &with_file, &NEW])
+        .expect(0);
+    fs::remove_file(sandbox.path("ca.pem")).unwrap();
+    let devices = sandbox.json(&["account", "devices", "list", "v"]);
+    assert_eq!(devices.as_array().unwrap().len(), 1);
+}

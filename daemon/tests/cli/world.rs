@@ -39,7 +39,13 @@ impl World {
 
     fn start(&mut self) {
         let path = self.folder.path().join("server");
-        let server = Server::open(&path, Config::read(&path).unwrap()).unwrap();
+        let config = Config::read(&path).unwrap();
+        let scheme = if config.tls_key.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let server = Server::open(&path, config).unwrap();
         let remote = server.remote();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let thread = std::thread::spawn(move || runtime.block_on(server.serve()).unwrap());
@@ -47,7 +53,7 @@ impl World {
             .build()
             .unwrap();
         let address = waiter.block_on(remote.address()).unwrap();
-        self.url = format!("http://{address}");
+        self.url = format!("{scheme}://{address}");
         self.running = Some((remote, thread));
     }
 
