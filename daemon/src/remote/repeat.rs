@@ -72,11 +72,16 @@ fn is_repeatable(route: Route) -> bool {
         | Route::SetRetention
         | Route::DeleteShare
         | Route::PurgeBlobs
+        | Route::BeginSecondFactor
+        | Route::ConfirmSecondFactor
+        | Route::EndSecondFactor
         | Route::Events => false,
         Route::Health
         | Route::Ready
         | Route::Metrics
         | Route::ServerInfo
+        | Route::OpenApi
+        | Route::SecondFactor
         | Route::Register
         | Route::LoginParameters
         | Route::Account
