@@ -19,6 +19,7 @@ mod images;
 mod maps;
 mod report;
 mod segments;
+mod shares;
 mod tree;
 
 pub use report::{
@@ -30,6 +31,7 @@ pub(crate) use findings::{Findings, Subject};
 use images::Images;
 use maps::Maps;
 use segments::{Owners, Segments};
+use shares::Shares;
 use tree::Tree;
 
 /// Rows between two reports of progress.
@@ -187,8 +189,9 @@ impl<'a> Rows<'a> {
         };
         self.commit = state.commit;
         let mut tree = Tree::default();
-        self.namespace(&mut tree, findings);
-        let mut maps = Maps::default();
+        let mut shares = Shares::default();
+        self.namespace(&mut tree, &mut shares, findings);
+        let mut maps = Maps::of(shares);
         let mut segments = Segments::new(self.volume);
         self.contents((&mut maps, &mut segments, &mut tree), findings)?;
         for table in RESERVED {
@@ -253,11 +256,28 @@ impl<'a> Rows<'a> {
         true
     }
 
-    fn namespace(&mut self, tree: &mut Tree, findings: &mut Findings) {
+    fn namespace(&mut self, tree: &mut Tree, shares: &mut Shares, findings: &mut Findings) {
         self.each(Table::Inode, findings, &mut |row, f| tree.inode(row, f));
+        self.shares(tree, shares, findings);
         self.each(Table::Orphan, findings, &mut |row, f| tree.orphan(row, f));
-        self.each(Table::Dentry, findings, &mut |row, f| tree.dentry(row, f));
+        self.each(Table::Dentry, findings, &mut |row, f| {
+            tree.dentry(row, f);
+            shares.dentry(row, f);
+        });
         self.each(Table::Xattr, findings, &mut |row, f| tree.xattr(row, f));
+    }
+
+    fn shares(&mut self, tree: &Tree, shares: &mut Shares, findings: &mut Findings) {
+        self.each(Table::Share, findings, &mut |row, f| shares.share(row, f));
+        self.each(Table::ShareNode, findings, &mut |row, f| {
+            shares.node(row, tree, f);
+        });
+        self.each(Table::Outbox, findings, &mut |row, f| shares.mark(row, f));
+        self.each(Table::Blob, findings, &mut |row, f| shares.blob(row, f));
+        if !self.broken {
+            shares.end_nodes(findings);
+            shares.end_blobs(findings);
+        }
     }
 
     fn contents(
@@ -332,7 +352,7 @@ impl<'a> Rows<'a> {
             ("inode", state.next_ino, tree.highest() + 1),
             ("block map", state.next_map, maps.highest_map() + 1),
             (
-                "block in the database",
+                "block in the database, or blob,",
                 state.next_block,
                 maps.highest_block() + 1,
             ),
@@ -402,13 +422,7 @@ impl<'a> Rows<'a> {
 }
 
 /// Tables of the format that this version writes nothing into.
-const RESERVED: [Table; 5] = [
-    Table::Share,
-    Table::ShareNode,
-    Table::Outbox,
-    Table::Blob,
-    Table::LeafHash,
-];
+const RESERVED: [Table; 1] = [Table::LeafHash];
 
 /// Whether the key has the columns of its table, in the range that numbers have.
 fn is_possible(key: &Key) -> bool {

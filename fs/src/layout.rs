@@ -11,6 +11,7 @@ mod inode;
 mod leaf;
 mod pin;
 mod segment;
+mod share;
 mod state;
 
 pub use file::{BlockRow, ContentRow, FileKeyRow};
@@ -21,6 +22,10 @@ pub use keyfold_crypto::BLOCK_SIZE;
 pub use leaf::{BlockEntry, Leaf, Place};
 pub use pin::PinRow;
 pub use segment::{RunOwner, SegmentRow};
+pub use share::{
+    BlobId, BlobKey, BlobNameRow, BlobRow, Mark, MemberRow, NodeId, NodeRow, RemoteBlock, ShareId,
+    ShareNumber, ShareRow, Standing,
+};
 pub use state::StateRow;
 pub(crate) use state::{decode_u64, encode_u64};
 

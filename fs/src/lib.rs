@@ -16,6 +16,7 @@ mod meta;
 #[cfg(feature = "model")]
 pub mod model;
 pub mod repair;
+pub mod share;
 pub mod vault;
 pub mod vfs;
 pub mod volume;

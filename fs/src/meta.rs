@@ -129,6 +129,22 @@ impl Meta {
         Ok(rows)
     }
 
+    /// All rows of a small table that has one key column.
+    pub(crate) fn whole(&self, table: Table) -> FsResult<Rows> {
+        let maps = self.maps.read();
+        let keys = 0..=i64::MAX as u64;
+        let mut rows = self.readers.with(|c| c.stored(table, keys, usize::MAX >> 1))?;
+        for map in maps.frozen.as_deref().into_iter().chain([&maps.active]) {
+            for (key, row) in map.table(table) {
+                match row {
+                    Some(bytes) => rows.insert(key.clone(), bytes.clone()),
+                    None => rows.remove(key),
+                };
+            }
+        }
+        Ok(rows)
+    }
+
     /// Rows of a directory with `from < cookie <= last`, in cookie order, some at a time: an
     /// empty answer is the end.
     pub(crate) fn list(&self, dir: Ino, from: u64, last: u64) -> FsResult<Vec<ListedRow>> {

@@ -8,12 +8,13 @@
 //!    for the moment it takes its cut. Never taken twice by one thread;
 //! 3. `namespace`: one namespace operation at a time, from its first read to its last put;
 //! 4. the shard of a node table, then a node's `content`;
-//! 5. the row maps, then a reader connection;
-//! 6. the allocation of segments, the list of changed files, queues and counters.
+//! 5. the marks of shares;
+//! 6. the row maps, then a reader connection;
+//! 7. the allocation of segments, the list of changed files, queues and counters.
 //!
 //! `readers` is held shared from resolving a block to having read it, and exclusively (for a
 //! moment, holding nothing else but `committer`) before freed space is given back. Nobody waits
-//! for the disk's sync or for room holding any of 2 to 6.
+//! for the disk's sync or for room holding any of 2 to 7.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -51,6 +52,7 @@ mod open;
 mod ops;
 mod pinning;
 mod reclaim;
+mod share;
 mod space;
 mod status;
 mod verify;
@@ -68,6 +70,7 @@ use flush::WriteBehind;
 use images::Images;
 use node::{Handles, Node, NodeLeaves, Nodes, References};
 use pinning::Pinned;
+use share::Shares;
 use space::Space;
 use verify::Progress;
 
@@ -196,6 +199,7 @@ pub struct Volume {
     write_behind: WriteBehind,
     space: Space,
     images: Images,
+    shares: Shares,
     committer: Mutex<Committer>,
     requests: Mutex<Requests>,
     /// Files renamed over others since the last commit: the next one takes their content along.

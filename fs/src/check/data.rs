@@ -155,7 +155,9 @@ impl Reader<'_> {
             last = Some(index);
             // A leaf that cannot be read was found before.
             if let Ok(leaf) = Leaf::decode(row) {
-                located.extend(leaf.used().map(|(p, e)| (index.block(p), *e)));
+                // What lies in blobs is not here to be read.
+                let here = leaf.used().filter(|(_, e)| !matches!(e.place, Place::Remote(_)));
+                located.extend(here.map(|(p, e)| (index.block(p), *e)));
             }
         }
         for run in located.chunk_by(follows) {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::findings::{Findings, Subject};
 use super::report::FindingKind as Kind;
 use super::segments::Segments;
+use super::shares::Shares;
 use super::tree::Tree;
 use crate::layout::{
     BlockEntry, BlockIndex, BlockRow, ContentRow, FileKeyRow, KeyIndex, Leaf, LeafIndex, MapId,
@@ -64,6 +65,7 @@ struct Current {
 /// Contents as far as they were read: some bytes for each file, none for a block.
 #[derive(Default)]
 pub(super) struct Maps {
+    shares: Shares,
     /// By inode, or while leaves pass by, by map.
     files: Vec<File>,
     trims: BTreeSet<MapId>,
@@ -78,12 +80,21 @@ pub(super) struct Maps {
 }
 
 impl Maps {
+    /// Contents whose blocks may lie in blobs of these shares.
+    pub(super) fn of(shares: Shares) -> Self {
+        Self {
+            shares,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn highest_map(&self) -> u64 {
         self.highest_map
     }
 
     pub(super) fn highest_block(&self) -> u64 {
-        self.stored.last().map_or(0, |s| s.id)
+        let stored = self.stored.last().map_or(0, |s| s.id);
+        stored.max(self.shares.highest_blob())
     }
 
     /// The files, by inode, when all rows were taken.
@@ -255,6 +266,12 @@ impl Maps {
                     current.keyless.note(block);
                 }
             }
+            if let Place::Remote(remote) = entry.place {
+                if !self.shares.has_blob(remote) {
+                    current.elsewhere.note(block);
+                }
+                continue;
+            }
             Self::place(&mut self.stored, (ino, block, entry), current, segments);
         }
     }
@@ -314,7 +331,7 @@ impl Maps {
             (
                 Kind::UnknownPlace,
                 current.elsewhere,
-                "lie where this version cannot read them",
+                "lie in a blob that is of no share",
             ),
         ];
         for (kind, wrong, says) in wrongs {

@@ -144,7 +144,7 @@ pub enum FindingKind {
     BeyondEnd,
     /// A slot or a block in the database is named twice.
     SharedBlock,
-    /// A block lies where this version cannot read it.
+    /// A block lies in a blob that is of no share.
     UnknownPlace,
     /// A block is in no segment and not in the database.
     BlockMissing,
@@ -166,6 +166,8 @@ pub enum FindingKind {
     Image,
     /// Slots are held for no image, or cannot be.
     Held,
+    /// A node, mark or blob of a share contradicts other rows.
+    Share,
     /// A stored block does not verify.
     BlockTampered,
     /// A stored block could not be read.

@@ -3,7 +3,7 @@
 use keyfold_crypto::{Sealed, Tag, Tweak};
 
 use super::bytes::Reader;
-use super::{BadLayout, ENTRY_BYTES, KeyIndex, LEAF_BLOCKS, SegmentId, Slot};
+use super::{BadLayout, ENTRY_BYTES, KeyIndex, LEAF_BLOCKS, RemoteBlock, SegmentId, Slot};
 
 /// Where a block lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,8 +14,9 @@ pub enum Place {
     Segment(Slot),
     /// In the `block` table, under this id.
     Database(u64),
-    /// In a blob of a sharing server, by local blob number.
-    Remote(u64),
+    /// In a blob of a sharing server. Tweak, tag and key of such a block may not be known here: then
+    /// they are zeros.
+    Remote(RemoteBlock),
 }
 
 impl Place {
@@ -28,7 +29,7 @@ impl Place {
                 (1 << Self::TAG_SHIFT) | (u64::from(s.segment.0) << 14) | u64::from(s.index)
             }
             Self::Database(id) => (2 << Self::TAG_SHIFT) | id,
-            Self::Remote(id) => (3 << Self::TAG_SHIFT) | id,
+            Self::Remote(block) => (3 << Self::TAG_SHIFT) | block.to_bits(),
         }
     }
 
@@ -41,7 +42,7 @@ impl Place {
                 index: (payload & 0x3fff) as u32,
             })),
             2 => Ok(Self::Database(payload)),
-            3 => Ok(Self::Remote(payload)),
+            3 => Ok(Self::Remote(RemoteBlock::from_bits(payload))),
             _ => Err(BadLayout),
         }
     }

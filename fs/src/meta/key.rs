@@ -1,6 +1,6 @@
 //! Tables of the database and the keys of their rows.
 
-use crate::layout::{ImageId, LeafIndex, MapId, SegmentId};
+use crate::layout::{BlobId, ImageId, LeafIndex, MapId, NodeId, SegmentId, ShareNumber};
 use crate::vfs::Ino;
 
 /// A table. The number is part of the format: the state hash covers it.
@@ -39,7 +39,7 @@ pub(crate) enum Table {
     Share = 15,
     /// Node of a share, by share and node id.
     ShareNode = 16,
-    /// Record or blob on its way to a server, by share and number.
+    /// Mark of something that changed in a share, by share and number.
     Outbox = 17,
     /// Local number and state of a blob, by share and blob id.
     Blob = 18,
@@ -212,6 +212,47 @@ impl Key {
 
     pub(crate) fn account(slot: u64) -> Self {
         Self::int(Table::Account, slot)
+    }
+
+    pub(crate) fn share(share: ShareNumber) -> Self {
+        Self::int(Table::Share, share.0)
+    }
+    pub(crate) fn share_node(share: ShareNumber, node: NodeId) -> Self {
+        Self {
+            table: Table::ShareNode,
+            a: share.0,
+            b: Tail::Bytes(node.0.into()),
+        }
+    }
+    /// Of the row that says which node an inode is.
+    pub(crate) fn member(ino: Ino) -> Self {
+        Self {
+            table: Table::ShareNode,
+            a: ShareNumber::BACK.0,
+            b: Tail::Bytes(ino.0.to_be_bytes().into()),
+        }
+    }
+    pub(crate) fn mark(share: ShareNumber, number: u64) -> Self {
+        Self {
+            table: Table::Outbox,
+            a: share.0,
+            b: Tail::Int(number),
+        }
+    }
+    pub(crate) fn blob(share: ShareNumber, blob: BlobId) -> Self {
+        Self {
+            table: Table::Blob,
+            a: share.0,
+            b: Tail::Bytes(blob.0.into()),
+        }
+    }
+    /// Of the row that says which blob has a local number.
+    pub(crate) fn blob_name(number: u64) -> Self {
+        Self {
+            table: Table::Blob,
+            a: ShareNumber::BACK.0,
+            b: Tail::Bytes(number.to_be_bytes().into()),
+        }
     }
 
     /// Whether the second key column is what its table has there.

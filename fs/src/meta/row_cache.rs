@@ -40,7 +40,12 @@ impl RowCache {
     pub(super) fn holds(table: Table) -> bool {
         matches!(
             table,
-            Table::Inode | Table::Content | Table::Dentry | Table::Xattr | Table::FileKey
+            Table::Inode
+                | Table::Content
+                | Table::Dentry
+                | Table::Xattr
+                | Table::FileKey
+                | Table::ShareNode
         )
     }
 

@@ -9,7 +9,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::commit::{Committer, Scope};
 use super::journal::{journal_key, replay};
 use super::{
-    Counters, Handles, Images, Nodes, Progress, References, Requests, Space, Volume, VolumeOptions,
+    Counters, Handles, Images, Nodes, Progress, References, Requests, Shares, Space, Volume, VolumeOptions,
     WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
@@ -272,6 +272,7 @@ impl Volume {
             write_behind: WriteBehind::new(options.dirty_limit),
             space: Space::new(&path),
             images: Images::default(),
+            shares: Shares::default(),
             committer: Mutex::new(Committer::new(writer, state)),
             requests: Mutex::new(Requests::default()),
             renamed: Mutex::default(),
@@ -314,6 +315,7 @@ impl Volume {
         c.trims = all(Table::Trim)?.into_keys().map(|k| MapId(k.a)).collect();
         *self.orphans.lock() = all(Table::Orphan)?.into_keys().map(|k| Ino(k.a)).collect();
         drop(c);
+        self.load_shares().map_err(|_| damaged())?;
         self.load_images().map_err(|_| damaged())
     }
 

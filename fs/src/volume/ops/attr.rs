@@ -98,6 +98,7 @@ impl Volume {
             self.set_owner_and_mode(&mut txn, (ino, &mut row), set)?;
             self.set_times(&mut txn, (ino, &mut row), set)?;
             txn.put_inode(ino, &row);
+            self.note_attributes(&mut txn, ino)?;
             txn.apply();
             row
         };
@@ -185,6 +186,7 @@ impl Volume {
         if row != before {
             row.ctime = self.now();
             txn.put_inode(ino, &row);
+            self.note_attributes(&mut txn, ino)?;
             txn.apply();
         }
         self.note_privileges(ino, &row);

@@ -76,19 +76,7 @@ impl Volume {
         };
         self.wait_for_room()?;
         self.reserve(edit.pages)?;
-        let outcome = {
-            let _gate = self.gate.read();
-            let mut content = node.content.write();
-            let leaves = self.leaves(node.ino);
-            self.write_behind.counting_leaves(&mut content, |content| {
-                match edges(content, edit.edges, &preloaded, &leaves) {
-                    Ok(Some(edges)) => apply(content, &edges, &leaves),
-                    Ok(None) => Ok(Outcome::Replan),
-                    Err(e) => Err(e),
-                }
-            })
-        };
-        match outcome {
+        match self.edit_within_gate(edit, &preloaded, apply) {
             Ok(Outcome::Done(changed, value)) => {
                 self.segments
                     .release(edit.pages - changed.added + changed.gone);
@@ -108,6 +96,31 @@ impl Volume {
                 Err(e)
             }
         }
+    }
+
+    fn edit_within_gate<T>(
+        &self,
+        edit: &Edit<'_>,
+        preloaded: &[Preloaded],
+        apply: impl FnOnce(&mut Content, &Edges, &NodeLeaves<'_>) -> FsResult<Outcome<T>>,
+    ) -> FsResult<Outcome<T>> {
+        let node = edit.node;
+        let _gate = self.gate.read();
+        let share = self.share_of_content(node.ino)?;
+        let mut content = node.content.write();
+        let leaves = self.leaves(node.ino);
+        let outcome = self
+            .write_behind
+            .counting_leaves(&mut content, |content| {
+                match edges(content, edit.edges, preloaded, &leaves)? {
+                    Some(edges) => apply(content, &edges, &leaves),
+                    None => Ok(Outcome::Replan),
+                }
+            })?;
+        if matches!(outcome, Outcome::Done(..)) {
+            self.note_content(share, node.ino);
+        }
+        Ok(outcome)
     }
 
     /// `None` when a block was put elsewhere meanwhile.

@@ -4,7 +4,7 @@ use keyfold_crypto::{FileId, FileKey};
 
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    ContentRow, DentryRow, DirBody, FileBody, FileKeyRow, InodeBody, InodeRow, MapId,
+    ContentRow, DentryRow, DirBody, FileBody, FileKeyRow, InodeBody, InodeRow, MapId, Mark,
 };
 use crate::meta::{Key, Txn};
 use crate::vfs::{
@@ -145,6 +145,10 @@ impl Volume {
         }
         let ino = self.counters.new_ino();
         let row = self.new_row(&mut txn, (ino, caller), (at.parent, &parent), new)?;
+        let share = self.member(&txn, at.parent)?.map(|member| member.share);
+        if let Some(share) = share {
+            self.admit(&mut txn, (ino, &row), share)?;
+        }
         let cookie = enter(&mut parent, now);
         if new.kind == FileKind::Directory {
             parent.nlink += 1;
@@ -164,6 +168,7 @@ impl Volume {
             self.nodes
                 .insert(std::sync::Arc::new(new_node(ino, (file, key), &row)));
         }
+        self.note_marks(&mut txn, share, [entry_mark(at)]);
         txn.apply();
         self.counters
             .inodes
@@ -244,6 +249,7 @@ impl Volume {
             if row.nlink >= LINK_MAX {
                 return Err(FsError::TooManyLinks(ino));
             }
+            let share = self.common_share(&txn, ino, at.parent)?;
             row.nlink += 1;
             row.ctime = now;
             let cookie = enter(&mut parent, now);
@@ -258,6 +264,7 @@ impl Volume {
                     kind: row.kind,
                 },
             );
+            self.note_marks(&mut txn, share, [entry_mark(at)]);
             txn.apply();
             self.references.add(ino);
             row
@@ -279,10 +286,12 @@ impl Volume {
         if dentry.kind == FileKind::Directory {
             return Err(FsError::IsADirectory(dentry.child));
         }
+        let share = self.member(&txn, at.parent)?.map(|member| member.share);
         leave(&mut parent, self.now());
         txn.put_inode(at.parent, &parent);
         txn.delete(Key::dentry(at.parent, at.name.bytes()));
         let gone = self.drop_link(&mut txn, dentry.child)?;
+        self.note_marks(&mut txn, share, [entry_mark(at)]);
         txn.apply();
         gone.settle(self);
         Ok(())
@@ -301,11 +310,14 @@ impl Volume {
         if child.dir().is_some_and(|d| d.entries > 0) {
             return Err(FsError::NotEmpty(dentry.child));
         }
+        self.check_no_share_root(&txn, dentry.child)?;
+        let share = self.member(&txn, at.parent)?.map(|member| member.share);
         leave(&mut parent, self.now());
         parent.nlink = parent.nlink.saturating_sub(1);
         txn.put_inode(at.parent, &parent);
         txn.delete(Key::dentry(at.parent, at.name.bytes()));
         let gone = self.drop_link(&mut txn, dentry.child)?;
+        self.note_marks(&mut txn, share, [entry_mark(at)]);
         txn.apply();
         gone.settle(self);
         Ok(())
@@ -329,6 +341,11 @@ fn new_node(ino: Ino, file: (FileBody, FileKey), row: &InodeRow) -> Node {
     node.privileged
         .store(privileged, std::sync::atomic::Ordering::Relaxed);
     node
+}
+
+/// That a name means something else now.
+pub(super) fn entry_mark(at: Place<'_>) -> Mark {
+    Mark::Entry(at.parent, at.name.bytes().into())
 }
 
 /// The inode, which must be a directory.

@@ -44,6 +44,7 @@ impl Volume {
             txn.put_inode(ino, &row);
             return Ok(Gone::Not);
         }
+        self.retire(txn, ino)?;
         if self.references.any(ino) {
             txn.put_inode(ino, &row);
             txn.put(Key::orphan(ino), Box::default());

@@ -1,6 +1,6 @@
 //! Moving names.
 
-use super::names::{dir, enter, leave, live_dir};
+use super::names::{dir, enter, entry_mark, leave, live_dir};
 use super::purge::Gone;
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, InodeRow};
@@ -33,6 +33,7 @@ impl Volume {
             (RenameMode::Exchange, None) => return Err(FsError::NotFound),
             (_, target) => target,
         };
+        let share = self.common_share(&txn, from.parent, to.parent)?;
         if source.kind == FileKind::Directory {
             check_not_within(&txn, to.parent, source.child)?;
         }
@@ -55,6 +56,7 @@ impl Volume {
             }
             _ => self.replace(&mut txn, (from, source), (to, target))?,
         };
+        self.note_marks(&mut txn, share, [entry_mark(from), entry_mark(to)]);
         txn.apply();
         gone.settle(self);
         if target.is_some() && source.kind == FileKind::Regular {
@@ -83,6 +85,7 @@ impl Volume {
         let source_is_dir = source.kind == FileKind::Directory;
         if let Some(target) = target {
             check_replaceable(txn, &source, &target)?;
+            self.check_no_share_root(txn, target.child)?;
         }
         change_dir(txn, from.parent, |p| {
             leave(p, now);

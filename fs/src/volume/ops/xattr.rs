@@ -81,6 +81,7 @@ impl Volume {
         }
         row.ctime = self.now();
         txn.put_inode(ino, &row);
+        self.note_attributes(&mut txn, ino)?;
         txn.apply();
         if let Some(node) = self.nodes.get(ino) {
             let privileged = row.is_privileged();

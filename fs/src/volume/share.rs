@@ -1,0 +1,381 @@
+//! Shares of an open volume: which inodes belong to one, and the marks of what changed in it.
+//!
+//! A volume without shares pays one relaxed load an operation. It is enough because it is made
+//! within the gate, and a share begins and ends while nobody else is in there.
+//!
+//! # Marks
+//! A mark is a row like any other. Those of names and attributes are rows of the operation that
+//! makes the change. That of content is put before the operation leaves the gate, under the content
+//! lock, and *after* the content changed: a cut, which takes the gate exclusively, has both or
+//! neither. A commit of another file may make the mark durable before the content: a mark too many
+//! costs a look, a mark too few would lose a change.
+//!
+//! A mark that waits is not written twice, so a change must never rely on one that was handed out
+//! before the change could be seen. Hence marks are handed out holding `namespace`, which an
+//! operation on names holds from its look at the marks to its end; and content is marked after the
+//! change, so that whoever finds the mark waiting is seen by who takes it later.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::Volume;
+use crate::error::{FsError, FsResult};
+use crate::layout::{InodeRow, Mark, MemberRow, NodeId, NodeRow, ShareNumber, ShareRow, Standing};
+use crate::meta::{Key, Table, Txn};
+use crate::share::{Kept, NodeInfo, PendingMark, ShareInfo};
+use crate::vfs::Ino;
+
+mod begin;
+
+/// What a volume keeps in memory of its shares.
+#[derive(Default)]
+pub(super) struct Shares {
+    /// There may be a share.
+    any: AtomicBool,
+    marks: Mutex<Marks>,
+}
+
+/// The outbox in memory.
+#[derive(Default)]
+struct Marks {
+    /// The highest number given out in each share.
+    last: FxHashMap<ShareNumber, u64>,
+    /// Marks that nobody took up yet: they need not be written again.
+    waiting: FxHashSet<(ShareNumber, Mark)>,
+    /// How many marks of its content each file has in the outbox, taken up or not.
+    content: FxHashMap<Ino, u32>,
+}
+
+impl Marks {
+    /// Counts a mark that the outbox has.
+    fn count(&mut self, mark: &Mark) {
+        if let Mark::Content(ino) = mark {
+            *self.content.entry(*ino).or_insert(0) += 1;
+        }
+    }
+
+    fn discount(&mut self, mark: &Mark) {
+        let Mark::Content(ino) = mark else { return };
+        if let Some(count) = self.content.get_mut(ino) {
+            *count -= 1;
+            if *count == 0 {
+                self.content.remove(ino);
+            }
+        }
+    }
+
+    /// The key of a new row for the mark, unless it waits already.
+    fn add(&mut self, share: ShareNumber, mark: &Mark) -> Option<Key> {
+        if !self.waiting.insert((share, mark.clone())) {
+            return None;
+        }
+        self.count(mark);
+        let last = self.last.entry(share).or_insert(0);
+        *last += 1;
+        Some(Key::mark(share, *last))
+    }
+}
+
+impl Volume {
+    /// Which node of which share an inode is. Called within the gate.
+    pub(super) fn member(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<Option<MemberRow>> {
+        if self.shares.any.load(Ordering::Relaxed) {
+            txn.get(&Key::member(ino), MemberRow::decode)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// The share that two directories, or a file and a directory, are both in.
+    ///
+    /// # Errors
+    /// [`FsError::CrossTree`] when the edge of a share is between them.
+    pub(super) fn common_share(
+        &self,
+        txn: &Txn<'_>,
+        one: Ino,
+        other: Ino,
+    ) -> FsResult<Option<ShareNumber>> {
+        let of = |ino| -> FsResult<_> { Ok(self.member(txn, ino)?.map(|member| member.share)) };
+        let share = of(one)?;
+        if one != other && of(other)? != share {
+            return Err(FsError::CrossTree);
+        }
+        Ok(share)
+    }
+
+    /// # Errors
+    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed.
+    pub(super) fn check_no_share_root(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<()> {
+        match self.member(txn, ino)? {
+            Some(member) if member.node == NodeId::ROOT => Err(FsError::Busy),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes a new inode a node of a share.
+    pub(super) fn admit(
+        &self,
+        txn: &mut Txn<'_>,
+        (ino, row): (Ino, &InodeRow),
+        share: ShareNumber,
+    ) -> FsResult<()> {
+        put_node(txn, (share, new_node_id(row)?), ino);
+        Ok(())
+    }
+
+    /// An inode lost its last name: its node stays until the others know.
+    pub(super) fn retire(&self, txn: &mut Txn<'_>, ino: Ino) -> FsResult<()> {
+        let Some(member) = self.member(txn, ino)? else {
+            return Ok(());
+        };
+        let key = Key::share_node(member.share, member.node);
+        let row = txn.get(&key, NodeRow::decode)?;
+        let row = row.ok_or(FsError::Inconsistent(ino))?;
+        let gone = NodeRow {
+            standing: Standing::Gone,
+            ..row
+        };
+        txn.put(key, gone.encode());
+        Ok(())
+    }
+
+    /// Adds marks to an operation's rows. Nothing that can fail comes between this and their
+    /// application, or a mark would be taken for one that waits.
+    pub(super) fn note_marks(
+        &self,
+        txn: &mut Txn<'_>,
+        share: Option<ShareNumber>,
+        noted: impl IntoIterator<Item = Mark>,
+    ) {
+        let Some(share) = share else { return };
+        let mut marks = self.shares.marks.lock();
+        for mark in noted {
+            if let Some(key) = marks.add(share, &mark) {
+                txn.put(key, mark.encode());
+            }
+        }
+    }
+
+    /// Adds a mark for attributes of an inode, as [`Volume::note_marks`] does.
+    pub(super) fn note_attributes(&self, txn: &mut Txn<'_>, ino: Ino) -> FsResult<()> {
+        let share = self.member(txn, ino)?.map(|member| member.share);
+        self.note_marks(txn, share, [Mark::Attributes(ino)]);
+        Ok(())
+    }
+
+    /// The share that a file's content is to be marked in. Called within the gate.
+    pub(super) fn share_of_content(&self, ino: Ino) -> FsResult<Option<ShareNumber>> {
+        if !self.shares.any.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let member = self.meta.get(&Key::member(ino), MemberRow::decode)?;
+        Ok(member.map(|member| member.share))
+    }
+
+    /// Marks a file whose content has changed. Called within the gate that the share was asked for
+    /// in, after the change, and under its content lock. Cannot fail: the change is made.
+    pub(super) fn note_content(&self, share: Option<ShareNumber>, ino: Ino) {
+        let Some(share) = share else { return };
+        let mark = Mark::Content(ino);
+        let mut marks = self.shares.marks.lock();
+        if let Some(key) = marks.add(share, &mark) {
+            self.meta.put(key, Some(mark.encode()));
+        }
+    }
+
+    /// Reads what is kept in memory of shares.
+    pub(super) fn load_shares(&self) -> FsResult<()> {
+        let all = |table| self.meta.stored(table, 0..=i64::MAX as u64, usize::MAX >> 1);
+        let any = self.each_share()?.iter().any(|(_, row)| row.root.is_some());
+        self.shares.any.store(any, Ordering::Relaxed);
+        let mut marks = self.shares.marks.lock();
+        for (key, row) in all(Table::Outbox)? {
+            let mark = Mark::decode(&row).map_err(|_| FsError::Database)?;
+            let share = ShareNumber(key.a);
+            let last = marks.last.entry(share).or_insert(0);
+            *last = key.number().max(*last);
+            marks.count(&mark);
+            marks.waiting.insert((share, mark));
+        }
+        Ok(())
+    }
+
+    fn each_share(&self) -> FsResult<Vec<(ShareNumber, ShareRow)>> {
+        let rows = self.meta.whole(Table::Share)?;
+        let decoded = rows.into_iter().map(|(key, row)| {
+            let row = ShareRow::decode(&row).map_err(|_| FsError::Database)?;
+            Ok((ShareNumber(key.a), row))
+        });
+        decoded.collect()
+    }
+
+    fn live_share(&self, txn: &Txn<'_>, share: ShareNumber) -> FsResult<(ShareRow, Ino)> {
+        let row = txn.get(&Key::share(share), ShareRow::decode)?;
+        let row = row.ok_or(FsError::NotFound)?;
+        let root = row.root.ok_or(FsError::NotFound)?;
+        Ok((row, root))
+    }
+}
+
+/// What whoever syncs a share asks and keeps.
+impl Volume {
+    /// The shares of this volume.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub fn shares(&self) -> FsResult<Vec<ShareInfo>> {
+        let live = self.each_share()?.into_iter().filter_map(|(number, row)| {
+            Some(ShareInfo {
+                number,
+                id: row.id,
+                root: row.root?,
+                data: row.data,
+            })
+        });
+        Ok(live.collect())
+    }
+
+    /// Which node of which share an inode is, or was until the others know that it is gone.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub fn share_member(&self, ino: Ino) -> FsResult<Option<(ShareNumber, NodeId)>> {
+        let row = self.meta.get(&Key::member(ino), MemberRow::decode)?;
+        Ok(row.map(|row| (row.share, row.node)))
+    }
+
+    /// A node of a share.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub fn share_node(&self, share: ShareNumber, node: NodeId) -> FsResult<Option<NodeInfo>> {
+        let row = self.meta.get(&Key::share_node(share, node), NodeRow::decode)?;
+        Ok(row.map(|row| node_info(node, row)))
+    }
+
+    /// All nodes of a share, by ascending id.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub fn share_nodes(&self, share: ShareNumber) -> FsResult<Vec<NodeInfo>> {
+        let rows = self.meta.range(Table::ShareNode, share.0)?;
+        let decoded = rows.into_iter().map(|(key, row)| {
+            let node = NodeId(key.name().try_into().map_err(|_| FsError::Database)?);
+            let row = NodeRow::decode(&row).map_err(|_| FsError::Database)?;
+            Ok(node_info(node, row))
+        });
+        decoded.collect()
+    }
+
+    /// The marks of a share, in the order in which they were made. Whatever changes from now on is
+    /// marked anew, so what is looked at after this call is no older than the marks.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub fn take_marks(&self, share: ShareNumber) -> FsResult<Vec<PendingMark>> {
+        let _gate = self.gate.read();
+        let _namespace = self.namespace.lock();
+        let mut marks = self.shares.marks.lock();
+        let rows = self.meta.range(Table::Outbox, share.0)?;
+        let decoded = rows.into_iter().map(|(key, row)| {
+            let mark = Mark::decode(&row).map_err(|_| FsError::Database)?;
+            Ok(PendingMark {
+                number: key.number(),
+                mark,
+            })
+        });
+        let taken: Vec<_> = decoded.collect::<FsResult<_>>()?;
+        marks.waiting.retain(|(of, _)| *of != share);
+        Ok(taken)
+    }
+
+    /// Keeps what whoever syncs a share tells, in one transaction.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] when there is no such share or node, [`FsError::InvalidArgument`] when
+    /// a node is to be forgotten that is still there, and those of a change.
+    pub fn keep_of_share(&self, share: ShareNumber, kept: &Kept) -> FsResult<()> {
+        self.check_may_grow()?;
+        self.wait_for_rows()?;
+        let _gate = self.gate.read();
+        let _namespace = self.namespace.lock();
+        let mut txn = self.meta.txn();
+        let done = self.keep(&mut txn, share, kept)?;
+        txn.apply();
+        self.forget_marks(&done);
+        Ok(())
+    }
+
+    /// Adds the rows of what is to be kept. Returns marks that are done with once they are applied.
+    fn keep(&self, txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark>> {
+        let (row, _) = self.live_share(txn, share)?;
+        if let Some(data) = &kept.share {
+            let data = data.clone();
+            txn.put(Key::share(share), ShareRow { data, ..row }.encode());
+        }
+        for (node, data) in &kept.nodes {
+            let key = Key::share_node(share, *node);
+            let row = txn.get(&key, NodeRow::decode)?.ok_or(FsError::NotFound)?;
+            match data {
+                Some(data) => {
+                    let data = data.clone();
+                    txn.put(key, NodeRow { data, ..row }.encode());
+                }
+                None if row.standing == Standing::Here => return Err(FsError::InvalidArgument),
+                None => {
+                    txn.delete(Key::member(row.ino));
+                    txn.delete(key);
+                }
+            }
+        }
+        let mut done = Vec::with_capacity(kept.confirmed.len());
+        for number in &kept.confirmed {
+            let key = Key::mark(share, *number);
+            if let Some(mark) = txn.get(&key, Mark::decode)? {
+                txn.delete(key);
+                done.push(mark);
+            }
+        }
+        Ok(done)
+    }
+
+    fn forget_marks(&self, done: &[Mark]) {
+        let mut marks = self.shares.marks.lock();
+        for mark in done {
+            marks.discount(mark);
+        }
+    }
+}
+
+/// Adds both rows of a node.
+fn put_node(txn: &mut Txn<'_>, (share, node): (ShareNumber, NodeId), ino: Ino) {
+    let row = NodeRow {
+        ino,
+        standing: Standing::Here,
+        data: Box::default(),
+    };
+    txn.put(Key::share_node(share, node), row.encode());
+    txn.put(Key::member(ino), MemberRow { share, node }.encode());
+}
+
+/// A file is the same node wherever it is shared; anything else gets an id of its own.
+fn new_node_id(row: &InodeRow) -> FsResult<NodeId> {
+    if let Some(file) = row.file() {
+        return Ok(NodeId(file.id.0));
+    }
+    let mut id = [0; 16];
+    keyfold_crypto::fill_random(&mut id).map_err(|_| FsError::Disk(libc::EIO))?;
+    Ok(NodeId(id))
+}
+
+fn node_info(node: NodeId, row: NodeRow) -> NodeInfo {
+    NodeInfo {
+        node,
+        ino: row.ino,
+        standing: row.standing,
+        data: row.data,
+    }
+}

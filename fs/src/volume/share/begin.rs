@@ -1,0 +1,237 @@
+//! Beginning a share over a subtree, and ending one.
+//!
+//! Either is one transaction: a crash leaves the whole share or nothing of it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use super::{new_node_id, put_node};
+use crate::error::{FsError, FsResult};
+use crate::layout::{
+    DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow,
+};
+use crate::meta::{Key, Table, Txn};
+use crate::share::{BeginError, LinkedOutside};
+use crate::vfs::{FileKind, Ino};
+use crate::volume::Volume;
+
+/// A subtree as it is gone over.
+struct Walk<'a> {
+    volume: &'a Volume,
+    txn: Txn<'a>,
+    share: ShareNumber,
+    /// Directories that are still to be gone over.
+    left: Vec<Ino>,
+    /// Where each directory is.
+    parents: BTreeMap<Ino, (Ino, Box<[u8]>)>,
+    /// Files with several names.
+    linked: BTreeMap<Ino, Linked>,
+}
+
+/// A file with several names.
+struct Linked {
+    links: u32,
+    /// Names found within.
+    found: u32,
+    /// The first of them.
+    at: (Ino, Box<[u8]>),
+}
+
+impl Volume {
+    /// Makes a share of the subtree at `root`, a directory: whatever changes in it from now on is
+    /// marked.
+    ///
+    /// # Errors
+    /// [`BeginError::LinkedOutside`] when files in it have names outside, [`FsError::Busy`] when it
+    /// lies in a share, has one in it or is shared already, [`FsError::NotADirectory`].
+    pub fn begin_share(
+        &self,
+        id: ShareId,
+        root: Ino,
+        data: &[u8],
+    ) -> Result<ShareNumber, BeginError> {
+        self.check_may_grow()?;
+        self.wait_for_rows()?;
+        // Exclusively: nobody is between finding a file in no share and changing it.
+        let _gate = self.gate.write();
+        let _namespace = self.namespace.lock();
+        let shares = self.each_share()?;
+        let live = |row: &ShareRow| row.root.is_some() && row.id == id;
+        if shares.iter().any(|(_, row)| live(row)) {
+            return Err(FsError::Busy.into());
+        }
+        let share = ShareNumber(shares.last().map_or(1, |(last, _)| last.0 + 1));
+        let txn = self.meta.txn();
+        self.check_no_share_above(&txn, root)?;
+        let mut walk = Walk {
+            volume: self,
+            txn,
+            share,
+            left: vec![root],
+            parents: BTreeMap::new(),
+            linked: BTreeMap::new(),
+        };
+        put_node(&mut walk.txn, (share, NodeId::ROOT), root);
+        while let Some(dir) = walk.left.pop() {
+            walk.directory(dir)?;
+        }
+        let outside = walk.linked_outside(root);
+        if !outside.is_empty() {
+            return Err(BeginError::LinkedOutside(outside));
+        }
+        let row = ShareRow {
+            id,
+            root: Some(root),
+            data: data.into(),
+        };
+        walk.txn.put(Key::share(share), row.encode());
+        walk.txn.apply();
+        self.shares.any.store(true, Ordering::Relaxed);
+        Ok(share)
+    }
+
+    /// # Errors
+    /// [`FsError::Busy`] when the directory is in a share; [`FsError::NotFound`] when it is removed.
+    fn check_no_share_above(&self, txn: &Txn<'_>, root: Ino) -> FsResult<()> {
+        let row = txn.inode(root)?;
+        if row.kind != FileKind::Directory {
+            return Err(FsError::NotADirectory(root));
+        }
+        if row.nlink == 0 {
+            return Err(FsError::NotFound);
+        }
+        // Whatever lies in a share is a node of it.
+        match txn.get(&Key::member(root), MemberRow::decode)? {
+            Some(_) => Err(FsError::Busy),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends a share: its files stay as they are. What of them lies in blobs only stays named, and
+    /// cannot be read unless it was fetched before.
+    ///
+    /// # Errors
+    /// [`FsError::NotFound`] when there is no such share, and those of a change.
+    pub fn end_share(&self, share: ShareNumber) -> FsResult<()> {
+        self.check_writable()?;
+        // Exclusively: nobody is between finding a file in the share and marking it.
+        let _gate = self.gate.write();
+        let _namespace = self.namespace.lock();
+        let mut txn = self.meta.txn();
+        let (row, _) = self.live_share(&txn, share)?;
+        for (key, bytes) in self.meta.range(Table::ShareNode, share.0)? {
+            let node = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
+            txn.delete(Key::member(node.ino));
+            txn.delete(key);
+        }
+        for key in self.meta.range(Table::Outbox, share.0)?.into_keys() {
+            txn.delete(key);
+        }
+        if self.meta.range(Table::Blob, share.0)?.is_empty() {
+            txn.delete(Key::share(share));
+        } else {
+            let ended = ShareRow {
+                root: None,
+                data: Box::default(),
+                ..row
+            };
+            txn.put(Key::share(share), ended.encode());
+        }
+        txn.apply();
+        self.reload_marks()?;
+        Ok(())
+    }
+
+    /// Makes what memory has of marks and shares what the rows have.
+    fn reload_marks(&self) -> FsResult<()> {
+        let shares = self.each_share()?;
+        let any = shares.iter().any(|(_, row)| row.root.is_some());
+        let mut marks = self.shares.marks.lock();
+        marks.content.clear();
+        for (share, _) in &shares {
+            for row in self.meta.range(Table::Outbox, share.0)?.values() {
+                let mark = crate::layout::Mark::decode(row).map_err(|_| FsError::Database)?;
+                marks.count(&mark);
+            }
+        }
+        let live = |share: &ShareNumber| {
+            let row = shares.iter().find(|(number, _)| number == share);
+            row.is_some_and(|(_, row)| row.root.is_some())
+        };
+        marks.waiting.retain(|(share, _)| live(share));
+        marks.last.retain(|share, _| live(share));
+        self.shares.any.store(any, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+impl Walk<'_> {
+    /// Makes nodes of all that a directory has.
+    fn directory(&mut self, dir: Ino) -> FsResult<()> {
+        let row = self.txn.inode(dir)?;
+        let last = row.dir().ok_or(FsError::Inconsistent(dir))?.next_cookie;
+        let mut from = 0;
+        loop {
+            let listed = self.volume.meta.list(dir, from, last)?;
+            let Some(end) = listed.last().map(|row| row.cookie) else {
+                return Ok(());
+            };
+            for entry in listed {
+                let dentry = DentryRow::decode(&entry.value);
+                let dentry = dentry.map_err(|_| FsError::Inconsistent(dir))?;
+                self.entry((dir, &entry.name), &dentry)?;
+            }
+            from = end;
+        }
+    }
+
+    fn entry(&mut self, at: (Ino, &[u8]), dentry: &DentryRow) -> FsResult<()> {
+        let ino = dentry.child;
+        let row = self.txn.inode(ino)?;
+        if row.kind == FileKind::Directory {
+            self.parents.insert(ino, (at.0, at.1.into()));
+            self.left.push(ino);
+        } else if row.nlink > 1 && self.is_counted(ino, at, &row) {
+            return Ok(());
+        }
+        if self.txn.get(&Key::member(ino), MemberRow::decode)?.is_some() {
+            // A share within, or metadata that has a directory twice.
+            return Err(FsError::Busy);
+        }
+        put_node(&mut self.txn, (self.share, new_node_id(&row)?), ino);
+        Ok(())
+    }
+
+    /// Counts a name of a file that has several. Returns whether it is not the first.
+    fn is_counted(&mut self, ino: Ino, at: (Ino, &[u8]), row: &InodeRow) -> bool {
+        let linked = self.linked.entry(ino).or_insert_with(|| Linked {
+            links: row.nlink,
+            found: 0,
+            at: (at.0, at.1.into()),
+        });
+        linked.found += 1;
+        linked.found > 1
+    }
+
+    fn linked_outside(&self, root: Ino) -> Vec<LinkedOutside> {
+        let outside = self.linked.iter().filter(|(_, l)| l.found < l.links);
+        let told = outside.map(|(ino, linked)| LinkedOutside {
+            ino: *ino,
+            path: self.path(root, &linked.at),
+        });
+        told.collect()
+    }
+
+    fn path(&self, root: Ino, (dir, name): &(Ino, Box<[u8]>)) -> Vec<u8> {
+        let mut names: Vec<&[u8]> = vec![name];
+        let mut at = *dir;
+        while at != root
+            && let Some((parent, name)) = self.parents.get(&at)
+        {
+            names.push(name);
+            at = *parent;
+        }
+        names.reverse();
+        names.join(&b'/')
+    }
+}
