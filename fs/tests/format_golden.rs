@@ -12,12 +12,15 @@ mod database;
 mod document;
 #[path = "format_golden/layouts.rs"]
 mod layouts;
+#[path = "format_golden/shares.rs"]
+mod shares;
 #[path = "format_golden/superblock.rs"]
 mod superblock;
 
 #[test]
 fn the_document_shows_every_layout_as_it_is_written() {
     document::compare(&layouts::sections());
+    document::compare(&shares::sections());
 }
 
 #[test]
@@ -29,6 +32,7 @@ fn the_document_shows_the_database_as_it_is_made() {
 fn the_document_shows_nothing_that_no_test_prints() {
     let known: Vec<_> = layouts::sections()
         .into_iter()
+        .chain(shares::sections())
         .chain(database::sections())
         .map(|(name, _)| name)
         .collect();

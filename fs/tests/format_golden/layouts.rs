@@ -7,7 +7,7 @@ use keyfold_crypto::{FileId, FileKey, KeyId, Sealed, Tag, Tweak};
 use keyfold_fs::layout::{
     BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow, DirBody, ENTRY_BYTES,
     FileBody, FileKeyRow, ImageKind, ImageRow, InodeBody, InodeRow, KeyIndex, LEAF_BLOCKS, Leaf,
-    LeafIndex, MapId, PinRow, Place, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot,
+    LeafIndex, MapId, PinRow, Place, RemoteBlock, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot,
     StateRow,
 };
 use keyfold_fs::vfs::{FILE_MAX, FileKind, Ino, LINK_MAX, NAME_MAX, TARGET_MAX, Timestamp};
@@ -15,7 +15,7 @@ use keyfold_fs::vfs::{FILE_MAX, FileKind, Ino, LINK_MAX, NAME_MAX, TARGET_MAX, T
 use crate::document::Section;
 
 /// A field: what it is, and how many bytes of the row are its own.
-type Field = (&'static str, usize);
+pub(crate) type Field = (&'static str, usize);
 
 const HEAD: [Field; 10] = [
     ("mode (kind and permissions)", 4),
@@ -31,7 +31,7 @@ const HEAD: [Field; 10] = [
 ];
 
 /// Prints offset, width, bytes and meaning of each field. Long fields are cut.
-fn show(fields: &[Field], bytes: &[u8]) -> String {
+pub(crate) fn show(fields: &[Field], bytes: &[u8]) -> String {
     const SHOWN: usize = 16;
     let mut out = String::new();
     let mut at = 0;
@@ -47,7 +47,7 @@ fn show(fields: &[Field], bytes: &[u8]) -> String {
     out
 }
 
-fn counting<const N: usize>(from: u8) -> [u8; N] {
+pub(crate) fn counting<const N: usize>(from: u8) -> [u8; N] {
     std::array::from_fn(|i| from.wrapping_add(i as u8))
 }
 
@@ -250,7 +250,10 @@ fn places() -> String {
         ("segment 2, slot 16383", slot(2, 16_383)),
         ("segment 2^32 - 1, slot 5", slot(u32::MAX, 5)),
         ("database, block 258", Place::Database(258)),
-        ("remote, blob 3", Place::Remote(3)),
+        (
+            "remote, blob 3, slot 5",
+            Place::Remote(RemoteBlock { blob: 3, slot: 5 }),
+        ),
     ] {
         let mut leaf = Leaf::default();
         leaf.set(0, entry(place, 0));
@@ -349,7 +352,7 @@ fn state() -> String {
         ("number of this commit", 8),
         ("next inode", 8),
         ("next block map", 8),
-        ("next block in the database", 8),
+        ("next block in the database, or blob", 8),
         ("next segment", 8),
         ("inodes", 8),
         ("blocks that are not holes, of all maps", 8),
