@@ -59,6 +59,8 @@ pub enum FsError {
     CrossTree,
     /// The object is in use in a way that forbids this (`EBUSY`).
     Busy,
+    /// The data lies on a server only, and nobody can fetch it now (`EHOSTUNREACH`).
+    Unreachable,
     /// Stored data did not verify: it was altered beneath the vault (`EIO`).
     Tampered(Ino),
     /// Metadata contradicts itself: it was altered beneath the vault (`EIO`).
@@ -108,6 +110,7 @@ impl fmt::Display for FsError {
             Self::NotSupported => write!(f, "not supported"),
             Self::CrossTree => write!(f, "not within one tree"),
             Self::Busy => write!(f, "in use"),
+            Self::Unreachable => write!(f, "the data lies on a server that is not reached"),
             Self::Tampered(i) => write!(f, "stored data of inode {i} does not verify"),
             Self::Inconsistent(i) => write!(f, "metadata of inode {i} contradicts itself"),
             Self::MetadataTampered => write!(f, "the metadata database does not verify"),

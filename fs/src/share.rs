@@ -6,9 +6,11 @@
 //! says how the others' changes read here ([`Change`]); and keeps what it knows in bytes that go
 //! along in the same transactions.
 
+use keyfold_crypto::{FileKey, KeyId, LeafHash, Sealed};
+
 use crate::layout::BLOCK_SIZE;
 pub use crate::layout::{BlobId, BlobKey, Mark, NodeId, ShareId, ShareNumber, Standing};
-use crate::vfs::Ino;
+use crate::vfs::{FileKind, Ino, Timestamp};
 
 /// A share of a volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,5 +83,279 @@ pub struct LinkedOutside {
     pub path: Vec<u8>,
 }
 
-/// Plain ciphertext of one block.
+/// The ciphertext of one block, as it lies.
 pub type Ciphertext = [u8; BLOCK_SIZE];
+
+/// What of an inode others may come to know beside its content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// What it is.
+    pub kind: FileKind,
+    /// Permission bits.
+    pub perm: u16,
+    /// Last change of the content.
+    pub mtime: Timestamp,
+    /// Names and values of all extended attributes.
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Target of a symlink.
+    pub target: Option<Vec<u8>>,
+}
+
+/// A name in a shared directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryView {
+    /// The name.
+    pub name: Vec<u8>,
+    /// The inode.
+    pub ino: Ino,
+    /// What it is.
+    pub kind: FileKind,
+    /// Its node.
+    pub node: NodeId,
+}
+
+/// Where a block's ciphertext lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lies {
+    /// In this vault.
+    Here,
+    /// In a blob only, in this slot.
+    Remote(BlobId, u32),
+}
+
+/// A block of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockView {
+    /// Its position within its leaf.
+    pub position: u8,
+    /// Where it lies.
+    pub lies: Lies,
+    /// Tweak and tag, and which of the file's keys seals it; unknown of some that are remote.
+    pub sealed: Option<(Sealed, KeyId)>,
+}
+
+/// A leaf of a file that has any block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafView {
+    /// Its place in the file.
+    pub index: u32,
+    /// Its hash; unknown when the tag of one of its blocks is.
+    pub hash: Option<LeafHash>,
+    /// Its blocks, ascending.
+    pub blocks: Vec<BlockView>,
+}
+
+/// Whom new inodes belong to that others made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Owner {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+}
+
+/// A name in a directory of a share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct At {
+    /// The directory.
+    pub parent: NodeId,
+    /// The name in it.
+    pub name: Vec<u8>,
+}
+
+/// What is to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A directory.
+    Directory,
+    /// A regular file; the node's id becomes its file id.
+    File,
+    /// A symlink with this target.
+    Symlink(Vec<u8>),
+}
+
+/// A change that somebody else made.
+#[derive(Debug, Clone)]
+pub enum Change {
+    /// A new node.
+    Make {
+        /// Where.
+        at: At,
+        /// Its id.
+        node: NodeId,
+        /// What it is.
+        what: What,
+        /// Permission bits.
+        perm: u16,
+        /// Last change of the content.
+        mtime: Timestamp,
+    },
+    /// Another name of a file.
+    Link {
+        /// Where.
+        at: At,
+        /// The file.
+        node: NodeId,
+    },
+    /// A name moves; what has the new one goes.
+    Rename {
+        /// From here.
+        from: At,
+        /// To there.
+        to: At,
+    },
+    /// A name goes.
+    Remove {
+        /// Where.
+        at: At,
+    },
+    /// Other permission bits, or another time of change.
+    SetAttributes {
+        /// Of which node.
+        node: NodeId,
+        /// Permission bits.
+        perm: Option<u16>,
+        /// Last change of the content.
+        mtime: Option<Timestamp>,
+    },
+    /// Another value of an extended attribute, or none.
+    SetXattr {
+        /// Of which node.
+        node: NodeId,
+        /// Its name.
+        name: Vec<u8>,
+        /// Its value.
+        value: Option<Vec<u8>>,
+    },
+    /// Another key of a file. New blocks are sealed with it from now on.
+    AddKey {
+        /// Which file.
+        node: NodeId,
+        /// The key.
+        key: FileKey,
+    },
+    /// Another content of a file.
+    Write(Written),
+}
+
+/// Another content of a file: what differs from what it has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The file.
+    pub node: NodeId,
+    /// Bytes.
+    pub size: u64,
+    /// Last change.
+    pub mtime: Timestamp,
+    /// Leaves that differ, each once.
+    pub leaves: Vec<LeafChange>,
+}
+
+/// A leaf of which some blocks are others now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeafChange {
+    /// Its place in the file.
+    pub index: u32,
+    /// Blocks that have another content.
+    pub blocks: Vec<BlockChange>,
+    /// A bit for each block that is a hole now.
+    pub holes: u64,
+}
+
+/// A block that has another content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockChange {
+    /// Its position within its leaf.
+    pub position: u8,
+    /// The blob that it lies in.
+    pub blob: BlobId,
+    /// Its slot there.
+    pub slot: u32,
+    /// Tweak, tag and key, if they are known already.
+    pub sealed: Option<(Sealed, KeyId)>,
+}
+
+/// A blob that blocks lie in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// The blob.
+    pub id: BlobId,
+    /// What opens its descriptors.
+    pub key: BlobKey,
+    /// Bytes.
+    pub size: u64,
+    /// Of whoever syncs the share.
+    pub state: u32,
+}
+
+/// Changes that somebody else made, to be put into a share in one transaction, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Changes {
+    /// Whom new inodes belong to.
+    pub owner: Owner,
+    /// Blobs that are new, or of which something else is known now.
+    pub blobs: Vec<Blob>,
+    /// The changes.
+    pub list: Vec<Change>,
+    /// What goes along.
+    pub kept: Kept,
+}
+
+/// What came of changes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Applied {
+    /// They are made; whoever caches anything of this is to be told.
+    Done(Vec<Outdated>),
+    /// Nothing is: these files are written to, or have content that was not sent.
+    Busy(Vec<NodeId>),
+}
+
+/// Something that whoever caches it has to ask for again.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outdated {
+    /// Attributes and content of an inode.
+    Inode(Ino),
+    /// What a name in a directory means.
+    Entry(Ino, Vec<u8>),
+}
+
+/// Blocks that lie in a blob and are wanted here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wanted {
+    /// The share.
+    pub share: ShareId,
+    /// The file.
+    pub node: NodeId,
+    /// The blob.
+    pub blob: Blob,
+    /// Their positions in the file, in blocks, and their slots in the blob.
+    pub blocks: Vec<(u64, u32)>,
+}
+
+/// A block as a blob has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fetched {
+    /// Tweak and tag.
+    pub sealed: Sealed,
+    /// Which of the file's keys seals it.
+    pub key: KeyId,
+    /// Its ciphertext.
+    pub ciphertext: Box<Ciphertext>,
+}
+
+/// Nobody can fetch the blocks now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unfetched;
+
+/// Brings blocks that lie in blobs.
+///
+/// Whoever implements it compares the tags with the leaf hashes that the share's log has for these
+/// positions: the volume verifies blocks under the tags that it is told, and any member can seal a
+/// block. It is called holding no lock, may wait, and comes to an end.
+pub trait Fetch: Send + Sync {
+    /// The blocks, in the order in which they are wanted.
+    ///
+    /// # Errors
+    /// When they cannot be had now.
+    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched>;
+}

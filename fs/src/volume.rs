@@ -62,6 +62,7 @@ pub use account::{ACCOUNT_VALUE_MAX, AccountChange, AccountSlot};
 pub use images::ImageInfo;
 pub(crate) use images::{copy_durably, image_files, image_path};
 pub use open::VolumeError;
+pub use share::ContentView;
 pub use status::{VolumeState, VolumeStatus};
 pub use verify::{Verification, Verify};
 

@@ -194,7 +194,8 @@ impl From<&FsError> for Exit {
             | FsError::AttributeTooLarge
             | FsError::BeyondEnd
             | FsError::NotSupported
-            | FsError::CrossTree => Self::General,
+            | FsError::CrossTree
+            | FsError::Unreachable => Self::General,
         }
     }
 }

@@ -75,6 +75,7 @@ pub(crate) fn errno(error: FsError) -> Errno {
         FsError::NotSupported => Errno::EOPNOTSUPP,
         FsError::CrossTree => Errno::EXDEV,
         FsError::Busy => Errno::EBUSY,
+        FsError::Unreachable => Errno::EHOSTUNREACH,
         FsError::Tampered(_)
         | FsError::Inconsistent(_)
         | FsError::MetadataTampered
@@ -91,7 +92,7 @@ mod tests {
     use std::fmt::Write;
 
     const INO: Ino = Ino(7);
-    const ALL: [FsError; 30] = [
+    const ALL: [FsError; 31] = [
         FsError::NotFound,
         FsError::Stale(INO),
         FsError::Exists,
@@ -115,6 +116,7 @@ mod tests {
         FsError::NotSupported,
         FsError::CrossTree,
         FsError::Busy,
+        FsError::Unreachable,
         FsError::Tampered(INO),
         FsError::Inconsistent(INO),
         FsError::MetadataTampered,
@@ -159,6 +161,7 @@ mod tests {
         NotSupported -> EOPNOTSUPP
         CrossTree -> EXDEV
         Busy -> EBUSY
+        Unreachable -> EHOSTUNREACH
         Tampered(Ino(7)) -> EIO (logged)
         Inconsistent(Ino(7)) -> EIO (logged)
         MetadataTampered -> EIO (logged)

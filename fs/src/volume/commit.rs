@@ -168,6 +168,26 @@ impl Volume {
         if self.nothing_to_commit(c, request) || self.journal(c, request)? {
             return Ok(());
         }
+        self.run_whole_commit(c, request)
+    }
+
+    /// Commits the content of a file to the database, also where the journal would do.
+    pub(super) fn commit_content(&self, c: &mut Committer, ino: Ino) -> FsResult<()> {
+        if let Some(failure) = self.failure() {
+            return Err(failure.error());
+        }
+        let request = Requests {
+            files: BTreeSet::from([ino]),
+            ..Requests::default()
+        };
+        let clean = |n: &Arc<Node>| n.content.read().is_clean();
+        if c.writer.is_none() || self.nodes.get(ino).is_none_or(|n| clean(&n)) {
+            return Ok(());
+        }
+        self.run_whole_commit(c, &request)
+    }
+
+    fn run_whole_commit(&self, c: &mut Committer, request: &Requests) -> FsResult<()> {
         if request.everything {
             self.move_database_blocks(c)?;
         }

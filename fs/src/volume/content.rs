@@ -16,11 +16,13 @@ use crate::layout::{
 
 mod journaled;
 mod layer;
+mod replaced;
 
 pub(super) use journaled::Captured;
 use journaled::Journaled;
 use layer::Dirty;
 pub(super) use layer::{Layer, LeafDelta, Page, Source, UNLIMITED};
+pub(super) use replaced::Replacing;
 
 /// Where committed leaves come from.
 pub(super) trait Leaves {

@@ -338,7 +338,7 @@ impl Volume {
     }
 
     /// Writes ciphertext to reserved slots and records whose it is. A slot per block.
-    fn append(&self, data: &[u8], owners: &[(Ino, BlockIndex)]) -> FsResult<Vec<Slot>> {
+    pub(super) fn append(&self, data: &[u8], owners: &[(Ino, BlockIndex)]) -> FsResult<Vec<Slot>> {
         let runs = self.segments.take(owners.len() as u32)?;
         let mut slots = Vec::with_capacity(owners.len());
         let mut at = 0;

@@ -34,7 +34,7 @@ mod upkeep;
 pub(crate) use keep::files as image_files;
 pub(crate) use take::copy_durably;
 
-pub(super) use held::Held;
+pub(super) use held::{Held, Slots};
 
 /// The image files of a vault directory.
 const DIRECTORY: &str = "images";

@@ -22,7 +22,7 @@ pub(super) struct Node {
     pub(super) file_id: FileId,
     /// The key that new blocks are sealed with. Kept, so that what is on its way to the disk can
     /// be sealed also when the rows of the file are deleted meanwhile.
-    current: (KeyIndex, FileKey),
+    current: RwLock<(KeyIndex, FileKey)>,
     pub(super) content: RwLock<Content>,
     ciphers: RwLock<Vec<(KeyIndex, Arc<BlockCipher>)>>,
     /// The mode has setuid or setgid bits, or there is a `security.capability`.
@@ -43,7 +43,7 @@ impl Node {
         Self {
             ino,
             file_id: file.id,
-            current: (KeyIndex(file.keys.saturating_sub(1)), key),
+            current: RwLock::new((KeyIndex(file.keys.saturating_sub(1)), key)),
             content: RwLock::new(Content::new(base)),
             ciphers: RwLock::default(),
             privileged: AtomicBool::new(false),
@@ -60,21 +60,36 @@ impl Node {
         if let Some((_, c)) = self.ciphers.read().iter().find(|(i, _)| *i == index) {
             return Ok(Arc::clone(c));
         }
-        let cipher = if index == self.current.0 {
-            self.current.1.cipher()
-        } else {
-            meta.get(&Key::file_key(self.ino, index.0), FileKeyRow::decode)?
+        let current = self.current_cipher(index);
+        let cipher = match current {
+            Some(cipher) => cipher,
+            None => meta
+                .get(&Key::file_key(self.ino, index.0), FileKeyRow::decode)?
                 .ok_or(FsError::Inconsistent(self.ino))?
-                .cipher()
+                .cipher(),
         };
         let cipher = Arc::new(cipher);
         self.ciphers.write().push((index, Arc::clone(&cipher)));
         Ok(cipher)
     }
 
+    fn current_cipher(&self, index: KeyIndex) -> Option<BlockCipher> {
+        let current = self.current.read();
+        (current.0 == index).then(|| current.1.cipher())
+    }
+
+    /// New blocks are sealed with another key from now on. What is on its way under the one before
+    /// can still be sealed.
+    pub(super) fn set_current_key(&self, index: KeyIndex, key: FileKey) {
+        let mut current = self.current.write();
+        let old = (current.0, Arc::new(current.1.cipher()));
+        self.ciphers.write().push(old);
+        *current = (index, key);
+    }
+
     /// The key that new blocks are sealed with.
     pub(super) fn current_key(&self) -> KeyIndex {
-        self.current.0
+        self.current.read().0
     }
 
     /// Appends the ciphertext of pages to `out`, all of them under one key. Returns what has to be
@@ -194,6 +209,17 @@ impl Handles {
 
     pub(super) fn close_dir(&self, handle: Handle) {
         self.dirs.write().remove(&handle.0);
+    }
+
+    /// Whether anybody has the file open.
+    pub(super) fn any_of(&self, ino: Ino) -> bool {
+        self.files.read().values().any(|file| file.node.ino == ino)
+    }
+
+    /// Whether anybody may write to the file.
+    pub(super) fn any_writer(&self, ino: Ino) -> bool {
+        let files = self.files.read();
+        files.values().any(|f| f.node.ino == ino && f.mode.write)
     }
 
     pub(super) fn open_files(&self) -> usize {

@@ -10,5 +10,11 @@ mod purge;
 mod rename;
 mod xattr;
 
+pub(super) use attr::{change_access_acl, clear_privileges};
+pub(super) use file::Located;
+pub(super) use names::{enter, leave, live_dir};
+pub(super) use rename::check_not_within;
+pub(super) use xattr::{put_xattr, remove_xattr};
+
 /// Cookie of the first entry of a directory after `.` (1) and `..` (2).
 pub(super) const FIRST_COOKIE: u64 = 3;

@@ -15,19 +15,25 @@
 //! operation on names holds from its look at the marks to its end; and content is marked after the
 //! change, so that whoever finds the mark waiting is seen by who takes it later.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Volume;
 use crate::error::{FsError, FsResult};
 use crate::layout::{InodeRow, Mark, MemberRow, NodeId, NodeRow, ShareNumber, ShareRow, Standing};
 use crate::meta::{Key, Table, Txn};
-use crate::share::{Kept, NodeInfo, PendingMark, ShareInfo};
+use crate::share::{Fetch, Kept, NodeInfo, PendingMark, ShareInfo};
 use crate::vfs::Ino;
 
+mod apply;
 mod begin;
+mod fetch;
+mod view;
+
+pub use view::ContentView;
 
 /// What a volume keeps in memory of its shares.
 #[derive(Default)]
@@ -35,6 +41,7 @@ pub(super) struct Shares {
     /// There may be a share.
     any: AtomicBool,
     marks: Mutex<Marks>,
+    fetch: RwLock<Option<Arc<dyn Fetch>>>,
 }
 
 /// The outbox in memory.
@@ -324,7 +331,9 @@ impl Volume {
                     let data = data.clone();
                     txn.put(key, NodeRow { data, ..row }.encode());
                 }
-                None if row.standing == Standing::Here => return Err(FsError::InvalidArgument),
+                None if row.standing == Standing::Here => {
+                    return Err(FsError::InvalidArgument);
+                }
                 None => {
                     txn.delete(Key::member(row.ino));
                     txn.delete(key);

@@ -28,6 +28,7 @@ pub(crate) fn of(error: FsError) -> i32 {
         FsError::NotSupported => libc::EOPNOTSUPP,
         FsError::CrossTree => libc::EXDEV,
         FsError::Busy => libc::EBUSY,
+        FsError::Unreachable => libc::EHOSTUNREACH,
         _ => libc::EIO,
     }
 }
@@ -56,6 +57,7 @@ pub(crate) fn error(errno: i32) -> FsError {
         FsError::NotSupported,
         FsError::CrossTree,
         FsError::Busy,
+        FsError::Unreachable,
     ];
     all.into_iter()
         .find(|e| of(*e) == errno)

@@ -17,6 +17,12 @@ pub(in crate::volume) struct Held {
 }
 
 impl Held {
+    /// A number for what holds slots and is no image: whatever is being read by others.
+    pub(in crate::volume) fn free_id(&self) -> ImageId {
+        let after = self.images.keys().next_back().map_or(0, |id| id.0);
+        ImageId(after.max(ImageId::LAST) + 1)
+    }
+
     /// Holds the slots of an image from here on.
     pub(in crate::volume) fn add(&mut self, id: ImageId, slots: Slots) {
         self.images.insert(id, slots);

@@ -204,7 +204,10 @@ fn valid(t: Timestamp) -> FsResult<Timestamp> {
 
 /// As the kernel does for write, truncate and chown: setuid goes, setgid goes where the group
 /// may execute (else it means mandatory locking), capabilities go.
-fn clear_privileges(txn: &mut Txn<'_>, (ino, row): (Ino, &mut InodeRow)) -> FsResult<()> {
+pub(in crate::volume) fn clear_privileges(
+    txn: &mut Txn<'_>,
+    (ino, row): (Ino, &mut InodeRow),
+) -> FsResult<()> {
     if row.kind == FileKind::Directory {
         return Ok(());
     }
@@ -223,7 +226,10 @@ fn clear_privileges(txn: &mut Txn<'_>, (ino, row): (Ino, &mut InodeRow)) -> FsRe
 }
 
 /// Keeps the access ACL in step after a change of the mode.
-fn change_access_acl(txn: &mut Txn<'_>, (ino, row): (Ino, &mut InodeRow)) -> FsResult<()> {
+pub(in crate::volume) fn change_access_acl(
+    txn: &mut Txn<'_>,
+    (ino, row): (Ino, &mut InodeRow),
+) -> FsResult<()> {
     if row.xattr_bytes == 0 {
         return Ok(());
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::error::{FsError, FsResult};
-use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex};
+use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex, Place};
 use crate::vfs::{FILE_MAX, Ino};
 use crate::volume::Volume;
 use crate::volume::content::{BlockKind, Content, Page, Source};
@@ -127,9 +127,14 @@ impl Volume {
     fn preload(&self, node: &Arc<Node>, blocks: &[BlockIndex]) -> FsResult<Option<Vec<Preloaded>>> {
         let mut out = Vec::new();
         for block in blocks {
-            let _reading = self.readers.read();
+            let reading = self.readers.read();
             let source = node.content.read().source(*block, &self.leaves(node.ino))?;
             if let Source::Sealed(entry) = source {
+                if matches!(entry.place, Place::Remote(_)) {
+                    drop(reading);
+                    self.fetch(node, &[(*block, entry)])?;
+                    return Ok(None);
+                }
                 let mut data = vec![0; BLOCK_SIZE];
                 if self.read_sealed(node, &[(*block, entry)], &mut data, Way::Bulk)? == Found::Moved
                 {

@@ -73,21 +73,27 @@ impl Volume {
         self.noted(self.read_node(&file.node, (at.offset, buf), Way::Reference))
     }
 
-    fn read_node(&self, node: &Node, (offset, buf): (u64, &mut [u8]), way: Way) -> FsResult<usize> {
+    fn read_node(
+        &self,
+        node: &Arc<Node>,
+        (offset, buf): (u64, &mut [u8]),
+        way: Way,
+    ) -> FsResult<usize> {
         loop {
-            if let Some(count) = self.read_once(node, (offset, buf), way)? {
-                return Ok(count);
+            match self.read_once(node, (offset, buf), way)? {
+                Once::Read(count) => return Ok(count),
+                Once::Moved => {}
+                Once::Remote(blocks) => self.fetch(node, &blocks)?,
             }
         }
     }
 
-    /// Reads; `None` when a block was put elsewhere meanwhile.
     fn read_once(
         &self,
         node: &Node,
         (offset, buf): (u64, &mut [u8]),
         way: Way,
-    ) -> FsResult<Option<usize>> {
+    ) -> FsResult<Once> {
         let _reading = self.readers.read();
         let mut sealed = Vec::new();
         let count = {
@@ -100,14 +106,19 @@ impl Volume {
             }
             count
         };
+        let is_remote = |(_, entry): &Located| matches!(entry.place, Place::Remote(_));
+        if sealed.iter().any(is_remote) {
+            sealed.retain(is_remote);
+            return Ok(Once::Remote(sealed));
+        }
         self.read_ahead(node, (offset, count), &sealed);
         for run in sealed.chunk_by(follows) {
             if self.read_run(node, run, (offset, buf), way)? == Found::Moved {
-                return Ok(None);
+                return Ok(Once::Moved);
             }
         }
         // Blocks end beyond the file; the padding is no part of it.
-        Ok(Some(count))
+        Ok(Once::Read(count))
     }
 
     /// Asks for what a program that reads from end to end wants now and next.
@@ -190,7 +201,8 @@ impl Volume {
                     .ok_or(tampered)?;
                 data.copy_from_slice(&row.ciphertext);
             }
-            Place::Hole | Place::Remote(_) => return Err(FsError::Inconsistent(node.ino)),
+            Place::Remote(_) => return Err(FsError::Unreachable),
+            Place::Hole => return Err(FsError::Inconsistent(node.ino)),
         }
         self.open_read(node, run, data, way)
     }
@@ -396,6 +408,16 @@ pub(super) enum Way {
     Reference,
 }
 
+/// What came of reading once.
+enum Once {
+    /// So many bytes.
+    Read(usize),
+    /// A block was put elsewhere meanwhile.
+    Moved,
+    /// These blocks are to be fetched first.
+    Remote(Vec<Located>),
+}
+
 /// Whether a block was where its entry says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Found {
@@ -406,7 +428,7 @@ pub(super) enum Found {
 }
 
 /// A sealed block of a file.
-pub(super) type Located = (BlockIndex, BlockEntry);
+pub(in crate::volume) type Located = (BlockIndex, BlockEntry);
 
 /// Whether `b` comes right after `a` in the file and on disk, under the same key.
 fn follows(a: &Located, b: &Located) -> bool {

@@ -359,7 +359,7 @@ pub(super) fn dir(txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
 }
 
 /// A directory that can take new entries: one that has not been removed.
-pub(super) fn live_dir(txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
+pub(in crate::volume) fn live_dir(txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
     let row = dir(txn, ino)?;
     if row.nlink == 0 {
         Err(FsError::NotFound)
@@ -369,7 +369,7 @@ pub(super) fn live_dir(txn: &Txn<'_>, ino: Ino) -> FsResult<InodeRow> {
 }
 
 /// A new entry comes into a directory; returns its cookie.
-pub(super) fn enter(parent: &mut InodeRow, now: Timestamp) -> u64 {
+pub(in crate::volume) fn enter(parent: &mut InodeRow, now: Timestamp) -> u64 {
     parent.mtime = now;
     parent.ctime = now;
     let Some(d) = parent.dir_mut() else { return 0 };
@@ -379,7 +379,7 @@ pub(super) fn enter(parent: &mut InodeRow, now: Timestamp) -> u64 {
 }
 
 /// An entry leaves a directory.
-pub(super) fn leave(parent: &mut InodeRow, now: Timestamp) {
+pub(in crate::volume) fn leave(parent: &mut InodeRow, now: Timestamp) {
     parent.mtime = now;
     parent.ctime = now;
     if let Some(d) = parent.dir_mut() {

@@ -11,7 +11,7 @@ use crate::volume::content::Layer;
 
 /// What to do once the rows that dropped a link are applied.
 #[must_use]
-pub(super) enum Gone {
+pub(in crate::volume) enum Gone {
     /// The inode has other names.
     Not,
     /// Somebody still has it: it goes when they let go.
@@ -21,6 +21,11 @@ pub(super) enum Gone {
 }
 
 impl Gone {
+    /// Nothing is left to do.
+    pub(in crate::volume) fn is_nothing(&self) -> bool {
+        matches!(self, Self::Not)
+    }
+
     pub(super) fn settle(self, volume: &Volume) {
         match self {
             Self::Not => {}

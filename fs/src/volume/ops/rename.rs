@@ -75,7 +75,7 @@ impl Volume {
         }
     }
 
-    fn replace(
+    pub(in crate::volume) fn replace(
         &self,
         txn: &mut Txn<'_>,
         (from, source): (Place<'_>, DentryRow),
@@ -176,7 +176,7 @@ fn check_replaceable(txn: &Txn<'_>, source: &DentryRow, target: &DentryRow) -> F
 
 /// # Errors
 /// [`FsError::InvalidArgument`] when `ino` is `tree` or lies below it.
-fn check_not_within(txn: &Txn<'_>, ino: Ino, tree: Ino) -> FsResult<()> {
+pub(in crate::volume) fn check_not_within(txn: &Txn<'_>, ino: Ino, tree: Ino) -> FsResult<()> {
     let mut at = ino;
     for _ in 0..MAX_DEPTH {
         if at == tree {

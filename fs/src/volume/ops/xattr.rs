@@ -127,6 +127,30 @@ fn check_name(name: &[u8]) -> FsResult<()> {
     }
 }
 
+/// Sets an attribute that others set, where that can be.
+pub(in crate::volume) fn put_xattr(
+    txn: &mut Txn<'_>,
+    of: (Ino, &mut InodeRow),
+    name: &[u8],
+    value: &[u8],
+) -> FsResult<()> {
+    check_name(name)?;
+    if value.len() > VALUE_MAX {
+        return Err(FsError::AttributeTooLarge);
+    }
+    put(txn, of, name, value)
+}
+
+/// Removes an attribute, if it is there.
+pub(in crate::volume) fn remove_xattr(
+    txn: &mut Txn<'_>,
+    of: (Ino, &mut InodeRow),
+    name: &[u8],
+) -> FsResult<()> {
+    check_name(name)?;
+    remove(txn, of, name).map(drop)
+}
+
 fn put(
     txn: &mut Txn<'_>,
     (ino, row): (Ino, &mut InodeRow),
