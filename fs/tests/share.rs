@@ -5,11 +5,23 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "share/apply.rs"]
+mod apply;
 #[path = "share/begin.rs"]
 mod begin;
 #[path = "share/edges.rs"]
 mod edges;
 #[path = "share/marks.rs"]
 mod marks;
+#[path = "share/partner.rs"]
+mod partner;
+#[path = "share/random.rs"]
+mod random;
+#[path = "share/remote.rs"]
+mod remote;
 #[path = "share/site.rs"]
 mod site;
+#[path = "share/trees.rs"]
+mod trees;
+#[path = "share/view.rs"]
+mod view;
