@@ -243,6 +243,9 @@ pub enum Change {
 pub struct Written {
     /// The file.
     pub node: NodeId,
+    /// All its names before these changes: somebody who reads the file keeps it as it is, and these
+    /// names get another inode. Where they are not all, the file is busy as long as it is read.
+    pub names: Vec<At>,
     /// Bytes.
     pub size: u64,
     /// Last change.
@@ -306,7 +309,8 @@ pub struct Changes {
 pub enum Applied {
     /// They are made; whoever caches anything of this is to be told.
     Done(Vec<Outdated>),
-    /// Nothing is: these files are written to, or have content that was not sent.
+    /// Nothing is: these files are written to, have content that was not sent, or are just being
+    /// changed.
     Busy(Vec<NodeId>),
 }
 

@@ -32,7 +32,7 @@ struct BlobName {
 #[derive(Default)]
 pub(super) struct Shares {
     /// By number; the root, where the share has not ended.
-    shares: BTreeMap<u64, Option<Ino>>,
+    roots: BTreeMap<u64, Option<Ino>>,
     members: Vec<Member>,
     blobs: Vec<BlobName>,
 }
@@ -41,7 +41,7 @@ impl Shares {
     /// Takes a row of the share table.
     pub(super) fn share(&mut self, row: &ScannedRow<'_>, findings: &mut Findings) {
         match ShareRow::decode(row.value) {
-            Ok(share) if row.key.a > 0 => drop(self.shares.insert(row.key.a, share.root)),
+            Ok(share) if row.key.a > 0 => drop(self.roots.insert(row.key.a, share.root)),
             _ => {
                 let what = format!("the row of share {} cannot be read", row.key.a);
                 findings.add(Kind::BadRow, Subject::Volume, what);
@@ -69,7 +69,7 @@ impl Shares {
         if found.standing == Standing::Here && tree.kind(ino).is_none() {
             add(format!("it is a node of share {} and does not exist", share.0));
         }
-        let root = self.shares.get(&share.0).copied().flatten();
+        let root = self.roots.get(&share.0).copied().flatten();
         if (node == NodeId::ROOT) != (root == Some(ino)) {
             add(format!("it is the root of share {}, or is not", share.0));
         }
@@ -102,7 +102,7 @@ impl Shares {
             let what = format!("it says that it is a node of share {share}, which has none such");
             findings.add(Kind::Share, Subject::Inode(member.ino), what);
         }
-        for (share, root) in &self.shares {
+        for (share, root) in &self.roots {
             let Some(root) = root else { continue };
             let share = ShareNumber(*share);
             if self.share_of(*root) != Some(share) {
@@ -149,7 +149,7 @@ impl Shares {
         let said = BlobNameRow { share, blob };
         let name = self.blobs.binary_search_by_key(&found.number, |b| b.number);
         match name.map(|at| &mut self.blobs[at]) {
-            Ok(name) if name.row == said && self.shares.contains_key(&share.0) => {
+            Ok(name) if name.row == said && self.roots.contains_key(&share.0) => {
                 name.confirmed = true;
             }
             _ => {
@@ -193,7 +193,7 @@ impl Shares {
     }
 
     fn is_live(&self, share: ShareNumber) -> bool {
-        self.shares.get(&share.0).copied().flatten().is_some()
+        self.roots.get(&share.0).copied().flatten().is_some()
     }
 
     fn share_of(&self, ino: Ino) -> Option<ShareNumber> {

@@ -122,17 +122,6 @@ impl Volume {
         }
     }
 
-    /// Makes a new inode a node of a share.
-    pub(super) fn admit(
-        &self,
-        txn: &mut Txn<'_>,
-        (ino, row): (Ino, &InodeRow),
-        share: ShareNumber,
-    ) -> FsResult<()> {
-        put_node(txn, (share, new_node_id(row)?), ino);
-        Ok(())
-    }
-
     /// An inode lost its last name: its node stays until the others know.
     pub(super) fn retire(&self, txn: &mut Txn<'_>, ino: Ino) -> FsResult<()> {
         let Some(member) = self.member(txn, ino)? else {
@@ -217,13 +206,6 @@ impl Volume {
             Ok((ShareNumber(key.a), row))
         });
         decoded.collect()
-    }
-
-    fn live_share(&self, txn: &Txn<'_>, share: ShareNumber) -> FsResult<(ShareRow, Ino)> {
-        let row = txn.get(&Key::share(share), ShareRow::decode)?;
-        let row = row.ok_or(FsError::NotFound)?;
-        let root = row.root.ok_or(FsError::NotFound)?;
-        Ok((row, root))
     }
 }
 
@@ -318,7 +300,7 @@ impl Volume {
 
     /// Adds the rows of what is to be kept. Returns marks that are done with once they are applied.
     fn keep(&self, txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark>> {
-        let (row, _) = self.live_share(txn, share)?;
+        let (row, _) = live_share(txn, share)?;
         if let Some(data) = &kept.share {
             let data = data.clone();
             txn.put(Key::share(share), ShareRow { data, ..row }.encode());
@@ -357,6 +339,23 @@ impl Volume {
             marks.discount(mark);
         }
     }
+}
+
+fn live_share(txn: &Txn<'_>, share: ShareNumber) -> FsResult<(ShareRow, Ino)> {
+    let row = txn.get(&Key::share(share), ShareRow::decode)?;
+    let row = row.ok_or(FsError::NotFound)?;
+    let root = row.root.ok_or(FsError::NotFound)?;
+    Ok((row, root))
+}
+
+/// Makes a new inode a node of a share.
+pub(in crate::volume) fn admit(
+    txn: &mut Txn<'_>,
+    (ino, row): (Ino, &InodeRow),
+    share: ShareNumber,
+) -> FsResult<()> {
+    put_node(txn, (share, new_node_id(row)?), ino);
+    Ok(())
 }
 
 /// Adds both rows of a node.

@@ -168,6 +168,68 @@ fn a_removed_file_stays_readable_for_who_has_it_open() {
 }
 
 #[test]
+fn who_reads_a_file_keeps_what_he_opened_and_its_names_have_the_new_one() {
+    for fetched in [false, true] {
+        let (a, mut b, mut partner) = pair();
+        let file = a.file(a.root, "file", &pattern(600_000, 1));
+        let dir = a.mkdir(a.root, "dir");
+        a.v().link(file, at(dir, "link")).unwrap();
+        a.v().setxattr(file, b"user.a", b"1", XattrMode::Set).unwrap();
+        partner.push(&a).apply_now(&b, 1);
+        a.marks();
+        let old = find(&b, b.root, "file");
+        if fetched {
+            read(&b, old);
+        }
+        let handle = b.open(old, RO);
+        a.overwrite(file, 300_000, b"changed");
+        a.rename((a.root, "file"), (a.root, "moved")).unwrap();
+        let sent = partner.push(&a);
+        sent.apply_now(&b, 2);
+        partner.confirm(&a, &sent, 2);
+        let new = find(&b, b.root, "moved");
+        assert_ne!(old, new);
+        assert_eq!(find(&b, find(&b, b.root, "dir"), "link"), new);
+        assert_eq!(b.member(old), None);
+        let mut buf = vec![0; 600_000];
+        let range = keyfold_fs::vfs::FileRange {
+            ino: old,
+            handle,
+            offset: 0,
+        };
+        b.v().read(range, &mut buf).unwrap();
+        assert_eq!(buf, pattern(600_000, 1));
+        b.check();
+        assert_same(&a, &b);
+        b.close(old, handle);
+        assert_eq!(b.v().getattr(old), Err(FsError::Stale(old)));
+        assert!(b.marks().is_empty());
+        b.v().sync().unwrap();
+        b.crash();
+        b.v().set_fetch(Some(partner.store.clone()));
+        assert_same(&a, &b);
+        b.check();
+    }
+}
+
+#[test]
+fn a_file_that_is_read_and_has_a_name_nobody_told_of_is_busy() {
+    let (a, b, mut partner) = pair();
+    let file = a.file(a.root, "file", &pattern(9000, 1));
+    partner.push(&a).apply_now(&b, 1);
+    let there = find(&b, b.root, "file");
+    b.v().link(there, at(b.root, "mine")).unwrap();
+    let handle = b.open(there, RO);
+    a.overwrite(file, 0, b"A");
+    let sent = partner.push(&a);
+    assert_eq!(sent.apply(&b, 2), Applied::Busy(vec![a.member(file).unwrap()]));
+    b.close(there, handle);
+    sent.apply_now(&b, 2);
+    assert_eq!(read(&b, there)[0], b'A');
+    b.check();
+}
+
+#[test]
 fn whoever_caches_is_told_what_to_ask_for_again() {
     let (a, b, mut partner) = pair();
     let file = a.file(a.root, "file", b"content");

@@ -139,7 +139,9 @@ impl Partner {
         writes.dedup();
         for (node, ino) in writes {
             if let Some(of) = new.get_mut(&node) {
-                self.content(from, (node, ino), of, &mut changes);
+                let names = old.get(&node).map(|was| was.names.iter().map(at).collect());
+                let written = (node, names.unwrap_or_default());
+                self.content((from, ino), written, of, &mut changes);
             }
         }
         for (id, node) in &new {
@@ -200,8 +202,8 @@ impl Partner {
 
     fn content(
         &mut self,
-        from: &Site,
-        (id, ino): (NodeId, Ino),
+        (from, ino): (&Site, Ino),
+        (id, names): (NodeId, Vec<At>),
         node: &mut Node,
         changes: &mut Changes,
     ) {
@@ -266,6 +268,7 @@ impl Partner {
         }
         changes.list.push(Change::Write(Written {
             node: id,
+            names,
             size: view.size(),
             mtime: view.mtime(),
             leaves: leaves.into_values().collect(),

@@ -2,11 +2,11 @@
 
 use keyfold_fs::error::FsError;
 use keyfold_fs::vfs::{
-    Allocate, FileKind, FileRange, Ino, SetAttr, SetTime, Timestamp, Vfs, XattrMode,
+    Allocate, FileKind, FileRange, Handle, Ino, SetAttr, SetTime, Timestamp, Vfs, XattrMode,
 };
 
 use crate::apply::pair;
-use crate::site::{CALLER, RW, Site, at, pattern};
+use crate::site::{CALLER, RO, RW, Site, at, pattern};
 use crate::trees::assert_same;
 
 /// xorshift64*.
@@ -137,6 +137,14 @@ fn change(site: &Site, file: Ino, random: &mut Random) -> Result<(), FsError> {
     }
 }
 
+/// Somebody reads some of the files.
+fn open_some(site: &Site, random: &mut Random) -> Vec<(Ino, Handle)> {
+    let (_, entries) = inventory(site);
+    let files = entries.iter().filter(|e| e.3 == FileKind::Regular);
+    let some: Vec<Ino> = files.map(|e| e.2).filter(|_| random.below(3) == 0).collect();
+    some.into_iter().map(|ino| (ino, site.open(ino, RO))).collect()
+}
+
 /// Rounds of changes at one of two, each sent to the other.
 fn run(seed: u64, rounds: u64) {
     println!("seed {seed}");
@@ -150,7 +158,11 @@ fn run(seed: u64, rounds: u64) {
         }
         let applied = (round % 200) as u8 + 1;
         let sent = partner.push(&a);
+        let readers = open_some(&b, &mut random);
         sent.apply_now(&b, applied);
+        for (ino, handle) in readers {
+            b.close(ino, handle);
+        }
         partner.confirm(&a, &sent, applied);
         match random.below(4) {
             0 => {

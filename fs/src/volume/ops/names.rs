@@ -12,6 +12,7 @@ use crate::vfs::{
 };
 use crate::volume::acl::{self, Acl};
 use crate::volume::node::Node;
+use crate::volume::share::admit;
 use crate::volume::{Volume, ops::FIRST_COOKIE};
 
 /// What is to be made.
@@ -147,7 +148,7 @@ impl Volume {
         let row = self.new_row(&mut txn, (ino, caller), (at.parent, &parent), new)?;
         let share = self.member(&txn, at.parent)?.map(|member| member.share);
         if let Some(share) = share {
-            self.admit(&mut txn, (ino, &row), share)?;
+            admit(&mut txn, (ino, &row), share)?;
         }
         let cookie = enter(&mut parent, now);
         if new.kind == FileKind::Directory {

@@ -10,9 +10,10 @@ use std::sync::atomic::Ordering;
 use keyfold_crypto::FileKey;
 use parking_lot::RwLockWriteGuard;
 
+use super::live_share;
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    BlobNameRow, BlobRow, BlockEntry, BlockIndex, KeyIndex, Mark, NodeId, RemoteBlock, ShareNumber,
+    BlobNameRow, BlobRow, BlockEntry, BlockIndex, ContentRow, KeyIndex, Mark, NodeId, RemoteBlock, ShareNumber,
 };
 use crate::meta::{Key, Txn};
 use crate::share::{Applied, Blob, Change, Changes, Outdated, Owner};
@@ -23,6 +24,9 @@ use crate::volume::node::Node;
 
 mod content;
 mod names;
+mod renew;
+
+use renew::Renewal;
 
 /// What becomes of files beside their rows.
 #[derive(Default)]
@@ -37,6 +41,12 @@ struct Effects {
     removed: BTreeMap<Ino, NodeId>,
     /// Inodes that came into being.
     count: u64,
+    /// Inodes in whose place others came, with what of them was copied.
+    renewed: BTreeMap<Ino, (NodeId, ContentRow)>,
+    /// Blocks that such others have from the beginning.
+    kept: BTreeMap<Ino, Vec<(BlockIndex, BlockEntry)>>,
+    /// Files that have other names than whoever changes them knows.
+    stale: BTreeSet<NodeId>,
     outdated: BTreeSet<Outdated>,
 }
 
@@ -67,10 +77,15 @@ impl Volume {
     /// [`FsError::NotFound`] for a node, name or blob that is not there, [`FsError::Exists`] for one
     /// that is, [`FsError::NotEmpty`], [`FsError::NotADirectory`], [`FsError::IsADirectory`],
     /// [`FsError::InvalidArgument`] for what makes no sense, and those of a change.
-    pub fn apply_to_share(&self, share: ShareNumber, changes: &Changes) -> FsResult<Applied> {
+    pub fn apply_to_share(
+        self: &Arc<Self>,
+        share: ShareNumber,
+        changes: &Changes,
+    ) -> FsResult<Applied> {
         self.check_may_grow()?;
         self.wait_for_rows()?;
-        let (applied, removed) = self.apply_within_gate(share, changes)?;
+        let renewals = self.renewals(share, changes)?;
+        let (applied, removed) = self.apply_within_gate(share, (changes, &renewals))?;
         for ino in removed {
             // What cannot be deleted now is an orphan, which the next opening deletes.
             let _ = self.purge_orphan(ino);
@@ -81,12 +96,12 @@ impl Volume {
     fn apply_within_gate(
         &self,
         share: ShareNumber,
-        changes: &Changes,
+        (changes, renewals): (&Changes, &[Renewal]),
     ) -> FsResult<(Applied, Vec<Ino>)> {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let txn = self.meta.txn();
-        self.live_share(&txn, share)?;
+        live_share(&txn, share)?;
         let mut apply = Apply {
             volume: self,
             txn,
@@ -97,6 +112,9 @@ impl Volume {
         };
         for blob in &changes.blobs {
             apply.blob(blob)?;
+        }
+        for renewal in renewals {
+            apply.renew(renewal)?;
         }
         for change in &changes.list {
             apply.change(change)?;
@@ -160,7 +178,7 @@ impl Apply<'_> {
         let nodes = self.nodes()?;
         let mut locked: Vec<(&Arc<Node>, RwLockWriteGuard<'_, Content>)> =
             nodes.iter().map(|n| (n, n.content.write())).collect();
-        let busy = self.busy();
+        let busy = self.busy(&locked);
         let planned = if busy.is_empty() {
             self.plan(&locked)
         } else {

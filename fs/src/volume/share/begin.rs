@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::{new_node_id, put_node};
+use super::{live_share, new_node_id, put_node};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow,
@@ -62,7 +62,7 @@ impl Volume {
         }
         let share = ShareNumber(shares.last().map_or(1, |(last, _)| last.0 + 1));
         let txn = self.meta.txn();
-        self.check_no_share_above(&txn, root)?;
+        check_no_share_above(&txn, root)?;
         let mut walk = Walk {
             volume: self,
             txn,
@@ -90,23 +90,6 @@ impl Volume {
         Ok(share)
     }
 
-    /// # Errors
-    /// [`FsError::Busy`] when the directory is in a share; [`FsError::NotFound`] when it is removed.
-    fn check_no_share_above(&self, txn: &Txn<'_>, root: Ino) -> FsResult<()> {
-        let row = txn.inode(root)?;
-        if row.kind != FileKind::Directory {
-            return Err(FsError::NotADirectory(root));
-        }
-        if row.nlink == 0 {
-            return Err(FsError::NotFound);
-        }
-        // Whatever lies in a share is a node of it.
-        match txn.get(&Key::member(root), MemberRow::decode)? {
-            Some(_) => Err(FsError::Busy),
-            None => Ok(()),
-        }
-    }
-
     /// Ends a share: its files stay as they are. What of them lies in blobs only stays named, and
     /// cannot be read unless it was fetched before.
     ///
@@ -118,7 +101,7 @@ impl Volume {
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
-        let (row, _) = self.live_share(&txn, share)?;
+        let (row, _) = live_share(&txn, share)?;
         for (key, bytes) in self.meta.range(Table::ShareNode, share.0)? {
             let node = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
             txn.delete(Key::member(node.ino));
@@ -162,6 +145,23 @@ impl Volume {
         marks.last.retain(|share, _| live(share));
         self.shares.any.store(any, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+/// # Errors
+/// [`FsError::Busy`] when the directory is in a share; [`FsError::NotFound`] when it is removed.
+fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
+    let row = txn.inode(root)?;
+    if row.kind != FileKind::Directory {
+        return Err(FsError::NotADirectory(root));
+    }
+    if row.nlink == 0 {
+        return Err(FsError::NotFound);
+    }
+    // Whatever lies in a share is a node of it.
+    match txn.get(&Key::member(root), MemberRow::decode)? {
+        Some(_) => Err(FsError::Busy),
+        None => Ok(()),
     }
 }
 

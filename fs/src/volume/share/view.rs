@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keyfold_crypto::{BlockCipher, FileId, FileKey, KeyId, Tag, leaf_hash};
+use keyfold_crypto::{BlockCipher, FileId, FileKey, KeyId, Sealed, Tag, Tweak, leaf_hash};
 
 use crate::error::{FsError, FsResult};
 use crate::events::EventKind;
@@ -29,12 +29,12 @@ pub struct ContentView {
     held: ImageId,
     ino: Ino,
     file: FileId,
-    size: u64,
-    mtime: Timestamp,
+    base: ContentRow,
     keys: Vec<FileKey>,
     ciphers: Vec<BlockCipher>,
     leaves: Vec<LeafView>,
     places: BTreeMap<BlockIndex, Lying>,
+    remote: BTreeMap<BlockIndex, RemoteBlock>,
 }
 
 /// A block that lies in the vault.
@@ -47,12 +47,26 @@ enum Lying {
 impl ContentView {
     /// Bytes.
     pub fn size(&self) -> u64 {
-        self.size
+        self.base.size
     }
 
     /// Last change.
     pub fn mtime(&self) -> Timestamp {
-        self.mtime
+        self.base.mtime
+    }
+
+    pub(super) fn ino(&self) -> Ino {
+        self.ino
+    }
+
+    /// The content half as it was committed.
+    pub(super) fn base(&self) -> ContentRow {
+        self.base
+    }
+
+    /// The place of a block that lies in a blob.
+    pub(super) fn remote(&self, block: BlockIndex) -> Option<Place> {
+        self.remote.get(&block).copied().map(Place::Remote)
     }
 
     /// The file's keys. New blocks are sealed with the last.
@@ -197,28 +211,25 @@ impl Volume {
         // No commit goes on meanwhile: what is committed of the file stays as it is.
         let row = self.inode(ino)?;
         let file = row.file().ok_or(FsError::WrongKind(ino))?;
-        let base = match self.nodes.get(ino) {
-            Some(node) => {
-                let base = node.content.read().base;
-                self.nodes.put_back(node);
-                base
-            }
-            None => {
-                let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
-                content.unwrap_or_else(|| crate::volume::empty_content(&row))
-            }
+        let base = if let Some(node) = self.nodes.get(ino) {
+            let base = node.content.read().base;
+            self.nodes.put_back(node);
+            base
+        } else {
+            let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
+            content.unwrap_or_else(|| crate::volume::empty_content(&row))
         };
         let mut view = ContentView {
             volume: Arc::clone(self),
             held: c.held.free_id(),
             ino,
             file: file.id,
-            size: base.size,
-            mtime: base.mtime,
+            base,
             keys: self.file_keys(ino, file.keys)?,
             ciphers: Vec::new(),
             leaves: Vec::new(),
             places: BTreeMap::new(),
+            remote: BTreeMap::new(),
         };
         view.ciphers = view.keys.iter().map(FileKey::cipher).collect();
         let viewed = self.view_leaves(&mut view, base.map);
@@ -256,7 +267,10 @@ impl Volume {
             let sealed = known(entry).then_some((entry.sealed, key));
             tags[usize::from(position)] = sealed.map(|(sealed, _)| sealed.tag);
             let lies = match entry.place {
-                Place::Remote(remote) => self.view_remote(remote)?,
+                Place::Remote(remote) => {
+                    view.remote.insert(index.block(position), remote);
+                    self.view_remote(remote)?
+                }
                 _ => Lies::Here,
             };
             if let Some(lying) = self.lying(entry)? {
@@ -310,6 +324,14 @@ impl Volume {
 /// Whether tweak and tag of a block are known: of a remote one they may come with its data.
 pub(super) fn known(entry: &BlockEntry) -> bool {
     entry.sealed.tag != Tag([0; 32]) || !matches!(entry.place, Place::Remote(_))
+}
+
+/// What stands for tweak and tag that are unknown.
+pub(super) fn unknown() -> Sealed {
+    Sealed {
+        tweak: Tweak([0; 16]),
+        tag: Tag([0; 32]),
+    }
 }
 
 /// Which of a file's keys has this id.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use keyfold_crypto::{Sealed, Tag, Tweak};
 use parking_lot::RwLockWriteGuard;
 
 use super::{Apply, Planned};
@@ -18,7 +17,7 @@ use crate::vfs::{FILE_MAX, Ino};
 use crate::volume::content::Content;
 use crate::volume::node::Node;
 use crate::volume::ops::clear_privileges;
-use crate::volume::share::view::key_index;
+use crate::volume::share::view::{key_index, unknown};
 
 type Locked<'a, 'n> = [(&'n Arc<Node>, RwLockWriteGuard<'a, Content>)];
 
@@ -33,7 +32,7 @@ impl Apply<'_> {
             return Err(FsError::InvalidArgument);
         }
         let keys = self.keys(ino)?;
-        let mut entries = Vec::new();
+        let mut entries = self.effects.kept.remove(&ino).unwrap_or_default();
         for leaf in &written.leaves {
             self.leaf(leaf, &keys, &mut entries)?;
         }
@@ -95,13 +94,9 @@ impl Apply<'_> {
             blob,
             slot: block.slot,
         });
-        let unknown = Sealed {
-            tweak: Tweak([0; 16]),
-            tag: Tag([0; 32]),
-        };
         let (sealed, key) = match block.sealed {
             Some((sealed, id)) => (sealed, key_index(keys, id).ok_or(FsError::InvalidArgument)?),
-            None => (unknown, 0),
+            None => (unknown(), 0),
         };
         Ok(BlockEntry {
             place,
@@ -154,7 +149,12 @@ impl Apply<'_> {
     }
 
     /// Files that are not replaced or removed now. Asked under their content locks.
-    pub(super) fn busy(&self) -> Vec<NodeId> {
+    pub(super) fn busy(&self, locked: &Locked<'_, '_>) -> Vec<NodeId> {
+        let renewed = locked.iter().filter_map(|(node, content)| {
+            let (id, base) = self.effects.renewed.get(&node.ino)?;
+            let same = content.is_clean() && content.base == *base;
+            (!same).then_some(*id)
+        });
         let replaced = self.effects.contents.iter();
         let replaced = replaced.filter_map(|(ino, content)| Some((*ino, content.node?)));
         let removed = self.effects.removed.iter().map(|(ino, node)| (*ino, *node));
@@ -163,7 +163,8 @@ impl Apply<'_> {
         let busy = replaced
             .filter(|(ino, _)| unsent(*ino) || self.volume.handles.any_of(*ino))
             .chain(removed.filter(|(ino, _)| unsent(*ino) || self.volume.handles.any_writer(*ino)));
-        let mut busy: Vec<NodeId> = busy.map(|(_, node)| node).collect();
+        let mut busy: Vec<NodeId> = busy.map(|(_, node)| node).chain(renewed).collect();
+        busy.extend(&self.effects.stale);
         busy.sort_unstable();
         busy.dedup();
         busy
