@@ -133,7 +133,9 @@ impl Meta {
     pub(crate) fn whole(&self, table: Table) -> FsResult<Rows> {
         let maps = self.maps.read();
         let keys = 0..=i64::MAX as u64;
-        let mut rows = self.readers.with(|c| c.stored(table, keys, usize::MAX >> 1))?;
+        let mut rows = self
+            .readers
+            .with(|c| c.stored(table, keys, usize::MAX >> 1))?;
         for map in maps.frozen.as_deref().into_iter().chain([&maps.active]) {
             for (key, row) in map.table(table) {
                 match row {

@@ -156,7 +156,9 @@ impl Reader<'_> {
             // A leaf that cannot be read was found before.
             if let Ok(leaf) = Leaf::decode(row) {
                 // What lies in blobs is not here to be read.
-                let here = leaf.used().filter(|(_, e)| !matches!(e.place, Place::Remote(_)));
+                let here = leaf
+                    .used()
+                    .filter(|(_, e)| !matches!(e.place, Place::Remote(_)));
                 located.extend(here.map(|(p, e)| (index.block(p), *e)));
             }
         }

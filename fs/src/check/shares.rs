@@ -67,7 +67,10 @@ impl Shares {
             add(format!("it is a node of share {}, which is none", share.0));
         }
         if found.standing == Standing::Here && tree.kind(ino).is_none() {
-            add(format!("it is a node of share {} and does not exist", share.0));
+            add(format!(
+                "it is a node of share {} and does not exist",
+                share.0
+            ));
         }
         let root = self.roots.get(&share.0).copied().flatten();
         if (node == NodeId::ROOT) != (root == Some(ino)) {
@@ -77,7 +80,10 @@ impl Shares {
         let member = self.members.binary_search_by_key(&ino, |m| m.ino);
         match member.map(|at| &mut self.members[at]) {
             Ok(member) if member.row == said && !member.confirmed => member.confirmed = true,
-            _ => add(format!("it is a node of share {} and says otherwise", share.0)),
+            _ => add(format!(
+                "it is a node of share {} and says otherwise",
+                share.0
+            )),
         }
     }
 

@@ -9,8 +9,8 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::commit::{Committer, Scope};
 use super::journal::{journal_key, replay};
 use super::{
-    Counters, Handles, Images, Nodes, Progress, References, Requests, Shares, Space, Volume, VolumeOptions,
-    WriteBehind,
+    Counters, Handles, Images, Nodes, Progress, References, Requests, Shares, Space, Volume,
+    VolumeOptions, WriteBehind,
 };
 use crate::clock::{Clock, SystemClock};
 use crate::data::{Journal, LeafCache, ReadAhead, Segments};

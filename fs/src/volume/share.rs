@@ -184,7 +184,10 @@ impl Volume {
 
     /// Reads what is kept in memory of shares.
     pub(super) fn load_shares(&self) -> FsResult<()> {
-        let all = |table| self.meta.stored(table, 0..=i64::MAX as u64, usize::MAX >> 1);
+        let all = |table| {
+            self.meta
+                .stored(table, 0..=i64::MAX as u64, usize::MAX >> 1)
+        };
         let any = self.each_share()?.iter().any(|(_, row)| row.root.is_some());
         self.shares.any.store(any, Ordering::Relaxed);
         let mut marks = self.shares.marks.lock();
@@ -241,7 +244,9 @@ impl Volume {
     /// # Errors
     /// Those of the metadata.
     pub fn share_node(&self, share: ShareNumber, node: NodeId) -> FsResult<Option<NodeInfo>> {
-        let row = self.meta.get(&Key::share_node(share, node), NodeRow::decode)?;
+        let row = self
+            .meta
+            .get(&Key::share_node(share, node), NodeRow::decode)?;
         Ok(row.map(|row| node_info(node, row)))
     }
 
@@ -292,45 +297,10 @@ impl Volume {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
-        let done = self.keep(&mut txn, share, kept)?;
+        let done = keep(&mut txn, share, kept)?;
         txn.apply();
         self.forget_marks(&done);
         Ok(())
-    }
-
-    /// Adds the rows of what is to be kept. Returns marks that are done with once they are applied.
-    fn keep(&self, txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark>> {
-        let (row, _) = live_share(txn, share)?;
-        if let Some(data) = &kept.share {
-            let data = data.clone();
-            txn.put(Key::share(share), ShareRow { data, ..row }.encode());
-        }
-        for (node, data) in &kept.nodes {
-            let key = Key::share_node(share, *node);
-            let row = txn.get(&key, NodeRow::decode)?.ok_or(FsError::NotFound)?;
-            match data {
-                Some(data) => {
-                    let data = data.clone();
-                    txn.put(key, NodeRow { data, ..row }.encode());
-                }
-                None if row.standing == Standing::Here => {
-                    return Err(FsError::InvalidArgument);
-                }
-                None => {
-                    txn.delete(Key::member(row.ino));
-                    txn.delete(key);
-                }
-            }
-        }
-        let mut done = Vec::with_capacity(kept.confirmed.len());
-        for number in &kept.confirmed {
-            let key = Key::mark(share, *number);
-            if let Some(mark) = txn.get(&key, Mark::decode)? {
-                txn.delete(key);
-                done.push(mark);
-            }
-        }
-        Ok(done)
     }
 
     fn forget_marks(&self, done: &[Mark]) {
@@ -356,6 +326,41 @@ pub(in crate::volume) fn admit(
 ) -> FsResult<()> {
     put_node(txn, (share, new_node_id(row)?), ino);
     Ok(())
+}
+
+/// Adds the rows of what is to be kept. Returns marks that are done with once they are applied.
+fn keep(txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark>> {
+    let (row, _) = live_share(txn, share)?;
+    if let Some(data) = &kept.share {
+        let data = data.clone();
+        txn.put(Key::share(share), ShareRow { data, ..row }.encode());
+    }
+    for (node, data) in &kept.nodes {
+        let key = Key::share_node(share, *node);
+        let row = txn.get(&key, NodeRow::decode)?.ok_or(FsError::NotFound)?;
+        match data {
+            Some(data) => {
+                let data = data.clone();
+                txn.put(key, NodeRow { data, ..row }.encode());
+            }
+            None if row.standing == Standing::Here => {
+                return Err(FsError::InvalidArgument);
+            }
+            None => {
+                txn.delete(Key::member(row.ino));
+                txn.delete(key);
+            }
+        }
+    }
+    let mut done = Vec::with_capacity(kept.confirmed.len());
+    for number in &kept.confirmed {
+        let key = Key::mark(share, *number);
+        if let Some(mark) = txn.get(&key, Mark::decode)? {
+            txn.delete(key);
+            done.push(mark);
+        }
+    }
+    Ok(done)
 }
 
 /// Adds both rows of a node.

@@ -7,8 +7,8 @@ use keyfold_crypto::{FileId, FileKey, KeyId, Sealed, Tag, Tweak};
 use keyfold_fs::layout::{
     BLOCK_SIZE, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow, DirBody, ENTRY_BYTES,
     FileBody, FileKeyRow, ImageKind, ImageRow, InodeBody, InodeRow, KeyIndex, LEAF_BLOCKS, Leaf,
-    LeafIndex, MapId, PinRow, Place, RemoteBlock, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow, Slot,
-    StateRow,
+    LeafIndex, MapId, PinRow, Place, RemoteBlock, RunOwner, SEGMENT_SLOTS, SegmentId, SegmentRow,
+    Slot, StateRow,
 };
 use keyfold_fs::vfs::{FILE_MAX, FileKind, Ino, LINK_MAX, NAME_MAX, TARGET_MAX, Timestamp};
 

@@ -30,8 +30,12 @@ fn a_tree_made_here_is_there_with_all_that_travels() {
     let file = a.file(dir, "file", &pattern(300_000, 1));
     a.file(a.root, "empty", b"");
     a.v().link(file, at(a.root, "link")).unwrap();
-    a.v().symlink(&CALLER, at(dir, "symlink"), b"../link").unwrap();
-    a.v().setxattr(file, b"user.tag", b"red", XattrMode::Set).unwrap();
+    a.v()
+        .symlink(&CALLER, at(dir, "symlink"), b"../link")
+        .unwrap();
+    a.v()
+        .setxattr(file, b"user.tag", b"red", XattrMode::Set)
+        .unwrap();
     a.truncate(file, 1_000_000).unwrap();
     let time = Timestamp { secs: 12, nanos: 7 };
     let set = SetAttr {
@@ -64,7 +68,11 @@ fn changes_go_back_and_forth() {
         b.overwrite(there, 5000, b"changed there");
         let sent = partner.push(&b);
         assert_eq!(sent.changes.blobs.len(), 1);
-        assert_eq!(*partner.store.fetched.lock(), 1, "only what was written in part");
+        assert_eq!(
+            *partner.store.fetched.lock(),
+            1,
+            "only what was written in part"
+        );
         sent.apply_now(&a, 2);
         partner.confirm(&b, &sent, 2);
         assert_same(&a, &b);
@@ -174,7 +182,9 @@ fn who_reads_a_file_keeps_what_he_opened_and_its_names_have_the_new_one() {
         let file = a.file(a.root, "file", &pattern(600_000, 1));
         let dir = a.mkdir(a.root, "dir");
         a.v().link(file, at(dir, "link")).unwrap();
-        a.v().setxattr(file, b"user.a", b"1", XattrMode::Set).unwrap();
+        a.v()
+            .setxattr(file, b"user.a", b"1", XattrMode::Set)
+            .unwrap();
         partner.push(&a).apply_now(&b, 1);
         a.marks();
         let old = find(&b, b.root, "file");
@@ -222,7 +232,10 @@ fn a_file_that_is_read_and_has_a_name_nobody_told_of_is_busy() {
     let handle = b.open(there, RO);
     a.overwrite(file, 0, b"A");
     let sent = partner.push(&a);
-    assert_eq!(sent.apply(&b, 2), Applied::Busy(vec![a.member(file).unwrap()]));
+    assert_eq!(
+        sent.apply(&b, 2),
+        Applied::Busy(vec![a.member(file).unwrap()])
+    );
     b.close(there, handle);
     sent.apply_now(&b, 2);
     assert_eq!(read(&b, there)[0], b'A');
@@ -274,8 +287,18 @@ fn changes_that_do_not_fit_change_nothing() {
         (make(name(NodeId([6; 16]), "x"), 5), FsError::NotFound),
         (make(name(root, ".."), 5), FsError::InvalidArgument),
         (make(name(root, "a/b"), 5), FsError::InvalidArgument),
-        (Change::Remove { at: name(root, "dir") }, FsError::NotEmpty(dir)),
-        (Change::Remove { at: name(root, "no") }, FsError::NotFound),
+        (
+            Change::Remove {
+                at: name(root, "dir"),
+            },
+            FsError::NotEmpty(dir),
+        ),
+        (
+            Change::Remove {
+                at: name(root, "no"),
+            },
+            FsError::NotFound,
+        ),
         (
             Change::Rename {
                 from: name(root, "dir"),

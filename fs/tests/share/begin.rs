@@ -42,7 +42,10 @@ fn everything_in_the_subtree_becomes_a_node_of_its_own() {
     site.check();
     site.remount();
     let info = &site.v().shares().unwrap()[0];
-    assert_eq!((info.id, info.root, &*info.data), (SHARE, root, &b"mine"[..]));
+    assert_eq!(
+        (info.id, info.root, &*info.data),
+        (SHARE, root, &b"mine"[..])
+    );
     site.mkdir(root, "new");
     assert_eq!(site.marks().len(), 1);
 }
@@ -79,7 +82,10 @@ fn links_from_outside_are_named_and_nothing_is_shared() {
         panic!("it has a name outside");
     };
     assert_eq!(outside.len(), 1);
-    assert_eq!((outside[0].ino, &*outside[0].path), (both, &b"sub/both"[..]));
+    assert_eq!(
+        (outside[0].ino, &*outside[0].path),
+        (both, &b"sub/both"[..])
+    );
     assert!(site.v().shares().unwrap().is_empty());
     assert_eq!(site.member(within), None);
     site.v().unlink(at(TOP, "outside")).unwrap();
@@ -97,7 +103,11 @@ fn shares_do_not_lie_in_one_another() {
     assert_eq!(site.v().begin_share(other, site.root, b""), busy);
     assert_eq!(site.v().begin_share(other, TOP, b""), busy);
     let free = site.mkdir(TOP, "free");
-    assert_eq!(site.v().begin_share(SHARE, free, b""), busy, "shared already");
+    assert_eq!(
+        site.v().begin_share(SHARE, free, b""),
+        busy,
+        "shared already"
+    );
     let file = site.file(TOP, "f", b"");
     assert_eq!(
         site.v().begin_share(other, file, b""),

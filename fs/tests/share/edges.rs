@@ -75,7 +75,9 @@ fn the_root_of_a_share_moves_outside_and_is_not_removed() {
     site.exchange((TOP, "empty"), (TOP, "shared")).unwrap();
     site.rename((TOP, "empty"), (out, "moved")).unwrap();
     let no = RenameMode::NoReplace;
-    site.v().rename(at(out, "moved"), at(TOP, "back"), no).unwrap();
+    site.v()
+        .rename(at(out, "moved"), at(TOP, "back"), no)
+        .unwrap();
     site.file(site.root, "f", b"x");
     assert_eq!(site.marks().len(), 2);
     site.check();

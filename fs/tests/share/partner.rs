@@ -238,7 +238,8 @@ impl Partner {
                     continue;
                 }
                 let mut ciphertext = Box::new([0; 4096]);
-                view.read(leaf.index, block.position, &mut ciphertext).unwrap();
+                view.read(leaf.index, block.position, &mut ciphertext)
+                    .unwrap();
                 let change = self.sent_block(&mut blob, (sealed, key), ciphertext);
                 node.blocks.insert(at, change.1);
                 let change = BlockChange {
@@ -389,7 +390,8 @@ fn aside(node: NodeId) -> At {
 fn names(old: &BTreeMap<NodeId, Node>, new: &BTreeMap<NodeId, Node>, list: &mut Vec<Change>) {
     let none = BTreeSet::new();
     let names_in = |tree: &BTreeMap<NodeId, Node>, id| {
-        tree.get(&id).map_or(none.clone(), |n: &Node| n.names.clone())
+        tree.get(&id)
+            .map_or(none.clone(), |n: &Node| n.names.clone())
     };
     let mut moving = BTreeSet::new();
     for (id, node) in new {

@@ -52,7 +52,8 @@ fn step(site: &Site, random: &mut Random) {
     let (dirs, entries) = inventory(site);
     let dir = random.pick(&dirs).unwrap();
     let name = format!("n{}", random.below(8));
-    let entry = (!entries.is_empty()).then(|| &entries[random.below(entries.len() as u64) as usize]);
+    let entry =
+        (!entries.is_empty()).then(|| &entries[random.below(entries.len() as u64) as usize]);
     let files: Vec<Ino> = entries
         .iter()
         .filter(|e| e.3 == FileKind::Regular)
@@ -61,21 +62,25 @@ fn step(site: &Site, random: &mut Random) {
     let v = site.v();
     let done: Result<(), FsError> = match random.below(12) {
         0 => v.mkdir(&CALLER, at(dir, &name), 0o755).map(drop),
-        1 => v.symlink(&CALLER, at(dir, &name), name.as_bytes()).map(drop),
+        1 => v
+            .symlink(&CALLER, at(dir, &name), name.as_bytes())
+            .map(drop),
         2..=4 => v.create(&CALLER, at(dir, &name), 0o644, RW).map(|(e, h)| {
             site.write(e.attr.ino, h, 0, name.as_bytes()).unwrap();
             site.close(e.attr.ino, h);
         }),
-        5 => random.pick(&files).map_or(Ok(()), |file| {
-            v.link(file, at(dir, &name)).map(drop)
-        }),
+        5 => random
+            .pick(&files)
+            .map_or(Ok(()), |file| v.link(file, at(dir, &name)).map(drop)),
         6 => entry.map_or(Ok(()), |(d, n, _, kind)| match kind {
             FileKind::Directory => v.rmdir(at(*d, n)),
             _ => v.unlink(at(*d, n)),
         }),
         7 => entry.map_or(Ok(()), |(d, n, ..)| site.rename((*d, n), (dir, &name))),
         8 => entry.map_or(Ok(()), |(d, n, ..)| site.exchange((*d, n), (dir, &name))),
-        9 => random.pick(&files).map_or(Ok(()), |file| change(site, file, random)),
+        9 => random
+            .pick(&files)
+            .map_or(Ok(()), |file| change(site, file, random)),
         10 => entry.map_or(Ok(()), |(.., ino, kind)| {
             let stamp = Timestamp {
                 secs: random.below(1 << 30) as i64,
@@ -141,8 +146,13 @@ fn change(site: &Site, file: Ino, random: &mut Random) -> Result<(), FsError> {
 fn open_some(site: &Site, random: &mut Random) -> Vec<(Ino, Handle)> {
     let (_, entries) = inventory(site);
     let files = entries.iter().filter(|e| e.3 == FileKind::Regular);
-    let some: Vec<Ino> = files.map(|e| e.2).filter(|_| random.below(3) == 0).collect();
-    some.into_iter().map(|ino| (ino, site.open(ino, RO))).collect()
+    let some: Vec<Ino> = files
+        .map(|e| e.2)
+        .filter(|_| random.below(3) == 0)
+        .collect();
+    some.into_iter()
+        .map(|ino| (ino, site.open(ino, RO)))
+        .collect()
 }
 
 /// Rounds of changes at one of two, each sent to the other.

@@ -37,7 +37,10 @@ fn read_at(site: &Site, ino: Ino, offset: u64, len: usize) -> Result<Vec<u8>, Fs
 #[test]
 fn what_was_fetched_is_here_from_then_on() {
     let (a, mut b, partner, there) = known();
-    assert_eq!(read_at(&b, there, 10_000, 100).unwrap(), pattern(SIZE, 3)[10_000..10_100]);
+    assert_eq!(
+        read_at(&b, there, 10_000, 100).unwrap(),
+        pattern(SIZE, 3)[10_000..10_100]
+    );
     assert_eq!(*partner.store.fetched.lock(), 1);
     assert_same(&a, &b);
     *partner.store.down.lock() = true;
@@ -59,7 +62,10 @@ fn without_whom_to_ask_reading_fails_and_names_work() {
     b.remount();
     assert_eq!(read_at(&b, there, 0, 100), unreachable, "nobody is asked");
     let handle = b.open(there, RW);
-    assert_eq!(b.write(there, handle, 5, b"part"), Err(FsError::Unreachable));
+    assert_eq!(
+        b.write(there, handle, 5, b"part"),
+        Err(FsError::Unreachable)
+    );
     let whole = pattern(4096, 9);
     b.write(there, handle, 8192, &whole).unwrap();
     b.close(there, handle);
@@ -133,13 +139,25 @@ fn a_snapshot_of_remote_blocks_says_that_they_are_not_here() {
 #[test]
 fn an_ended_share_leaves_what_was_fetched() {
     let (_a, mut b, _partner, there) = known();
-    assert_eq!(read_at(&b, there, 0, 8192).unwrap(), pattern(SIZE, 3)[..8192]);
+    assert_eq!(
+        read_at(&b, there, 0, 8192).unwrap(),
+        pattern(SIZE, 3)[..8192]
+    );
     b.v().end_share(b.share).unwrap();
     b.check();
     b.remount();
-    assert_eq!(read_at(&b, there, 0, 8192).unwrap(), pattern(SIZE, 3)[..8192]);
+    assert_eq!(
+        read_at(&b, there, 0, 8192).unwrap(),
+        pattern(SIZE, 3)[..8192]
+    );
     assert_eq!(read_at(&b, there, 8192, 10), Err(FsError::Unreachable));
-    let again = b.v().begin_share(keyfold_fs::share::ShareId([9; 32]), b.root, b"");
-    assert_ne!(again.unwrap(), b.share, "its number still means the ended one");
+    let again = b
+        .v()
+        .begin_share(keyfold_fs::share::ShareId([9; 32]), b.root, b"");
+    assert_ne!(
+        again.unwrap(),
+        b.share,
+        "its number still means the ended one"
+    );
     b.check();
 }

@@ -119,7 +119,11 @@ impl Site {
     }
 
     pub(crate) fn mkdir(&self, dir: Ino, name: &str) -> Ino {
-        self.v().mkdir(&CALLER, at(dir, name), 0o755).unwrap().attr.ino
+        self.v()
+            .mkdir(&CALLER, at(dir, name), 0o755)
+            .unwrap()
+            .attr
+            .ino
     }
 
     pub(crate) fn file(&self, dir: Ino, name: &str, data: &[u8]) -> Ino {

@@ -18,7 +18,9 @@ fn opened(view: &ContentView, file: FileId) -> Vec<u8> {
             view.read(leaf.index, block.position, &mut data).unwrap();
             let index = u64::from(leaf.index) * 64 + u64::from(block.position);
             let cipher = ciphers.iter().find(|c| c.key_id() == key).unwrap();
-            cipher.open_run(&file, &[(index, sealed)], &mut data).unwrap();
+            cipher
+                .open_run(&file, &[(index, sealed)], &mut data)
+                .unwrap();
             out[index as usize * 4096..][..4096].copy_from_slice(&data);
             tags[usize::from(block.position)] = Some(sealed.tag);
         }

@@ -49,7 +49,8 @@ impl Content {
             let dirty = self.head.dirty.remove(&block);
             gone += u64::from(dirty.is_some_and(|d| !d.in_flight));
             let is = super::Source::of(entry).kind();
-            self.head.blocks += i64::from(is == BlockKind::Data) - i64::from(was == BlockKind::Data);
+            self.head.blocks +=
+                i64::from(is == BlockKind::Data) - i64::from(was == BlockKind::Data);
             self.head.set_entry(block, entry);
         }
         gone

@@ -11,6 +11,7 @@ use crate::layout::{BLOCK_SIZE, BlockEntry, BlockIndex, Place};
 use crate::vfs::{FILE_MAX, Ino};
 use crate::volume::Volume;
 use crate::volume::content::{BlockKind, Content, Page, Source};
+use crate::volume::memory::Pages;
 use crate::volume::node::{Node, NodeLeaves};
 
 use super::file::{Found, Way};
@@ -109,14 +110,12 @@ impl Volume {
         let share = self.share_of_content(node.ino)?;
         let mut content = node.content.write();
         let leaves = self.leaves(node.ino);
-        let outcome = self
-            .write_behind
-            .counting_leaves(&mut content, |content| {
-                match edges(content, edit.edges, preloaded, &leaves)? {
-                    Some(edges) => apply(content, &edges, &leaves),
-                    None => Ok(Outcome::Replan),
-                }
-            })?;
+        let outcome = self.write_behind.counting_leaves(&mut content, |content| {
+            match edges(content, edit.edges, preloaded, &leaves)? {
+                Some(edges) => apply(content, &edges, &leaves),
+                None => Ok(Outcome::Replan),
+            }
+        })?;
         if matches!(outcome, Outcome::Done(..)) {
             self.note_content(share, node.ino);
         }
@@ -274,4 +273,43 @@ pub(super) fn end_of(offset: u64, len: u64) -> FsResult<u64> {
         .checked_add(len)
         .filter(|end| *end <= FILE_MAX)
         .ok_or(FsError::FileTooLarge)
+}
+
+/// Puts the pages of a write. Nothing is changed when it fails.
+pub(super) fn put_pages(
+    content: &mut Content,
+    edges: &Edges,
+    (offset, data): (u64, &[u8]),
+    (leaves, pages): (&NodeLeaves<'_>, &Pages),
+) -> FsResult<u64> {
+    let end = offset + data.len() as u64;
+    let blocks = BlockIndex::of(offset).0..=BlockIndex::of(end - 1).0;
+    let kinds: FsResult<Vec<BlockKind>> = blocks
+        .clone()
+        .map(|block| content.kind(BlockIndex(block), leaves))
+        .collect();
+    let mut added = 0;
+    for (block, kind) in blocks.map(BlockIndex).zip(kinds?) {
+        let skip = offset.saturating_sub(block.offset()) as usize;
+        let from = block.offset().saturating_sub(offset) as usize;
+        let count = (BLOCK_SIZE - skip).min(data.len() - from);
+        let part = &data[from..from + count];
+        added += content.put_page(
+            block,
+            pages.fill(|page| merge(page, edges.get(block), skip, part)),
+            kind,
+        );
+    }
+    Ok(added)
+}
+
+/// Fills a page with what the block held and a part that is new.
+fn merge(page: &mut [u8], old: Option<&Page>, skip: usize, part: &[u8]) {
+    if part.len() < BLOCK_SIZE {
+        match old {
+            Some(old) => page.copy_from_slice(old),
+            None => page.fill(0),
+        }
+    }
+    page[skip..skip + part.len()].copy_from_slice(part);
 }

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::edit::{Changed, Edges, Edit, Outcome, end_of};
+use super::edit::{Changed, Edit, Outcome, end_of, put_pages};
 use crate::error::{FsError, FsResult, LostWrite};
 use crate::events::EventKind;
 use crate::layout::{
@@ -13,8 +13,7 @@ use crate::layout::{
 use crate::meta::Key;
 use crate::vfs::{FileKind, FileRange, Handle, Ino, OpenMode};
 use crate::volume::commit::Scope;
-use crate::volume::content::{BlockKind, Content, Leaves, Page, Source};
-use crate::volume::memory::Pages;
+use crate::volume::content::{Content, Leaves, Source};
 use crate::volume::node::{Node, NodeLeaves, OpenFile};
 use crate::volume::{Failure, Volume};
 
@@ -88,12 +87,7 @@ impl Volume {
         }
     }
 
-    fn read_once(
-        &self,
-        node: &Node,
-        (offset, buf): (u64, &mut [u8]),
-        way: Way,
-    ) -> FsResult<Once> {
+    fn read_once(&self, node: &Node, (offset, buf): (u64, &mut [u8]), way: Way) -> FsResult<Once> {
         let _reading = self.readers.read();
         let mut sealed = Vec::new();
         let count = {
@@ -498,43 +492,4 @@ impl Leaves for LastLeaf<'_> {
     fn next_leaf(&self, base: &ContentRow, from: LeafIndex) -> FsResult<Option<LeafIndex>> {
         self.leaves.next_leaf(base, from)
     }
-}
-
-/// Puts the pages of a write. Nothing is changed when it fails.
-fn put_pages(
-    content: &mut Content,
-    edges: &Edges,
-    (offset, data): (u64, &[u8]),
-    (leaves, pages): (&NodeLeaves<'_>, &Pages),
-) -> FsResult<u64> {
-    let end = offset + data.len() as u64;
-    let blocks = BlockIndex::of(offset).0..=BlockIndex::of(end - 1).0;
-    let kinds: FsResult<Vec<BlockKind>> = blocks
-        .clone()
-        .map(|block| content.kind(BlockIndex(block), leaves))
-        .collect();
-    let mut added = 0;
-    for (block, kind) in blocks.map(BlockIndex).zip(kinds?) {
-        let skip = offset.saturating_sub(block.offset()) as usize;
-        let from = block.offset().saturating_sub(offset) as usize;
-        let count = (BLOCK_SIZE - skip).min(data.len() - from);
-        let part = &data[from..from + count];
-        added += content.put_page(
-            block,
-            pages.fill(|page| merge(page, edges.get(block), skip, part)),
-            kind,
-        );
-    }
-    Ok(added)
-}
-
-/// Fills a page with what the block held and a part that is new.
-fn merge(page: &mut [u8], old: Option<&Page>, skip: usize, part: &[u8]) {
-    if part.len() < BLOCK_SIZE {
-        match old {
-            Some(old) => page.copy_from_slice(old),
-            None => page.fill(0),
-        }
-    }
-    page[skip..skip + part.len()].copy_from_slice(part);
 }

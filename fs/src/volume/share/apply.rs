@@ -10,10 +10,11 @@ use std::sync::atomic::Ordering;
 use keyfold_crypto::FileKey;
 use parking_lot::RwLockWriteGuard;
 
-use super::live_share;
+use super::{keep, live_share};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    BlobNameRow, BlobRow, BlockEntry, BlockIndex, ContentRow, KeyIndex, Mark, NodeId, RemoteBlock, ShareNumber,
+    BlobNameRow, BlobRow, BlockEntry, BlockIndex, ContentRow, KeyIndex, Mark, NodeId, RemoteBlock,
+    ShareNumber,
 };
 use crate::meta::{Key, Txn};
 use crate::share::{Applied, Blob, Change, Changes, Outdated, Owner};
@@ -119,7 +120,7 @@ impl Volume {
         for change in &changes.list {
             apply.change(change)?;
         }
-        let done = self.keep(&mut apply.txn, share, &changes.kept)?;
+        let done = keep(&mut apply.txn, share, &changes.kept)?;
         apply.finish(&done)
     }
 }
@@ -164,9 +165,7 @@ impl Apply<'_> {
             Change::SetAttributes { node, perm, mtime } => {
                 self.set_attributes(*node, *perm, *mtime)
             }
-            Change::SetXattr { node, name, value } => {
-                self.set_xattr(*node, name, value.as_deref())
-            }
+            Change::SetXattr { node, name, value } => self.set_xattr(*node, name, value.as_deref()),
             Change::AddKey { node, key } => self.add_key(*node, key),
             Change::Write(written) => self.write(written),
         }
@@ -221,4 +220,3 @@ fn put_back(volume: &Volume, nodes: Vec<Arc<Node>>) {
 
 /// What replaces the content of the node at an index, and how.
 type Planned = (usize, Option<Replacing>);
-

@@ -194,7 +194,11 @@ impl Walk<'_> {
         } else if row.nlink > 1 && self.is_counted(ino, at, &row) {
             return Ok(());
         }
-        if self.txn.get(&Key::member(ino), MemberRow::decode)?.is_some() {
+        if self
+            .txn
+            .get(&Key::member(ino), MemberRow::decode)?
+            .is_some()
+        {
             // A share within, or metadata that has a directory twice.
             return Err(FsError::Busy);
         }

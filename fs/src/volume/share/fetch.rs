@@ -67,7 +67,9 @@ impl Volume {
     }
 
     fn blob_of(&self, number: u64) -> FsResult<(ShareId, Blob)> {
-        let name = self.meta.get(&Key::blob_name(number), BlobNameRow::decode)?;
+        let name = self
+            .meta
+            .get(&Key::blob_name(number), BlobNameRow::decode)?;
         let name = name.ok_or(FsError::Database)?;
         let share = self.meta.get(&Key::share(name.share), ShareRow::decode)?;
         let key = Key::blob(name.share, name.blob);
@@ -108,17 +110,18 @@ impl Volume {
         let slots = slots.inspect_err(|_| self.segments.release(fetched.len() as u64))?;
         let leaves = self.leaves(node.ino);
         let mut content = node.content.write();
-        let changed = self
-            .write_behind
-            .counting_leaves(&mut content, |content| -> FsResult<bool> {
-                let mut changed = false;
-                for ((((block, old), _), entry), slot) in wanted.iter().zip(entries).zip(slots) {
-                    let place = Place::Segment(slot);
-                    let new = BlockEntry { place, ..entry };
-                    changed |= content.moved(*block, (old, new), &leaves)?;
-                }
-                Ok(changed)
-            });
+        let changed =
+            self.write_behind
+                .counting_leaves(&mut content, |content| -> FsResult<bool> {
+                    let mut changed = false;
+                    for ((((block, old), _), entry), slot) in wanted.iter().zip(entries).zip(slots)
+                    {
+                        let place = Place::Segment(slot);
+                        let new = BlockEntry { place, ..entry };
+                        changed |= content.moved(*block, (old, new), &leaves)?;
+                    }
+                    Ok(changed)
+                });
         drop(content);
         self.write_behind.note_changed(node);
         changed.map(drop)

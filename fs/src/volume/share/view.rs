@@ -190,7 +190,9 @@ impl Volume {
     }
 
     fn entry_view(&self, name: &[u8], dentry: &DentryRow) -> FsResult<EntryView> {
-        let member = self.meta.get(&Key::member(dentry.child), MemberRow::decode)?;
+        let member = self
+            .meta
+            .get(&Key::member(dentry.child), MemberRow::decode)?;
         Ok(EntryView {
             name: name.to_vec(),
             ino: dentry.child,
@@ -240,7 +242,9 @@ impl Volume {
 
     pub(super) fn file_keys(&self, ino: Ino, count: u32) -> FsResult<Vec<FileKey>> {
         let key = |index| {
-            let row = self.meta.get(&Key::file_key(ino, index), FileKeyRow::decode)?;
+            let row = self
+                .meta
+                .get(&Key::file_key(ino, index), FileKeyRow::decode)?;
             row.ok_or(FsError::Inconsistent(ino))
         };
         (0..count).map(key).collect()
@@ -250,7 +254,9 @@ impl Volume {
         if map == MapId::NONE {
             return Ok(());
         }
-        let rows = self.meta.stored(Table::Leaf, map.leaf_keys(), usize::MAX >> 1)?;
+        let rows = self
+            .meta
+            .stored(Table::Leaf, map.leaf_keys(), usize::MAX >> 1)?;
         for (key, row) in rows {
             let leaf = Leaf::decode(&row).map_err(|_| FsError::Inconsistent(view.ino))?;
             self.view_leaf(view, MapId::leaf_of_key(key.a), &leaf)?;
@@ -306,7 +312,10 @@ impl Volume {
     fn view_remote(&self, remote: RemoteBlock) -> FsResult<Lies> {
         let key = Key::blob_name(remote.blob);
         let row = self.meta.get(&key, BlobNameRow::decode)?;
-        Ok(Lies::Remote(row.ok_or(FsError::Database)?.blob, remote.slot))
+        Ok(Lies::Remote(
+            row.ok_or(FsError::Database)?.blob,
+            remote.slot,
+        ))
     }
 
     /// Nobody views this any more; the next commit gives back what nothing else names.

@@ -8,8 +8,8 @@ use parking_lot::RwLockWriteGuard;
 use super::{Apply, Planned};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    BlobRow, BlockEntry, BlockIndex, FileKeyRow, KeyIndex, LEAF_BLOCKS, LeafIndex,
-    MapId, NodeId, Place, RemoteBlock,
+    BlobRow, BlockEntry, BlockIndex, FileKeyRow, KeyIndex, LEAF_BLOCKS, LeafIndex, MapId, NodeId,
+    Place, RemoteBlock,
 };
 use crate::meta::Key;
 use crate::share::{BlockChange, LeafChange, Outdated, Written};
@@ -27,7 +27,12 @@ impl Apply<'_> {
         if written.size > FILE_MAX || written.mtime.nanos > 999_999_999 {
             return Err(FsError::InvalidArgument);
         }
-        if self.effects.contents.get(&ino).is_some_and(|c| c.data.is_some()) {
+        if self
+            .effects
+            .contents
+            .get(&ino)
+            .is_some_and(|c| c.data.is_some())
+        {
             // Twice in one transaction: the second is not planned over the first.
             return Err(FsError::InvalidArgument);
         }
@@ -144,7 +149,8 @@ impl Apply<'_> {
         let key = key.ok_or(FsError::Inconsistent(ino))?;
         let base = crate::volume::empty_content(&row);
         let node = Node::new(ino, (file, key), base);
-        node.privileged.store(row.is_privileged(), Ordering::Relaxed);
+        node.privileged
+            .store(row.is_privileged(), Ordering::Relaxed);
         self.volume.nodes.get_or_load(ino, || Ok(node))
     }
 
@@ -219,4 +225,3 @@ impl Apply<'_> {
         gone
     }
 }
-

@@ -123,7 +123,8 @@ impl Apply<'_> {
             What::File => {
                 // A file always has a key of its own; those of the share come after it.
                 let key = FileKey::generate().map_err(|_| FsError::Disk(libc::EIO))?;
-                self.txn.put(Key::file_key(ino, 0), FileKeyRow::encode(&key));
+                self.txn
+                    .put(Key::file_key(ino, 0), FileKeyRow::encode(&key));
                 let id = FileId(node.0);
                 (FileKind::Regular, InodeBody::File(FileBody { id, keys: 1 }))
             }
@@ -131,7 +132,10 @@ impl Apply<'_> {
                 if !(1..=TARGET_MAX).contains(&target.len()) || target.contains(&0) {
                     return Err(FsError::InvalidArgument);
                 }
-                (FileKind::Symlink, InodeBody::Symlink(target.as_slice().into()))
+                (
+                    FileKind::Symlink,
+                    InodeBody::Symlink(target.as_slice().into()),
+                )
             }
         })
     }
@@ -167,7 +171,11 @@ impl Apply<'_> {
         parent.nlink -= u32::from(directory);
         self.txn.put_inode(at.parent, &parent);
         self.txn.delete(Key::dentry(at.parent, at.name.bytes()));
-        row.nlink = if directory { 0 } else { row.nlink.saturating_sub(1) };
+        row.nlink = if directory {
+            0
+        } else {
+            row.nlink.saturating_sub(1)
+        };
         row.ctime = self.now;
         self.txn.put_inode(ino, &row);
         self.note_entry(at);
@@ -227,7 +235,11 @@ impl Apply<'_> {
         row.ctime = self.now;
         if let Some(perm) = perm {
             // Bits of a directory concern this machine only; those of a file give privileges.
-            let kept = if row.kind == FileKind::Directory { 0o7000 } else { 0 };
+            let kept = if row.kind == FileKind::Directory {
+                0o7000
+            } else {
+                0
+            };
             row.perm = (row.perm & kept) | (perm & 0o777);
             change_access_acl(&mut self.txn, (ino, &mut row))?;
         }
@@ -285,7 +297,9 @@ impl Apply<'_> {
         self.txn.put_inode(ino, &row);
         let bytes = FileKeyRow::encode(key);
         self.txn.put(Key::file_key(ino, index), bytes);
-        self.effects.keys.insert(ino, (KeyIndex(index), key.clone()));
+        self.effects
+            .keys
+            .insert(ino, (KeyIndex(index), key.clone()));
         Ok(())
     }
 

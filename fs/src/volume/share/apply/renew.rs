@@ -102,7 +102,10 @@ impl Volume {
                 .read(block.leaf().0, block.within_leaf(), out)?;
         }
         self.reserve(part.len() as u64)?;
-        let owners: Vec<_> = part.iter().map(|(block, _)| (renewal.new, *block)).collect();
+        let owners: Vec<_> = part
+            .iter()
+            .map(|(block, _)| (renewal.new, *block))
+            .collect();
         let slots = self.append(&data, &owners);
         let slots = slots.inspect_err(|_| self.segments.release(part.len() as u64))?;
         let kept = part.iter().zip(slots).map(|((block, entry), slot)| {
@@ -120,7 +123,10 @@ fn staying(
     leaf: &LeafView,
     written: &Written,
 ) -> FsResult<Vec<(BlockIndex, BlockEntry)>> {
-    let change = written.leaves.iter().find(|change| change.index == leaf.index);
+    let change = written
+        .leaves
+        .iter()
+        .find(|change| change.index == leaf.index);
     let changed = |position: u8| {
         change.is_some_and(|change| {
             let hole = change.holes & (1 << (u64::from(position) % LEAF_BLOCKS)) != 0;
@@ -188,7 +194,9 @@ impl Apply<'_> {
         self.effects.count += 1;
         self.effects.made.insert(new);
         self.effects.removed.insert(old, renewal.node);
-        self.effects.renewed.insert(old, (renewal.node, renewal.base));
+        self.effects
+            .renewed
+            .insert(old, (renewal.node, renewal.base));
         self.effects.kept.insert(new, renewal.kept.clone());
         Ok(())
     }
