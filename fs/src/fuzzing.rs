@@ -8,20 +8,22 @@ use keyfold_crypto::{
 };
 
 use crate::layout::{
-    BadLayout, BlockRow, ContentRow, DentryRow, FileKeyRow, InodeRow, Leaf, PinRow, RunOwner,
-    SegmentRow, StateRow, decode_u64, encode_u64,
+    BadLayout, BlobNameRow, BlobRow, BlockRow, ContentRow, DentryRow, FileKeyRow, InodeRow, Leaf,
+    Mark, MemberRow, NodeRow, PinRow, RunOwner, SegmentRow, ShareRow, StateRow, decode_u64,
+    encode_u64,
 };
 
 /// A target: what it is called, and what it does with some bytes.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// Every target of this crate.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("superblock", crate::vault::fuzzing::superblock),
     ("superblock-copies", crate::vault::fuzzing::copies),
     ("slot", crate::vault::fuzzing::slot),
     ("pin", crate::vault::fuzzing::pin),
     ("row", row),
+    ("share-row", share_row),
     ("leaf", leaf),
     ("journal", crate::data::fuzzing::journal),
     ("journal-record", crate::meta::fuzzing::record),
@@ -51,6 +53,22 @@ fn row(bytes: &[u8]) {
         7 => StateRow::decode(row).map(|r| r.encode()),
         8 => PinRow::decode(row).map(|r| r.encode()),
         _ => decode_u64(row).map(encode_u64),
+    };
+    assert_same(again, row);
+}
+
+/// The first byte says which layout the others are.
+fn share_row(bytes: &[u8]) {
+    let Some((which, row)) = bytes.split_first() else {
+        return;
+    };
+    let again = match which % 6 {
+        0 => ShareRow::decode(row).map(|r| r.encode()),
+        1 => NodeRow::decode(row).map(|r| r.encode()),
+        2 => MemberRow::decode(row).map(|r| r.encode()),
+        3 => Mark::decode(row).map(|r| r.encode()),
+        4 => BlobRow::decode(row).map(|r| r.encode()),
+        _ => BlobNameRow::decode(row).map(|r| r.encode()),
     };
     assert_same(again, row);
 }

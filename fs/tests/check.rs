@@ -19,6 +19,8 @@ mod live;
 mod repair;
 #[path = "check/repair_database.rs"]
 mod repair_database;
+#[path = "check/shares.rs"]
+mod shares;
 #[path = "check/sound.rs"]
 mod sound;
 #[path = "check/stored.rs"]

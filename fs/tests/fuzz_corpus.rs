@@ -16,9 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use keyfold_crypto::{FileKey, KeyId, Sealed, Tag, Tweak};
 use keyfold_fs::fuzzing::TARGETS;
 use keyfold_fs::layout::{
-    BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow, DirBody, FileKeyRow, InodeBody,
-    InodeRow, KeyIndex, Leaf, MapId, PinRow, Place, RunOwner, SegmentId, SegmentRow, Slot,
-    StateRow,
+    BlobId, BlobKey, BlobNameRow, BlobRow, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow,
+    DirBody, FileKeyRow, InodeBody, InodeRow, KeyIndex, Leaf, MapId, Mark, MemberRow, NodeId,
+    NodeRow, PinRow, Place, RunOwner, SegmentId, SegmentRow, ShareId, ShareNumber, ShareRow, Slot,
+    Standing, StateRow,
 };
 use keyfold_fs::vfs::{FileKind, Ino, Timestamp};
 
@@ -77,6 +78,46 @@ fn entry(place: Place) -> BlockEntry {
         },
         key: KeyIndex(1),
     }
+}
+
+/// Rows of shares, each after the number of its layout.
+fn share_rows() -> Vec<Vec<u8>> {
+    let data: Box<[u8]> = [9; 5].into();
+    let share = ShareRow {
+        id: ShareId([1; 32]),
+        root: Some(Ino(3)),
+        data: data.clone(),
+    };
+    let node = NodeRow {
+        ino: Ino(4),
+        standing: Standing::Gone,
+        data,
+    };
+    let member = MemberRow {
+        share: ShareNumber(1),
+        node: NodeId([2; 16]),
+    };
+    let blob = BlobRow {
+        number: 7,
+        state: 1,
+        size: 9,
+        key: BlobKey::from_bytes([3; 32]),
+    };
+    let name = BlobNameRow {
+        share: ShareNumber(1),
+        blob: BlobId([4; 32]),
+    };
+    let mark = Mark::Entry(Ino(3), b"name".as_slice().into());
+    let rows = [
+        share.encode(),
+        node.encode(),
+        member.encode(),
+        mark.encode(),
+        blob.encode(),
+        name.encode(),
+    ];
+    let numbered = (0_u8..).zip(rows);
+    numbered.map(|(n, row)| [&[n], &*row].concat()).collect()
 }
 
 fn rows() -> Vec<Box<[u8]>> {
@@ -229,6 +270,7 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("slot", vec![slot(0), slot(1)]),
         ("pin", vec![vec![7; 200], vec![1; 80]]),
         ("row", rows.collect()),
+        ("share-row", share_rows()),
         ("leaf", vec![leaf.encode().into()]),
         ("journal", vec![journal]),
         ("journal-record", vec![record]),

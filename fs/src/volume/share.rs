@@ -18,7 +18,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Volume;
@@ -26,7 +26,7 @@ use crate::error::{FsError, FsResult};
 use crate::layout::{InodeRow, Mark, MemberRow, NodeId, NodeRow, ShareNumber, ShareRow, Standing};
 use crate::meta::{Key, Table, Txn};
 use crate::share::{Fetch, Kept, NodeInfo, PendingMark, ShareInfo};
-use crate::vfs::Ino;
+use crate::vfs::{Ino, OpenMode};
 
 mod apply;
 mod begin;
@@ -41,6 +41,8 @@ pub(super) struct Shares {
     /// There may be a share.
     any: AtomicBool,
     marks: Mutex<Marks>,
+    /// Inodes in whose place others came while they were read. Nobody writes to them any more.
+    replaced: Mutex<FxHashSet<Ino>>,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
 }
 
@@ -95,6 +97,26 @@ impl Volume {
         }
     }
 
+    /// Keeps a file from being replaced while it is opened for writing.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] when it was: whoever found it by its name has to look again.
+    pub(super) fn before_writing(
+        &self,
+        ino: Ino,
+        mode: OpenMode,
+    ) -> FsResult<Option<MutexGuard<'_, ()>>> {
+        let writes = mode.write || mode.truncate;
+        if !writes || !self.shares.any.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        let namespace = self.namespace.lock();
+        if self.shares.replaced.lock().contains(&ino) {
+            return Err(FsError::Stale(ino));
+        }
+        Ok(Some(namespace))
+    }
+
     /// The share that two directories, or a file and a directory, are both in.
     ///
     /// # Errors
@@ -136,6 +158,13 @@ impl Volume {
         };
         txn.put(key, gone.encode());
         Ok(())
+    }
+
+    /// An inode is deleted: nobody can ask for it any more.
+    pub(super) fn forget_replaced(&self, ino: Ino) {
+        if self.shares.any.load(Ordering::Relaxed) {
+            self.shares.replaced.lock().remove(&ino);
+        }
     }
 
     /// Adds marks to an operation's rows. Nothing that can fail comes between this and their
@@ -214,6 +243,11 @@ impl Volume {
 
 /// What whoever syncs a share asks and keeps.
 impl Volume {
+    /// Whether there may be a share, so that reading may have to wait for somebody who fetches.
+    pub fn may_have_shares(&self) -> bool {
+        self.shares.any.load(Ordering::Relaxed)
+    }
+
     /// The shares of this volume.
     ///
     /// # Errors

@@ -201,6 +201,8 @@ fn who_reads_a_file_keeps_what_he_opened_and_its_names_have_the_new_one() {
         assert_ne!(old, new);
         assert_eq!(find(&b, find(&b, b.root, "dir"), "link"), new);
         assert_eq!(b.member(old), None);
+        // Whoever found the old inode by name looks again, and writes to the new one.
+        assert_eq!(b.v().open(old, RW), Err(FsError::Stale(old)));
         let mut buf = vec![0; 600_000];
         let range = keyfold_fs::vfs::FileRange {
             ino: old,

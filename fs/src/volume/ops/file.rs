@@ -34,15 +34,29 @@ impl Volume {
     /// Opens a file that may have been made by this very operation: that the volume has turned
     /// read-only since would be told too late.
     pub(super) fn open_made(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle> {
+        // Whoever replaces a file under its names asks first whether somebody writes to it.
+        let opening = self.before_writing(ino, mode)?;
         let node = self.node(ino)?;
-        if mode.truncate {
-            self.resize(ino, 0)?;
-            if node.privileged.load(Ordering::Relaxed) {
-                self.drop_privileges(ino)?;
-            }
-        }
         self.references.add(ino);
-        Ok(self.handles.open_file(node, mode))
+        let handle = self.handles.open_file(Arc::clone(&node), mode);
+        drop(opening);
+        let emptied = if mode.truncate {
+            self.empty(&node)
+        } else {
+            Ok(())
+        };
+        drop(node);
+        emptied
+            .map(|()| handle)
+            .inspect_err(|_| self.do_release(ino, handle))
+    }
+
+    fn empty(&self, node: &Node) -> FsResult<()> {
+        self.resize(node.ino, 0)?;
+        if node.privileged.load(Ordering::Relaxed) {
+            self.drop_privileges(node.ino)?;
+        }
+        Ok(())
     }
 
     pub(in crate::volume) fn do_release(&self, ino: Ino, handle: Handle) {

@@ -132,6 +132,7 @@ impl Volume {
         }
         txn.apply();
         self.orphans.lock().remove(&ino);
+        self.forget_replaced(ino);
         Ok(())
     }
 }

@@ -201,6 +201,8 @@ impl Apply<'_> {
             volume.segments.release(gone);
             volume.write_behind.sub_dirty(gone);
         }
+        let replaced = self.effects.renewed.into_keys();
+        volume.shares.replaced.lock().extend(replaced);
         volume.forget_marks(done);
         let counter = &volume.counters.inodes;
         counter.fetch_add(self.effects.count, Ordering::Relaxed);
