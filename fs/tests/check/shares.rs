@@ -120,10 +120,10 @@ fn nodes_and_marks_of_a_share_without_a_row_are_found() {
 #[test]
 fn rows_of_shares_that_cannot_be_read_are_found() {
     finds(Kind::BadRow, |db, _| {
-        run(db, "UPDATE share_node SET v = x'00' WHERE share = 1")
+        run(db, "UPDATE share_node SET v = x'00' WHERE share = 1");
     });
     finds(Kind::BadRow, |db, _| {
-        run(db, "UPDATE share_node SET v = x'00' WHERE share = 0")
+        run(db, "UPDATE share_node SET v = x'00' WHERE share = 0");
     });
 }
 

@@ -6,7 +6,7 @@ use keyfold_fs::vfs::{
     Vfs, XattrMode,
 };
 
-use crate::site::{CALLER, RW, Site, at, entry};
+use crate::site::{CALLER, RW, Site, at, entry, pattern};
 
 fn set(site: &Site, ino: Ino, set: &SetAttr) {
     site.v().setattr(ino, None, set).unwrap();
@@ -93,8 +93,8 @@ fn changing_attributes_marks_them() {
 #[test]
 fn every_change_of_content_marks_it() {
     let site = Site::shared();
-    let file = site.file(site.root, "f", &[1; 100_000]);
-    let other = site.file(site.root, "g", &[2; 50_000]);
+    let file = site.file(site.root, "f", &pattern(100_000, 1));
+    let other = site.file(site.root, "g", &pattern(50_000, 2));
     site.marks();
     let content = [Mark::Content(file)];
     let handle = site.open(file, RW);

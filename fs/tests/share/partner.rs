@@ -61,7 +61,9 @@ impl Fetch for Store {
             .map(|(_, slot)| blob[*slot as usize].clone())
             .collect();
         if *self.lies.lock() {
-            found.iter_mut().for_each(|b| b.ciphertext[9] ^= 1);
+            for block in &mut found {
+                block.ciphertext[9] ^= 1;
+            }
         }
         Ok(found)
     }
@@ -109,7 +111,7 @@ impl Partner {
         let mut looked: BTreeMap<NodeId, Ino> = BTreeMap::new();
         for mark in &marks {
             if let Mark::Entry(dir, name) = mark {
-                self.entry(from, (*dir, name), &mut new, &mut looked);
+                look_at_entry(from, (*dir, name), &mut new, &mut looked);
             }
         }
         let mut writes = Vec::new();
@@ -168,36 +170,6 @@ impl Partner {
             confirmed: sent.confirmed.clone(),
         };
         from.v().keep_of_share(from.share, &kept).unwrap();
-    }
-
-    fn entry(
-        &self,
-        from: &Site,
-        (dir, name): (Ino, &[u8]),
-        new: &mut BTreeMap<NodeId, Node>,
-        looked: &mut BTreeMap<NodeId, Ino>,
-    ) {
-        let Some(parent) = from.member(dir).filter(|node| is_here(from, *node)) else {
-            // The directory is gone: whatever it had was removed or moved before.
-            if let Some(parent) = from.member(dir) {
-                let at = (parent, name.to_vec());
-                lose(new, &at);
-            }
-            return;
-        };
-        let at = (parent, name.to_vec());
-        lose(new, &at);
-        let Some(found) = from.v().view_entry(dir, name).unwrap() else {
-            return;
-        };
-        if !matches!(
-            found.kind,
-            FileKind::Regular | FileKind::Directory | FileKind::Symlink
-        ) {
-            return;
-        }
-        new.entry(found.node).or_default().names.insert(at);
-        looked.insert(found.node, found.ino);
     }
 
     fn content(
@@ -316,6 +288,35 @@ impl Sent {
         let result = self.apply(to, applied);
         assert!(matches!(result, Applied::Done(_)), "{result:?}");
     }
+}
+
+fn look_at_entry(
+    from: &Site,
+    (dir, name): (Ino, &[u8]),
+    new: &mut BTreeMap<NodeId, Node>,
+    looked: &mut BTreeMap<NodeId, Ino>,
+) {
+    let Some(parent) = from.member(dir).filter(|node| is_here(from, *node)) else {
+        // The directory is gone: whatever it had was removed or moved before.
+        if let Some(parent) = from.member(dir) {
+            let at = (parent, name.to_vec());
+            lose(new, &at);
+        }
+        return;
+    };
+    let at = (parent, name.to_vec());
+    lose(new, &at);
+    let Some(found) = from.v().view_entry(dir, name).unwrap() else {
+        return;
+    };
+    if !matches!(
+        found.kind,
+        FileKind::Regular | FileKind::Directory | FileKind::Symlink
+    ) {
+        return;
+    }
+    new.entry(found.node).or_default().names.insert(at);
+    looked.insert(found.node, found.ino);
 }
 
 fn lose(nodes: &mut BTreeMap<NodeId, Node>, at: &Name) {

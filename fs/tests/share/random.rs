@@ -29,8 +29,11 @@ impl Random {
     }
 }
 
+/// Directory, name, inode, and what it is.
+type Entry = (Ino, String, Ino, FileKind);
+
 /// What a site has: directories, and all entries.
-fn inventory(site: &Site) -> (Vec<Ino>, Vec<(Ino, String, Ino, FileKind)>) {
+fn inventory(site: &Site) -> (Vec<Ino>, Vec<Entry>) {
     let (mut dirs, mut entries) = (vec![site.root], Vec::new());
     let mut next = 0;
     while next < dirs.len() {
