@@ -7,10 +7,12 @@ use std::path::Path;
 
 use keyfold_tests::{Seeded, Vault, count, program, shell, tool};
 
-/// Every operation, through read and write as well as through mappings.
+/// Every operation, of a byte and more (allocating nothing is an error everywhere), through read and
+/// write as well as through mappings.
 const WITH_MAPPINGS: &str = r"
 flen = 1048576
 [opsize]
+min = 1
 max = 131072
 [weights]
 close_open = 1
@@ -33,6 +35,7 @@ copy_file_range = 2
 const WITHOUT_MAPPINGS: &str = r"
 flen = 262144
 [opsize]
+min = 1
 max = 20000
 [weights]
 close_open = 1

@@ -272,7 +272,9 @@ impl<'a> Run<'a> {
                     self.fault.how != How::Short
                 }
                 // What a failed operation was to make is not there for later ones.
-                FsError::NotFound | FsError::BadHandle => self.told.len() > 1,
+                FsError::NotFound | FsError::NoAttribute | FsError::BadHandle => {
+                    self.told.len() > 1
+                }
                 _ => false,
             };
             if !fits {
