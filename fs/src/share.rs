@@ -2,7 +2,7 @@
 //! changes of others are put.
 //!
 //! The engine holds no opinion about logs, servers and conflicts. Whoever syncs a share reads the
-//! [`Mark`]s of what changed, looks at what is there now ([`crate::volume::Volume::view`]), and
+//! [`Mark`]s of what changed, looks at what is there now ([`crate::volume::Volume::view_node`]), and
 //! says how the others' changes read here ([`Change`]); and keeps what it knows in bytes that go
 //! along in the same transactions.
 
