@@ -7,12 +7,13 @@ mod edit;
 mod file;
 mod names;
 mod purge;
+mod read;
 mod rename;
 mod xattr;
 
 pub(super) use attr::{change_access_acl, clear_privileges};
-pub(super) use file::Located;
 pub(super) use names::{enter, leave, live_dir};
+pub(super) use read::Located;
 pub(super) use rename::check_not_within;
 pub(super) use xattr::{put_xattr, remove_xattr};
 

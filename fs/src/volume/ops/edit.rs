@@ -14,7 +14,7 @@ use crate::volume::content::{BlockKind, Content, Page, Source};
 use crate::volume::memory::Pages;
 use crate::volume::node::{Node, NodeLeaves};
 
-use super::file::{Found, Way};
+use super::read::{Found, Way};
 
 const BLOCK: u64 = BLOCK_SIZE as u64;
 
