@@ -17,7 +17,7 @@ use super::error::AccountError;
 use crate::engine::Engine;
 use crate::remote::{CaFile, Server, Token};
 
-pub(crate) use known::{Heads, Known, People, ShareHead, Shown, ShownRequest};
+pub(crate) use known::{Heads, Known, Listed, People, ShareHead, Shown, ShownRequest};
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
@@ -149,7 +149,7 @@ impl<'a> Kept<'a> {
 
     /// Keeps what is shown now.
     pub(crate) fn show(self, requests: &[ShownRequest]) -> Result<(), AccountError> {
-        let shown = Shown(requests.to_vec());
+        let shown = Listed(requests.to_vec());
         self.change(&Changes::default().put(Slot::Shown, &shown))
     }
 

@@ -7,12 +7,10 @@ use std::time::Duration;
 
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::cli::account::{AccountCommand, PeopleArgs, TrustArgs};
+use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
-use crate::cli::sharing::{
-    ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs, SharesArgs,
-};
+use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
 use crate::mount::options::parse_duration;
 
 /// An end-to-end encrypted folder
@@ -135,9 +133,9 @@ pub(crate) enum Command {
     /// compare them side by side.
     Trust(TrustArgs),
     /// List the people this vault knows
-    People(PeopleArgs),
+    People(ReadArgs),
     /// List the shares that an account is in
-    Shares(SharesArgs),
+    Shares(ReadArgs),
     /// List who is in a share, and at what record each was last seen
     Members(MembersArgs),
     /// Change what somebody may do in a share, or remove him
@@ -145,7 +143,7 @@ pub(crate) enum Command {
     /// Take part in a share no longer
     Leave(LeaveArgs),
     /// List what others ask for
-    Inbox(SharesArgs),
+    Inbox(ReadArgs),
     /// Grant what somebody asks for
     Approve(ApproveArgs),
     /// Refuse what somebody asks for

@@ -10,15 +10,13 @@ use keyfold_protocol::ids::Seq;
 use keyfold_protocol::roster::Role;
 use serde::Serialize;
 
-use crate::cli::account::{open, session, wait};
+use crate::cli::account::{ReadArgs, open, session, wait};
 use crate::cli::error::CliError;
 use crate::cli::listing::moment;
 use crate::cli::output::{self, Form};
 use crate::sharing::{self, Shared, SharingError};
 
-pub(crate) use args::{
-    ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs, SharesArgs,
-};
+pub(crate) use args::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
 pub(crate) use asking::{approve, deny, inbox, request, withdraw};
 
 use self::args::RoleOrNone;
@@ -41,7 +39,7 @@ struct ShareShown {
 }
 
 /// Lists shares.
-pub(crate) fn shares(args: &SharesArgs) -> Result<(), CliError> {
+pub(crate) fn shares(args: &ReadArgs) -> Result<(), CliError> {
     let engine = open(&args.vault, &args.unlock)?;
     let found = wait(async {
         let session = session(&engine).await?;

@@ -39,24 +39,7 @@ impl Encoded for Known {
 }
 
 /// Key chains as last seen.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct People(pub(crate) Vec<Known>);
-
-impl Encoded for People {
-    const LIMIT: usize = LONGEST;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(2);
-        w.uint(1);
-        w.list(&self.0);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(2)?;
-        r.version()?;
-        Ok(Self(r.list(LIST)?))
-    }
-}
+pub(crate) type People = Listed<Known>;
 
 /// The last record of a share that was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,24 +73,7 @@ impl Encoded for ShareHead {
 }
 
 /// Heads of shares.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Heads(pub(crate) Vec<ShareHead>);
-
-impl Encoded for Heads {
-    const LIMIT: usize = LONGEST;
-
-    fn write(&self, w: &mut Writer) {
-        w.array(2);
-        w.uint(1);
-        w.list(&self.0);
-    }
-
-    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(2)?;
-        r.version()?;
-        Ok(Self(r.list(LIST)?))
-    }
-}
+pub(crate) type Heads = Listed<ShareHead>;
 
 /// A request as it was shown: which, whose, and by which keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,10 +107,19 @@ impl Encoded for ShownRequest {
 }
 
 /// Requests that were shown.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Shown(pub(crate) Vec<ShownRequest>);
+pub(crate) type Shown = Listed<ShownRequest>;
 
-impl Encoded for Shown {
+/// A value that is a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listed<T>(pub(crate) Vec<T>);
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T: Encoded> Encoded for Listed<T> {
     const LIMIT: usize = LONGEST;
 
     fn write(&self, w: &mut Writer) {

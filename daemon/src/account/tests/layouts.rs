@@ -12,8 +12,7 @@ use keyfold_protocol::ids::{
 use zeroize::Zeroizing;
 
 use crate::account::kept::{
-    Heads, KeptBook, KeptToken, Keys, Known, Next, People, Pinned, Profile, ShareHead, Shown,
-    ShownRequest,
+    KeptBook, KeptToken, Keys, Known, Listed, Next, Pinned, Profile, ShareHead, ShownRequest,
 };
 use crate::remote::{Server, Token};
 
@@ -120,19 +119,19 @@ fn every_value_has_one_form_and_no_other_is_read() {
         since: Time(5),
     });
     same(&book);
-    let people = People(vec![Known {
+    let people = Listed(vec![Known {
         user: "bob".parse().unwrap(),
         since: Time(5),
         entries: vec![EntryHash([1; 32])],
     }]);
     begins(&same(&people), b"\x82\x01\x81\x83\x63bob\x05\x81\x58\x20");
-    let heads = Heads(vec![ShareHead {
+    let heads = Listed(vec![ShareHead {
         share: ShareId([1; 32]),
         seq: Seq(4),
         record: RecordHash([2; 32]),
     }]);
     begins(&same(&heads), b"\x82\x01\x81\x83\x58\x20");
-    let shown = Shown(vec![ShownRequest {
+    let shown = Listed(vec![ShownRequest {
         request: RequestHash([1; 32]),
         root: ChainRoot([2; 32]),
         entry: EntryHash([3; 32]),

@@ -26,7 +26,7 @@ pub(crate) enum AccountCommand {
     /// to it.
     Logout(LogoutArgs),
     /// Show the account of a vault
-    Show(ShowArgs),
+    Show(ReadArgs),
     /// List the account's devices, or end the use of one that was lost
     Devices {
         #[command(subcommand)]
@@ -45,7 +45,7 @@ pub(crate) enum AccountCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DevicesCommand {
     /// List devices that are logged in
-    List(ShowArgs),
+    List(ReadArgs),
     /// End the use of a device that was lost
     ///
     /// Its session ends, the account gets new keys, and a new kit takes the place of the one there
@@ -144,8 +144,9 @@ pub(crate) struct LogoutArgs {
     pub(crate) unlock: UnlockArgs,
 }
 
+/// What is given to read something of a vault's account.
 #[derive(Debug, Args)]
-pub(crate) struct ShowArgs {
+pub(crate) struct ReadArgs {
     /// The vault
     pub(crate) vault: PathBuf,
     /// Print JSON
@@ -222,17 +223,6 @@ pub(crate) struct TrustArgs {
     /// His fingerprint, as he gave it; nothing is asked then
     #[arg(long, value_name = "K7QD-...", value_parser = fingerprint)]
     pub(crate) fingerprint: Option<Fingerprint>,
-    #[command(flatten)]
-    pub(crate) unlock: UnlockArgs,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct PeopleArgs {
-    /// The vault
-    pub(crate) vault: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) unlock: UnlockArgs,
 }

@@ -6,7 +6,7 @@ use keyfold_protocol::account::{fingerprint, safety_words};
 use keyfold_protocol::wire::Device;
 use serde::Serialize;
 
-use super::args::{DeleteArgs, DevicesCommand, KitArgs, PasswordArgs, RemoveArgs, ShowArgs};
+use super::args::{DeleteArgs, DevicesCommand, KitArgs, PasswordArgs, ReadArgs, RemoveArgs};
 use super::{asking, look, open, session, wait};
 use crate::account::{self, Account, AccountError, KitFate, KitNow, Proof};
 use crate::cli::error::CliError;
@@ -29,7 +29,7 @@ struct Shown {
 }
 
 /// Shows what the vault keeps, without asking the server.
-pub(super) fn show(args: &ShowArgs) -> Result<(), CliError> {
+pub(super) fn show(args: &ReadArgs) -> Result<(), CliError> {
     let engine = look(&args.vault, &args.unlock)?;
     let account = Account::of(&engine, Deadlines::default())?;
     let profile = account.profile();
@@ -69,7 +69,7 @@ pub(super) fn devices(command: &DevicesCommand) -> Result<(), CliError> {
     }
 }
 
-fn list(args: &ShowArgs) -> Result<(), CliError> {
+fn list(args: &ReadArgs) -> Result<(), CliError> {
     let engine = open(&args.vault, &args.unlock)?;
     let devices = wait(async { Ok(session(&engine).await?.devices().await?) })?;
     engine.close()?;

@@ -6,7 +6,7 @@ use keyfold_protocol::account::{fingerprint, safety_words};
 use keyfold_protocol::ids::ChainRoot;
 use serde::Serialize;
 
-use super::args::{PeopleArgs, TrustArgs};
+use super::args::{ReadArgs, TrustArgs};
 use super::{asking, look, open, session, wait};
 use crate::account::{Account, Trust};
 use crate::cli::error::CliError;
@@ -66,7 +66,7 @@ struct PersonShown {
 }
 
 /// Lists whom the vault knows.
-pub(crate) fn people(args: &PeopleArgs) -> Result<(), CliError> {
+pub(crate) fn people(args: &ReadArgs) -> Result<(), CliError> {
     let engine = look(&args.vault, &args.unlock)?;
     let account = Account::of(&engine, Deadlines::default())?;
     let kept = account.kept();

@@ -13,17 +13,6 @@ use crate::cli::secret::UnlockArgs;
 use crate::mount::options::parse_duration;
 
 #[derive(Debug, Args)]
-pub(crate) struct SharesArgs {
-    /// The vault
-    pub(crate) vault: PathBuf,
-    /// Print JSON
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) unlock: UnlockArgs,
-}
-
-#[derive(Debug, Args)]
 pub(crate) struct MembersArgs {
     /// The share, by its id or the beginning of it
     pub(crate) share: String,

@@ -7,10 +7,10 @@ use keyfold_protocol::account::fingerprint;
 use keyfold_protocol::ids::Time;
 use serde::Serialize;
 
-use super::args::{ApproveArgs, DecideArgs, RequestArgs, SharesArgs};
+use super::args::{ApproveArgs, DecideArgs, RequestArgs};
 use super::role_name;
 use crate::account::now;
-use crate::cli::account::{open, session, wait};
+use crate::cli::account::{ReadArgs, open, session, wait};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
 use crate::sharing::{self, InboxItem, Reads, Terms, Wish};
@@ -51,7 +51,7 @@ impl From<&InboxItem> for ItemShown {
 }
 
 /// Lists requests.
-pub(crate) fn inbox(args: &SharesArgs) -> Result<(), CliError> {
+pub(crate) fn inbox(args: &ReadArgs) -> Result<(), CliError> {
     let engine = open(&args.vault, &args.unlock)?;
     let items = wait(async {
         let session = session(&engine).await?;
