@@ -13,7 +13,7 @@ pub(crate) mod error;
 pub(crate) mod exit;
 mod extract;
 mod inside;
-mod listing;
+pub(crate) mod listing;
 mod mounting;
 mod output;
 mod restore;

@@ -79,6 +79,12 @@ impl Engine {
         repair::repair(vault, options, progress).map_err(EngineError::Repair)
     }
 
+    /// The volume itself, for who syncs its shares.
+    #[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
+    pub(crate) fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
     /// Its files.
     pub(crate) fn vfs(&self) -> Arc<dyn Vfs> {
         Arc::clone(&self.volume) as Arc<dyn Vfs>

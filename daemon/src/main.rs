@@ -13,6 +13,8 @@ mod mount_table;
 mod remote;
 mod sharing;
 mod snapshot_dir;
+#[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
+mod sync;
 
 use std::process::ExitCode;
 

@@ -5,6 +5,7 @@
 //! its own. Calls that a server takes twice without harm are repeated when they may not have arrived.
 
 mod accounts;
+mod blobs;
 mod error;
 mod repeat;
 mod server;
@@ -17,7 +18,7 @@ use std::time::Duration;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::limits;
 use keyfold_protocol::routes::{Content, Method, Route};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RANGE, RETRY_AFTER};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::time::{Instant, timeout_at};
@@ -90,6 +91,8 @@ struct Call {
     route: Route,
     path: String,
     body: Vec<u8>,
+    /// Of the bytes of a reply, those that are wanted.
+    range: Option<std::ops::Range<usize>>,
 }
 
 impl Remote {
@@ -181,8 +184,19 @@ impl Remote {
         path: String,
         body: Vec<u8>,
     ) -> Result<Vec<u8>, RemoteError> {
+        let range = None;
+        let call = Call {
+            route,
+            path,
+            body,
+            range,
+        };
+        self.carry_out(call).await
+    }
+
+    async fn carry_out(&self, call: Call) -> Result<Vec<u8>, RemoteError> {
+        let route = call.route;
         let deadline = Instant::now() + self.deadlines.call;
-        let call = Call { route, path, body };
         let mut tries = repeat::Tries::of(route);
         loop {
             let attempt = timeout_at(deadline, self.attempt(&call)).await;
@@ -207,6 +221,10 @@ impl Remote {
         let mut request = self.http.request(method(spec.method), url);
         if let Some(authorization) = &self.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(range) = &call.range {
+            let range = format!("bytes={}-{}", range.start, range.end.saturating_sub(1));
+            request = request.header(RANGE, range);
         }
         if let Some(content) = content_type(spec.request) {
             request = request

@@ -5,13 +5,15 @@
 //! second looks at what came first and decides again.
 
 mod change;
+#[cfg_attr(not(test), allow(dead_code, reason = "directories are synced with it"))]
+mod content;
 mod draft;
 mod error;
 mod inbox;
 mod members;
 mod offers;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
@@ -24,6 +26,11 @@ use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
 pub(crate) use change::Reads;
+#[cfg_attr(
+    not(test),
+    allow(unused_imports, reason = "directories are shared with it")
+)]
+pub(crate) use content::{Appended, ContentRecord, Outgoing};
 pub(crate) use error::SharingError;
 pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, withdraw};
 pub(crate) use offers::{Wish, request};
@@ -38,6 +45,8 @@ pub(crate) struct Shared<'s, 'a> {
     receipts: Vec<Signed<Receipt>>,
     /// What to tell the user of what was applied.
     events: Vec<(Seq, Event)>,
+    /// What content records say, where somebody wants to know.
+    content: Option<Vec<ContentRecord>>,
 }
 
 /// Who applies logs for this session.
@@ -68,6 +77,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             log: Log::new(own(session), share),
             receipts: Vec::new(),
             events: Vec::new(),
+            content: None,
         }
     }
 
@@ -103,6 +113,9 @@ impl<'s, 'a> Shared<'s, 'a> {
                 Ok(applied) => applied,
                 Err(stop) => return Err(self.stopped(stop).await),
             };
+            if let Some(content) = &mut self.content {
+                content::collect(content, &applied, &pulled.records);
+            }
             for record in applied {
                 let seq = record.seq;
                 self.events

@@ -104,7 +104,7 @@ pub(super) fn next(
     finish(session, (header, body), &proposal, key)
 }
 
-fn header(session: &Session<'_>, share: ShareId) -> Header {
+pub(super) fn header(session: &Session<'_>, share: ShareId) -> Header {
     let account = &session.keys().account;
     Header {
         kind: Kind::Roster,

@@ -47,7 +47,7 @@ fn trust(session: &Session<'_>, user: &str) {
     run(session.verify_person(&person)).unwrap();
 }
 
-fn newcomer(session: &Session<'_>, user: &str, role: Role) -> Newcomer {
+pub(crate) fn newcomer(session: &Session<'_>, user: &str, role: Role) -> Newcomer {
     Newcomer {
         person: run(session.person(&user.parse().unwrap())).unwrap(),
         role,

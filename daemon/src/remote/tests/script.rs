@@ -215,7 +215,7 @@ fn forward(to: SocketAddr, seen: &Seen) -> (u16, Vec<u8>) {
         seen.path(),
         seen.body.len()
     );
-    for name in ["content-type", "authorization"] {
+    for name in ["content-type", "authorization", "range"] {
         if let Some(value) = field(&seen.head, name) {
             head.extend([name, ": ", value, "\r\n"]);
         }

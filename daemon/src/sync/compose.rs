@@ -1,0 +1,257 @@
+//! What is in the volume and not in the base, as records.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use keyfold_crypto::FileKey;
+use keyfold_fs::share::{Change, Changes};
+use keyfold_fs::vfs::Ino;
+use keyfold_protocol::cbor::Encoded;
+use keyfold_protocol::ids::{BlobId, Epoch, NodeId, OperationId, Seq};
+use keyfold_protocol::limits;
+use keyfold_protocol::operation::{Action, Mtime, Operation, Place as At};
+use keyfold_protocol::tree::At as RecordAt;
+
+use super::error::SyncError;
+use super::merge::is_file;
+use super::names::{Step, steps};
+use super::shown::{LOCAL, Nodes, Place, Seen, Shown, engine_node, mode, of_tree};
+use super::write::{Draft, File, Packer, is_current};
+use super::{InFlight, ShareSync};
+use crate::sharing::{Appended, Outgoing, SharingError};
+
+/// Bytes of operations in one record, so that they fit when they are padded.
+const BODY: usize = 880_000;
+
+/// An operation, and the blobs that it names.
+pub(super) type Work = (Operation, Vec<BlobId>);
+
+fn at(place: &Place) -> At {
+    At {
+        parent: place.0,
+        name: place.1.clone(),
+    }
+}
+
+impl ShareSync<'_, '_> {
+    /// The operations that make of the base what is in the volume. Blocks are sent by this.
+    pub(super) async fn compose(&mut self, seen: &Seen) -> Result<Vec<Work>, SyncError> {
+        let base = of_tree(&self.base);
+        let mut actions: Vec<(Action, Vec<BlobId>)> = Vec::new();
+        for step in steps(&base, &seen.nodes) {
+            actions.extend(name_action(&step, &seen.nodes).map(|action| (action, Vec::new())));
+        }
+        for (id, node) in &seen.nodes {
+            let changed = attribute_actions(*id, base.get(id), node);
+            actions.extend(changed.into_iter().map(|action| (action, Vec::new())));
+        }
+        let remote = self.shared.session().remote().clone();
+        let mut packer = Packer::new(&remote, self.shared.id())?;
+        let mut drafts = Vec::new();
+        for (id, node) in seen.nodes.iter().filter(|(_, node)| is_file(node)) {
+            if let (LOCAL, Some(ino)) = (node.version, seen.inos.get(id)) {
+                drafts.extend(self.draft(*id, *ino, &mut packer).await?);
+            }
+        }
+        let packs = packer.finish().await?;
+        for draft in drafts {
+            let (mut of_file, blobs) = draft.finish(&packs);
+            let last = of_file.pop();
+            actions.extend(of_file.into_iter().map(|action| (action, Vec::new())));
+            actions.extend(last.map(|action| (action, blobs)));
+        }
+        let named = |(action, blobs)| {
+            let id = OperationId::generate()?;
+            Ok((Operation { id, action }, blobs))
+        };
+        actions.into_iter().map(named).collect()
+    }
+
+    fn epoch(&self) -> Result<Epoch, SyncError> {
+        let roster = self.shared.log().roster();
+        let roster = roster.ok_or(SharingError::NotAMember)?;
+        Ok(roster.epoch)
+    }
+
+    async fn draft(
+        &self,
+        node: NodeId,
+        ino: Ino,
+        packer: &mut Packer<'_>,
+    ) -> Result<Option<Draft>, SyncError> {
+        let base = Arc::clone(&self.base);
+        let known = base.node(node).and_then(|node| node.content());
+        let epoch = self.epoch()?;
+        let mut view = self.volume.view_content(ino)?;
+        let last = view.keys().last().map(FileKey::id);
+        if !last.is_some_and(|key| is_current(known, key, epoch)) {
+            drop(view);
+            self.add_key(node)?;
+            view = self.volume.view_content(ino)?;
+        }
+        let file = File {
+            node,
+            view: &view,
+            known,
+            epoch,
+        };
+        file.draft(&self.packs, packer).await
+    }
+
+    /// What is written from now on is under a key that nobody had in an earlier epoch.
+    fn add_key(&self, node: NodeId) -> Result<(), SyncError> {
+        let change = Change::AddKey {
+            node: engine_node(node),
+            key: FileKey::generate()?,
+        };
+        let changes = Changes {
+            list: vec![change],
+            ..Changes::default()
+        };
+        self.volume.apply_to_share(self.share, &changes)?;
+        Ok(())
+    }
+
+    /// Appends operations, in as many records as they need.
+    pub(super) async fn send(
+        &mut self,
+        work: Vec<Work>,
+        marks: Vec<u64>,
+    ) -> Result<Appended, SyncError> {
+        let mut left = work.into_iter().peekable();
+        while left.peek().is_some() {
+            let (operations, named) = one_record(&mut left)?;
+            let last = left.peek().is_none();
+            let outgoing = self.outgoing(operations, &named)?;
+            let append = self.shared.draft_content(outgoing)?;
+            self.in_flight = Some(InFlight {
+                record: append.record.header.hash(),
+                marks: if last { marks.clone() } else { Vec::new() },
+                last,
+            });
+            let appended = self.shared.append_content(&append).await;
+            let content = self.shared.take_content();
+            self.absorb(content)?;
+            if appended? == Appended::Moved {
+                self.in_flight = None;
+                return Ok(Appended::Moved);
+            }
+            if !last && !Arc::ptr_eq(&self.base, &self.head) {
+                // Others wrote after this record: the rest is made over that.
+                return Ok(Appended::Moved);
+            }
+        }
+        Ok(Appended::Done)
+    }
+
+    /// Adds what the header says of blobs. Fails where the record would be void.
+    fn outgoing(
+        &self,
+        operations: Vec<Operation>,
+        named: &BTreeSet<BlobId>,
+    ) -> Result<Outgoing, SyncError> {
+        let needed: BTreeSet<BlobId> = self.head.needed_blobs().collect();
+        let added: Vec<BlobId> = named.difference(&needed).copied().collect();
+        let mut after = self.head.as_ref().clone();
+        let at = RecordAt {
+            seq: self.head_seq.map_or(Seq(0), Seq::next),
+            epoch: self.epoch()?,
+            added: &added,
+            dropped: &[],
+        };
+        after.apply(at, &operations).map_err(SyncError::Void)?;
+        let still: BTreeSet<BlobId> = after.needed_blobs().collect();
+        let dropped = needed.difference(&still).take(limits::RECORD_BLOBS);
+        Ok(Outgoing {
+            operations,
+            dropped: dropped.copied().collect(),
+            added,
+        })
+    }
+}
+
+/// As many operations as one record takes, and the blobs that they name.
+fn one_record(
+    left: &mut std::iter::Peekable<std::vec::IntoIter<Work>>,
+) -> Result<(Vec<Operation>, BTreeSet<BlobId>), SyncError> {
+    let mut operations = Vec::new();
+    let mut named: BTreeSet<BlobId> = BTreeSet::new();
+    let mut bytes = 0;
+    while let Some((operation, blobs)) = left.peek() {
+        let more = operation.encode().len();
+        let full = bytes + more > BODY
+            || operations.len() >= limits::OPERATIONS
+            || named.len() + blobs.len() > limits::RECORD_BLOBS;
+        if full {
+            break;
+        }
+        bytes += more;
+        named.extend(blobs);
+        operations.extend(left.next().map(|(operation, _)| operation));
+    }
+    if operations.is_empty() {
+        return Err(SyncError::TooLarge);
+    }
+    Ok((operations, named))
+}
+
+fn name_action(step: &Step, nodes: &Nodes) -> Option<Action> {
+    Some(match step {
+        Step::Make(id, to) => {
+            let node = nodes.get(id)?;
+            Action::Make {
+                at: at(to),
+                node: *id,
+                what: node.what.clone(),
+                mode: mode(node.mode),
+                mtime: node.mtime.unwrap_or(Mtime {
+                    seconds: 0,
+                    nanoseconds: 0,
+                }),
+            }
+        }
+        Step::Link(id, to) => Action::Link {
+            at: at(to),
+            node: *id,
+        },
+        Step::Rename(id, from, to) => Action::Rename {
+            from: at(from),
+            to: at(to),
+            node: *id,
+            replaced: None,
+        },
+        Step::Remove(id, from) => Action::Remove {
+            at: at(from),
+            node: *id,
+        },
+    })
+}
+
+fn attribute_actions(id: NodeId, base: Option<&Shown>, node: &Shown) -> Vec<Action> {
+    let mut actions = Vec::new();
+    if let Some(base) = base {
+        let other_mode = (base.mode != node.mode).then(|| mode(node.mode));
+        let other_stamp = node.mtime.filter(|_| base.mtime != node.mtime);
+        if other_mode.is_some() || other_stamp.is_some() {
+            actions.push(Action::SetAttr {
+                node: id,
+                mode: other_mode,
+                mtime: other_stamp,
+            });
+        }
+    }
+    let none = BTreeMap::new();
+    let old = base.map_or(&none, |base| &base.xattrs);
+    let names: BTreeSet<_> = old.keys().chain(node.xattrs.keys()).collect();
+    for name in names {
+        let value = node.xattrs.get(name);
+        if old.get(name) != value {
+            actions.push(Action::SetXattr {
+                node: id,
+                name: name.clone(),
+                value: value.cloned(),
+            });
+        }
+    }
+    actions
+}

@@ -1,0 +1,215 @@
+//! Files that were changed here and elsewhere: what is here becomes a file of its own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use keyfold_fs::error::{FsError, FsResult};
+use keyfold_fs::share::{Kept, Mark, PendingMark, ShareNumber};
+use keyfold_fs::vfs::{
+    Caller, FileRange, Ino, Name, OpenMode, Place as VfsPlace, SetAttr, SetTime, Vfs, XattrMode,
+};
+use keyfold_fs::volume::{ContentView, Volume};
+use keyfold_protocol::ids::NodeId;
+use keyfold_protocol::tree::{FileContent, Tree};
+
+use super::merge::{conflict_name, is_file};
+use super::shown::{LOCAL, Nodes, Place, Seen};
+
+const RW: OpenMode = OpenMode {
+    read: true,
+    write: true,
+    append: false,
+    truncate: false,
+    sync: false,
+};
+const RO: OpenMode = OpenMode { write: false, ..RW };
+/// Bytes copied at once.
+const COPIED: usize = 1 << 20;
+/// Names tried for a copy.
+const NAMES: usize = 1000;
+
+/// What was decided about files that both sides changed.
+#[derive(Debug, Default)]
+pub(super) struct Decided {
+    /// Nodes that become what the others have.
+    pub(super) given_up: BTreeSet<NodeId>,
+    /// Files whose content becomes the others', with the leaves that it has here.
+    pub(super) reset: BTreeMap<NodeId, Vec<u64>>,
+    /// Files whose content stays as it is here.
+    pub(super) stays: BTreeSet<NodeId>,
+    /// Copies that take the name of what the others removed.
+    pub(super) renamed: Vec<(NodeId, Place)>,
+    /// Whether anything was copied.
+    pub(super) copies: u64,
+}
+
+/// Where conflicts are looked for.
+pub(super) struct Conflicts<'a> {
+    pub(super) volume: &'a Arc<Volume>,
+    pub(super) share: ShareNumber,
+    pub(super) marks: &'a [PendingMark],
+    pub(super) seen: &'a Seen,
+    pub(super) base: &'a Nodes,
+    pub(super) head: &'a Tree,
+    pub(super) user: &'a str,
+    pub(super) date: &'a str,
+}
+
+/// Whether a file has the content that others know.
+fn same(view: &ContentView, content: &FileContent) -> bool {
+    let leaf = |leaf: &keyfold_fs::share::LeafView| {
+        let known = content.leaves.get(&u64::from(leaf.index));
+        leaf.hash.is_some() && leaf.hash == known.map(|known| known.hash)
+    };
+    view.size() == content.size
+        && view.leaves().len() == content.leaves.len()
+        && view.leaves().iter().all(leaf)
+}
+
+impl Conflicts<'_> {
+    /// Decides about every file.
+    pub(super) fn decide(&self) -> FsResult<Decided> {
+        let mut decided = Decided::default();
+        for (id, node) in self.seen.nodes.iter().filter(|(_, node)| is_file(node)) {
+            let (base, there) = (self.base.get(id), self.head.node(*id));
+            let Some(ino) = self.seen.inos.get(id).copied() else {
+                continue;
+            };
+            match there.and_then(|there| there.content()) {
+                None if base.is_some_and(|base| base != node) => {
+                    if let Some(place) = node.names.first() {
+                        let copy = self.copy(ino, place)?;
+                        decided.renamed.push((copy, place.clone()));
+                        decided.copies += 1;
+                    }
+                    self.confirm(ino)?;
+                    decided.given_up.insert(*id);
+                }
+                Some(content) if node.version == LOCAL => {
+                    let known = base.map(|base| base.version);
+                    if known == Some(content.version) {
+                        decided.stays.insert(*id);
+                    } else {
+                        self.both_wrote((*id, ino), content, &mut decided)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(decided)
+    }
+
+    fn both_wrote(
+        &self,
+        (id, ino): (NodeId, Ino),
+        content: &FileContent,
+        decided: &mut Decided,
+    ) -> FsResult<()> {
+        let view = self.volume.view_content(ino)?;
+        if same(&view, content) {
+            decided.stays.insert(id);
+            return Ok(());
+        }
+        let leaves = view.leaves().iter().map(|leaf| u64::from(leaf.index));
+        decided.reset.insert(id, leaves.collect());
+        drop(view);
+        let names = self.seen.nodes.get(&id).map(|node| &node.names);
+        if let Some(place) = names.and_then(|names| names.first()) {
+            self.copy(ino, place)?;
+            decided.copies += 1;
+        }
+        self.confirm(ino)
+    }
+
+    /// What was marked of a file's content before it was copied is in the copy.
+    fn confirm(&self, ino: Ino) -> FsResult<()> {
+        let of = |mark: &&PendingMark| mark.mark == Mark::Content(ino);
+        let kept = Kept {
+            confirmed: self.marks.iter().filter(of).map(|m| m.number).collect(),
+            ..Kept::default()
+        };
+        self.volume.keep_of_share(self.share, &kept)
+    }
+
+    /// Copies a file beside it, durably. Returns the copy's node.
+    fn copy(&self, from: Ino, place: &Place) -> FsResult<NodeId> {
+        let dir = self.seen.inos.get(&place.0).copied();
+        let dir = dir.ok_or(FsError::NotFound)?;
+        let volume = self.volume.as_ref();
+        let attr = volume.getattr(from)?;
+        let caller = Caller {
+            uid: attr.uid,
+            gid: attr.gid,
+            umask: 0,
+        };
+        for n in 1..NAMES {
+            let name = conflict_name(&place.1, (self.user, self.date), n);
+            let name = name.ok_or(FsError::NameTooLong)?;
+            let at = VfsPlace {
+                parent: dir,
+                name: Name::new(name.as_str().as_bytes())?,
+            };
+            if volume.view_entry(dir, name.as_str().as_bytes())?.is_some() {
+                continue;
+            }
+            let (entry, to) = volume.create(&caller, at, attr.perm & 0o777, RW)?;
+            let ino = entry.attr.ino;
+            let handle = volume.open(from, RO);
+            let copied = handle.and_then(|handle| {
+                let copied = copy_bytes(volume, (from, handle), (ino, to));
+                volume.release(from, handle);
+                copied
+            });
+            let copied = copied
+                .and_then(|()| copy_attributes(volume, from, ino))
+                .and_then(|()| volume.fsync(ino, to));
+            volume.release(ino, to);
+            if copied.is_err() {
+                let _ = volume.unlink(at);
+            }
+            volume.forget(ino, 1);
+            copied?;
+            let member = volume.share_member(ino)?;
+            let (_, node) = member.ok_or(FsError::Inconsistent(ino))?;
+            return Ok(NodeId(node.0));
+        }
+        Err(FsError::Exists)
+    }
+}
+
+fn copy_bytes(
+    volume: &Volume,
+    (from, source): (Ino, keyfold_fs::vfs::Handle),
+    (to, target): (Ino, keyfold_fs::vfs::Handle),
+) -> FsResult<()> {
+    let mut buf = vec![0; COPIED];
+    let mut offset = 0;
+    loop {
+        let range = |ino, handle| FileRange {
+            ino,
+            handle,
+            offset,
+        };
+        let read = volume.read(range(from, source), &mut buf)?;
+        if read == 0 {
+            zeroize::Zeroize::zeroize(&mut buf);
+            return Ok(());
+        }
+        volume.write(range(to, target), &buf[..read])?;
+        offset += read as u64;
+    }
+}
+
+fn copy_attributes(volume: &Volume, from: Ino, to: Ino) -> FsResult<()> {
+    let view = volume.view_node(from)?;
+    for (name, value) in &view.xattrs {
+        if name.starts_with(b"user.") {
+            volume.setxattr(to, name, value, XattrMode::Set)?;
+        }
+    }
+    let set = SetAttr {
+        mtime: Some(SetTime::At(view.mtime)),
+        ..SetAttr::default()
+    };
+    volume.setattr(to, None, &set).map(drop)
+}

@@ -1,0 +1,187 @@
+//! What is seen of a share beside the content of its files: of a tree that a log makes, and of a
+//! volume. Both in the same form, so that they can be compared.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use keyfold_fs::error::FsResult;
+use keyfold_fs::layout as engine;
+use keyfold_fs::share::NodeView;
+use keyfold_fs::vfs::{FileKind, Ino, Timestamp};
+use keyfold_fs::volume::Volume;
+use keyfold_protocol::ids::{NodeId, OperationId};
+use keyfold_protocol::names::{EntryName, LinkTarget, XattrName};
+use keyfold_protocol::operation::{Mode, Mtime, What};
+use keyfold_protocol::tree::{Kind, Tree};
+
+/// A name in a directory.
+pub(super) type Place = (NodeId, EntryName);
+
+/// A node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) what: What,
+    /// The owner's rwx bits; of symlinks and of the root always 7.
+    pub(super) mode: u8,
+    /// Of files only: directories and symlinks have the stamp of their making.
+    pub(super) mtime: Option<Mtime>,
+    pub(super) xattrs: BTreeMap<XattrName, Vec<u8>>,
+    pub(super) names: BTreeSet<Place>,
+    /// The version of a file's content; [`LOCAL`] where it is not one that others know.
+    pub(super) version: OperationId,
+}
+
+/// Nodes by id.
+pub(super) type Nodes = BTreeMap<NodeId, Shown>;
+
+/// Stands for content that was not sent.
+pub(super) const LOCAL: OperationId = OperationId([0xff; 16]);
+
+/// What a volume has.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) nodes: Nodes,
+    pub(super) inos: BTreeMap<NodeId, Ino>,
+    /// Names that cannot be sent: devices, and names that are no text that shows as it is.
+    pub(super) kept_back: u64,
+}
+
+pub(super) fn engine_node(id: NodeId) -> engine::NodeId {
+    engine::NodeId(id.0)
+}
+
+pub(super) fn timestamp(mtime: Mtime) -> Timestamp {
+    Timestamp {
+        secs: mtime.seconds,
+        nanos: mtime.nanoseconds,
+    }
+}
+
+pub(super) fn mtime(stamp: Timestamp) -> Mtime {
+    Mtime {
+        seconds: stamp.secs,
+        nanoseconds: stamp.nanos.min(999_999_999),
+    }
+}
+
+pub(super) fn mode(bits: u8) -> Mode {
+    Mode::new(bits & 7).unwrap_or_else(|_| unreachable!("three bits are below eight"))
+}
+
+/// What a tree has.
+pub(super) fn of_tree(tree: &Tree) -> Nodes {
+    let mut nodes = Nodes::new();
+    for (id, node) in tree.nodes() {
+        let what = match &node.kind {
+            Kind::File(_) => What::File,
+            Kind::Directory(_) => What::Directory,
+            Kind::Symlink(target) => What::Symlink(target.clone()),
+            Kind::SharePoint(_) => continue,
+        };
+        let plain = matches!(what, What::Symlink(_)) || id == NodeId::ROOT;
+        nodes.insert(
+            id,
+            Shown {
+                mode: if plain { 7 } else { node.mode.bits() },
+                mtime: (what == What::File).then_some(node.mtime),
+                what,
+                xattrs: node.xattrs.clone(),
+                names: BTreeSet::new(),
+                version: node.content().map_or(OperationId::NONE, |c| c.version),
+            },
+        );
+    }
+    for (parent, node) in tree.nodes() {
+        for (name, child) in node.entries().into_iter().flatten() {
+            if let Some(child) = nodes.get_mut(child) {
+                child.names.insert((parent, name.clone()));
+            }
+        }
+    }
+    nodes
+}
+
+/// What a volume has in a share. Content is taken for what the base has, unless it is marked.
+pub(super) fn of_volume(
+    volume: &Volume,
+    root: Ino,
+    base: &Tree,
+    marked: &BTreeSet<Ino>,
+) -> FsResult<Seen> {
+    let mut seen = Seen::default();
+    let version = |id: NodeId, ino: Ino| {
+        let known = base.node(id).and_then(|node| node.content());
+        match known {
+            Some(content) if !marked.contains(&ino) => content.version,
+            _ => LOCAL,
+        }
+    };
+    let view = volume.view_node(root)?;
+    seen.nodes.insert(NodeId::ROOT, shown(&view, NodeId::ROOT));
+    seen.inos.insert(NodeId::ROOT, root);
+    let mut left = vec![(root, NodeId::ROOT)];
+    while let Some((dir, parent)) = left.pop() {
+        for entry in volume.view_entries(dir)? {
+            let id = NodeId(entry.node.0);
+            let name = std::str::from_utf8(&entry.name).ok();
+            let name: Option<EntryName> = name.and_then(|name| name.parse().ok());
+            let (Some(name), true) = (name, travels(entry.kind)) else {
+                seen.kept_back += 1;
+                continue;
+            };
+            if !seen.nodes.contains_key(&id) {
+                let view = volume.view_node(entry.ino)?;
+                let mut node = shown(&view, id);
+                if node.what == What::File {
+                    node.version = version(id, entry.ino);
+                }
+                seen.nodes.insert(id, node);
+                seen.inos.insert(id, entry.ino);
+                if entry.kind == FileKind::Directory {
+                    left.push((entry.ino, id));
+                }
+            }
+            if let Some(node) = seen.nodes.get_mut(&id) {
+                node.names.insert((parent, name));
+            }
+        }
+    }
+    Ok(seen)
+}
+
+fn travels(kind: FileKind) -> bool {
+    matches!(
+        kind,
+        FileKind::Regular | FileKind::Directory | FileKind::Symlink
+    )
+}
+
+fn shown(view: &NodeView, id: NodeId) -> Shown {
+    let target = view.target.as_deref().and_then(link_target);
+    let what = match (view.kind, target) {
+        (FileKind::Symlink, Some(target)) => What::Symlink(target),
+        (FileKind::Directory, _) => What::Directory,
+        _ => What::File,
+    };
+    let plain = matches!(what, What::Symlink(_)) || id == NodeId::ROOT;
+    Shown {
+        mode: if plain {
+            7
+        } else {
+            ((view.perm >> 6) & 7) as u8
+        },
+        mtime: (what == What::File).then(|| mtime(view.mtime)),
+        what,
+        xattrs: view.xattrs.iter().filter_map(xattr).collect(),
+        names: BTreeSet::new(),
+        version: OperationId::NONE,
+    }
+}
+
+fn link_target(target: &[u8]) -> Option<LinkTarget> {
+    std::str::from_utf8(target).ok()?.parse().ok()
+}
+
+fn xattr((name, value): &(Vec<u8>, Vec<u8>)) -> Option<(XattrName, Vec<u8>)> {
+    let name = std::str::from_utf8(name).ok()?.parse().ok()?;
+    Some((name, value.clone()))
+}

@@ -1,0 +1,5 @@
+//! Volumes of several users that sync one share by a real server.
+
+mod apart;
+mod site;
+mod travels;

@@ -1,0 +1,235 @@
+//! What both change, and what goes wrong on the way.
+
+use keyfold_protocol::ids::ShareId;
+
+use super::site::{People, Site, assert_same, pattern, share};
+use crate::account::Session;
+use crate::remote::tests::run;
+use crate::remote::tests::script::Answer;
+use crate::sharing::{Shared, SharingError};
+use crate::sync::SyncError;
+
+/// Two that have the same.
+fn two<'s, 'a>(
+    people: &'a People,
+    (a, b): (&'s Session<'a>, &'s Session<'a>),
+) -> (Site<'s, 'a>, Site<'s, 'a>, ShareId) {
+    let id = share(a);
+    let mut alice = Site::begin((&people.alice, a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, b), id, |_, _| {});
+    alice.mkdir("dir");
+    alice.file("dir/file.txt", &pattern(10_000, 1));
+    alice.file("plain", b"plain");
+    alice.push();
+    bob.pull();
+    bob.push();
+    assert_same(&alice, &bob);
+    (alice, bob, id)
+}
+
+fn meet(one: &mut Site<'_, '_>, other: &mut Site<'_, '_>) {
+    one.push();
+    other.push();
+    one.pull();
+    assert_same(one, other);
+}
+
+#[test]
+fn two_versions_of_a_file_are_both_kept() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.overwrite("dir/file.txt", 0, b"by alice");
+    bob.overwrite("dir/file.txt", 0, b"by bob");
+    bob.truncate("dir/file.txt", 400_000);
+    meet(&mut alice, &mut bob);
+    let paths = alice.paths();
+    assert_eq!(paths.len(), 4, "{paths:?}");
+    let copy = &paths[1];
+    assert!(
+        copy.starts_with("dir/file (conflict, bob, 20") && copy.ends_with(").txt"),
+        "{copy}"
+    );
+    assert_eq!(&alice.read("dir/file.txt")[..8], b"by alice");
+    assert_eq!(alice.read("dir/file.txt").len(), 10_000);
+    assert_eq!(&alice.read(copy)[..6], b"by bob");
+    assert_eq!(alice.read(copy).len(), 400_000);
+}
+
+#[test]
+fn an_edit_beats_a_delete_on_either_side() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.unlink("dir/file.txt");
+    alice.rmdir("dir");
+    alice.overwrite("plain", 0, b"EDIT");
+    bob.overwrite("dir/file.txt", 0, b"by bob");
+    bob.unlink("plain");
+    meet(&mut alice, &mut bob);
+    assert_eq!(alice.paths(), ["dir", "dir/file.txt", "plain"]);
+    assert_eq!(&alice.read("dir/file.txt")[..6], b"by bob");
+    assert_eq!(alice.read("plain"), b"EDITn");
+}
+
+#[test]
+fn a_name_taken_twice_keeps_both() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.file("new", b"of alice");
+    bob.file("new", b"of bob");
+    alice.mkdir("both");
+    alice.file("both/a", b"a");
+    bob.mkdir("both");
+    bob.file("both/b", b"b");
+    meet(&mut alice, &mut bob);
+    assert_eq!(alice.read("new"), b"of alice");
+    assert_eq!(alice.read("both/a"), b"a");
+    let paths = alice.paths();
+    let other = |begin: &str, end: &str| {
+        let mut found = paths
+            .iter()
+            .filter(|p| p.starts_with(begin) && p.ends_with(end));
+        found.next().unwrap_or_else(|| panic!("{paths:?}")).clone()
+    };
+    assert_eq!(alice.read(&other("new (conflict, bob, ", ")")), b"of bob");
+    assert_eq!(alice.read(&other("both (conflict, bob, ", "/b")), b"b");
+}
+
+#[test]
+fn moves_that_would_make_a_cycle_are_undone_and_lose_nothing() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.mkdir("x");
+    alice.file("x/in x", b"x");
+    alice.mkdir("y");
+    alice.file("y/in y", b"y");
+    meet(&mut alice, &mut bob);
+    alice.rename("x", "y/x");
+    bob.rename("y", "x/y");
+    meet(&mut alice, &mut bob);
+    assert_eq!(alice.read("y/x/in x"), b"x");
+    assert_eq!(alice.read("y/in y"), b"y");
+}
+
+#[test]
+fn a_lost_reply_does_no_harm() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.file("lost", &pattern(5000, 3));
+    alice.overwrite("plain", 0, b"lost");
+    let append = |path: &str| path.ends_with("/records");
+    people.scene.meddle(move |seen, real| {
+        (append(seen.path()) && seen.head.starts_with("POST")).then_some(Answer::Lose(real))
+    });
+    alice.push();
+    // The record arrives, and nothing after it: not even where it is asked for.
+    alice.overwrite("lost", 0, b"more");
+    people.scene.meddle(move |seen, real| {
+        if append(seen.path()) && seen.head.starts_with("POST") {
+            return Some(Answer::Lose(real));
+        }
+        seen.path()
+            .contains("/records?")
+            .then(|| Answer::Reply(500, Vec::new()))
+    });
+    // The pull at the beginning of a push fails as well, so the change is still to be sent.
+    assert!(run(alice.sync.push()).is_err());
+    people.scene.be_honest();
+    alice.overwrite("lost", 100, b"and more");
+    alice.push();
+    bob.pull();
+    assert_same(&alice, &bob);
+    assert_eq!(bob.paths(), ["dir", "dir/file.txt", "lost", "plain"]);
+}
+
+#[test]
+fn without_a_server_nothing_is_lost_and_the_next_push_sends_all() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    people.scene.meddle(|_, _| Some(Answer::Bytes(Vec::new())));
+    alice.file("new", &pattern(20_000, 5));
+    alice.rename("plain", "dir/plain");
+    let error = run(alice.sync.push()).unwrap_err();
+    assert!(error.to_string().contains("the connection to"), "{error}");
+    assert!(
+        bob.try_read(bob.ino("plain")).is_ok(),
+        "it was brought before"
+    );
+    people.scene.be_honest();
+    alice.again();
+    alice.push();
+    people
+        .scene
+        .meddle(|_, _| Some(Answer::Reply(503, Vec::new())));
+    assert!(run(bob.sync.pull()).is_err());
+    people.scene.be_honest();
+    bob.pull();
+    people.scene.meddle(|_, _| Some(Answer::Bytes(Vec::new())));
+    let there = bob.ino("new");
+    assert_eq!(
+        bob.try_read(there),
+        Err(keyfold_fs::error::FsError::Unreachable)
+    );
+    people.scene.be_honest();
+    assert_same(&alice, &bob);
+}
+
+#[test]
+fn who_was_removed_gets_nothing_that_is_pushed_later() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, id) = two(&people, (&a, &b));
+    let mut shared = run(Shared::open(&a, id)).unwrap();
+    let root = shared.member(&"bob".parse().unwrap()).unwrap().key.root;
+    run(shared.remove(root)).unwrap();
+    alice.overwrite("dir/file.txt", 5000, b"not for bob");
+    alice.push();
+    let error = run(bob.sync.pull()).unwrap_err();
+    assert!(matches!(
+        error,
+        SyncError::Sharing(SharingError::NotAMember)
+    ));
+    // What is written is under a key of the new epoch, whoever hands out the record.
+    let tree = &alice.sync.head;
+    let epoch = alice.sync.shared.log().roster().unwrap().epoch;
+    let mut written = 0;
+    for (_, node) in tree.nodes() {
+        let Some(content) = node.content() else {
+            continue;
+        };
+        written += content
+            .keys
+            .values()
+            .filter(|key| key.epoch == epoch)
+            .count();
+    }
+    assert_eq!(written, 1);
+    assert!(bob.sync.shared.log().epoch_key(epoch).is_none());
+    bob.overwrite("plain", 0, b"mine");
+    assert!(run(bob.sync.push()).is_err());
+    assert_eq!(bob.read("plain"), b"minen");
+}
+
+#[test]
+fn a_file_that_is_written_to_waits_and_comes_when_it_is_closed() {
+    use crate::sync::Round;
+    use keyfold_fs::vfs::Vfs;
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    let ino = bob.ino("plain");
+    let handle = bob.v().open(ino, super::site::RW).unwrap();
+    alice.overwrite("plain", 0, b"new");
+    alice.push();
+    let round = run(bob.sync.pull()).unwrap();
+    assert!(matches!(round, Round::Waiting(nodes) if nodes.len() == 1));
+    assert_eq!(bob.read("plain"), b"plain");
+    bob.v().release(ino, handle);
+    bob.pull();
+    assert_same(&alice, &bob);
+}
