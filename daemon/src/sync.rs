@@ -25,7 +25,9 @@ mod write;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keyfold_fs::share::{Applied, Kept, Mark, PendingMark, ShareInfo, ShareNumber, Standing};
+use keyfold_fs::share::{
+    Applied, Kept, Mark, Outdated, PendingMark, ShareInfo, ShareNumber, Standing,
+};
 use keyfold_fs::vfs::Ino;
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::{NodeId, RecordHash, Seq};
@@ -108,6 +110,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     head_seq: Option<Seq>,
     packs: Arc<Packs>,
     in_flight: Option<InFlight>,
+    outdated: Vec<Outdated>,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
@@ -131,6 +134,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             head_seq: None,
             packs: Arc::new(Packs::new(session.remote().clone(), share)),
             in_flight: None,
+            outdated: Vec::new(),
         };
         let known = |record: &ContentRecord| Some(record.seq) <= sync.position.seq;
         let (had, new): (Vec<_>, Vec<_>) = content.into_iter().partition(known);
@@ -143,6 +147,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// Who brings its blocks.
     pub(crate) fn packs(&self) -> &Arc<Packs> {
         &self.packs
+    }
+
+    /// What whoever caches anything of the volume has to ask for again, since this was asked last.
+    pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
+        std::mem::take(&mut self.outdated)
     }
 
     /// Brings what others changed here.
@@ -281,6 +290,12 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 node.names = BTreeSet::from([place.clone()]);
             }
         }
+        for id in decided.reset.keys() {
+            // The stamp goes with the content.
+            if let (Some(node), Some(there)) = (want.get_mut(id), there.get(id)) {
+                node.mtime = there.mtime;
+            }
+        }
         self.apply(&seen.nodes, &want, &decided)
     }
 
@@ -304,9 +319,13 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             ..self.position
         };
         changes.kept.share = Some(position.encode());
+        let reset = decided.reset.keys();
+        changes.kept.nodes = reset
+            .map(|id| (engine_node(*id), Some(Box::default())))
+            .collect();
         self.make_room(here, want)?;
         match self.volume.apply_to_share(self.share, &changes)? {
-            Applied::Done(_) => {}
+            Applied::Done(outdated) => self.outdated.extend(outdated),
             Applied::Busy(nodes) => {
                 let nodes = nodes.iter().map(|node| NodeId(node.0));
                 return Ok(Round::Waiting(nodes.collect()));

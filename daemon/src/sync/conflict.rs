@@ -13,7 +13,7 @@ use keyfold_protocol::ids::NodeId;
 use keyfold_protocol::tree::{FileContent, Tree};
 
 use super::merge::{conflict_name, is_file};
-use super::shown::{LOCAL, Nodes, Place, Seen};
+use super::shown::{LOCAL, Nodes, Place, Seen, engine_node};
 
 const RW: OpenMode = OpenMode {
     read: true,
@@ -25,6 +25,8 @@ const RW: OpenMode = OpenMode {
 const RO: OpenMode = OpenMode { write: false, ..RW };
 /// Bytes copied at once.
 const COPIED: usize = 1 << 20;
+/// Kept with a file whose content here was copied and is to become the others'.
+const COPIED_ALREADY: [u8; 1] = [1];
 /// Names tried for a copy.
 const NAMES: usize = 1000;
 
@@ -70,6 +72,9 @@ impl Conflicts<'_> {
     /// Decides about every file.
     pub(super) fn decide(&self) -> FsResult<Decided> {
         let mut decided = Decided::default();
+        let nodes = self.volume.share_nodes(self.share)?.into_iter();
+        let copied = nodes.filter(|node| *node.data == COPIED_ALREADY);
+        let copied: BTreeSet<NodeId> = copied.map(|node| NodeId(node.node.0)).collect();
         for (id, node) in self.seen.nodes.iter().filter(|(_, node)| is_file(node)) {
             let (base, there) = (self.base.get(id), self.head.node(*id));
             let Some(ino) = self.seen.inos.get(id).copied() else {
@@ -82,7 +87,7 @@ impl Conflicts<'_> {
                         decided.renamed.push((copy, place.clone()));
                         decided.copies += 1;
                     }
-                    self.confirm(ino)?;
+                    self.confirm(ino, None)?;
                     decided.given_up.insert(*id);
                 }
                 Some(content) if node.version == LOCAL => {
@@ -92,6 +97,10 @@ impl Conflicts<'_> {
                     } else {
                         self.both_wrote((*id, ino), content, &mut decided)?;
                     }
+                }
+                Some(_) if copied.contains(id) => {
+                    let view = self.volume.view_content(ino)?;
+                    decided.reset.insert(*id, leaves(&view));
                 }
                 _ => {}
             }
@@ -110,22 +119,27 @@ impl Conflicts<'_> {
             decided.stays.insert(id);
             return Ok(());
         }
-        let leaves = view.leaves().iter().map(|leaf| u64::from(leaf.index));
-        decided.reset.insert(id, leaves.collect());
+        decided.reset.insert(id, leaves(&view));
         drop(view);
         let names = self.seen.nodes.get(&id).map(|node| &node.names);
         if let Some(place) = names.and_then(|names| names.first()) {
             self.copy(ino, place)?;
             decided.copies += 1;
         }
-        self.confirm(ino)
+        self.confirm(ino, Some(id))
     }
 
-    /// What was marked of a file's content before it was copied is in the copy.
-    fn confirm(&self, ino: Ino) -> FsResult<()> {
+    /// What was marked of a file's content before it was copied is in the copy. That the file is
+    /// to be given up is kept with it: without its mark nothing else says that it has no content
+    /// that others know.
+    fn confirm(&self, ino: Ino, given_up: Option<NodeId>) -> FsResult<()> {
         let of = |mark: &&PendingMark| mark.mark == Mark::Content(ino);
         let kept = Kept {
             confirmed: self.marks.iter().filter(of).map(|m| m.number).collect(),
+            nodes: given_up
+                .map(|id| (engine_node(id), Some(COPIED_ALREADY.into())))
+                .into_iter()
+                .collect(),
             ..Kept::default()
         };
         self.volume.keep_of_share(self.share, &kept)
@@ -175,6 +189,11 @@ impl Conflicts<'_> {
         }
         Err(FsError::Exists)
     }
+}
+
+fn leaves(view: &ContentView) -> Vec<u64> {
+    let leaves = view.leaves().iter();
+    leaves.map(|leaf| u64::from(leaf.index)).collect()
 }
 
 fn copy_bytes(

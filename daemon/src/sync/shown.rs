@@ -1,6 +1,7 @@
 //! What is seen of a share beside the content of its files: of a tree that a log makes, and of a
 //! volume. Both in the same form, so that they can be compared.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use keyfold_fs::error::FsResult;
@@ -128,21 +129,21 @@ pub(super) fn of_volume(
                 seen.kept_back += 1;
                 continue;
             };
-            if !seen.nodes.contains_key(&id) {
-                let view = volume.view_node(entry.ino)?;
-                let mut node = shown(&view, id);
-                if node.what == What::File {
-                    node.version = version(id, entry.ino);
+            let node = match seen.nodes.entry(id) {
+                Entry::Occupied(node) => node.into_mut(),
+                Entry::Vacant(vacant) => {
+                    let mut node = shown(&volume.view_node(entry.ino)?, id);
+                    if node.what == What::File {
+                        node.version = version(id, entry.ino);
+                    }
+                    seen.inos.insert(id, entry.ino);
+                    if entry.kind == FileKind::Directory {
+                        left.push((entry.ino, id));
+                    }
+                    vacant.insert(node)
                 }
-                seen.nodes.insert(id, node);
-                seen.inos.insert(id, entry.ino);
-                if entry.kind == FileKind::Directory {
-                    left.push((entry.ino, id));
-                }
-            }
-            if let Some(node) = seen.nodes.get_mut(&id) {
-                node.names.insert((parent, name));
-            }
+            };
+            node.names.insert((parent, name));
         }
     }
     Ok(seen)

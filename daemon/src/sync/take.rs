@@ -118,7 +118,7 @@ impl Taking<'_> {
         let here = self.here.get(&id);
         let base = self.base.node(id).and_then(|node| node.content());
         let base = base.filter(|_| here.is_some());
-        self.keys(id, (base, new), list);
+        keys(id, (base, new), list);
         let reset = self.reset.get(&id);
         let same = base.is_some_and(|base| base.version == new.version);
         let nothing = here.is_none() && new.size == 0 && new.leaves.is_empty();
@@ -163,23 +163,18 @@ impl Taking<'_> {
             leaves,
         }));
     }
+}
 
-    /// Keys that are new here. The last seals what is written here from now on.
-    fn keys(
-        &self,
-        id: NodeId,
-        (base, new): (Option<&FileContent>, &FileContent),
-        list: &mut Vec<Change>,
-    ) {
-        let known = |key| base.is_some_and(|base| base.keys.contains_key(key));
-        let mut keys: Vec<_> = new.keys.iter().filter(|(key, _)| !known(key)).collect();
-        keys.sort_by_key(|(key, row)| (row.epoch, **key));
-        for (key, row) in keys {
-            list.push(Change::AddKey {
-                node: engine_node(id),
-                key: FileKey::from_parts(*key, *row.secret),
-            });
-        }
+/// Keys that are new here. The last seals what is written here from now on.
+fn keys(id: NodeId, (base, new): (Option<&FileContent>, &FileContent), list: &mut Vec<Change>) {
+    let known = |key| base.is_some_and(|base| base.keys.contains_key(key));
+    let mut keys: Vec<_> = new.keys.iter().filter(|(key, _)| !known(key)).collect();
+    keys.sort_by_key(|(key, row)| (row.epoch, **key));
+    for (key, row) in keys {
+        list.push(Change::AddKey {
+            node: engine_node(id),
+            key: FileKey::from_parts(*key, *row.secret),
+        });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What both change, and what goes wrong on the way.
 
+use keyfold_fs::vfs::Vfs;
 use keyfold_protocol::ids::ShareId;
 
 use super::site::{People, Site, assert_same, pattern, share};
@@ -7,7 +8,7 @@ use crate::account::Session;
 use crate::remote::tests::run;
 use crate::remote::tests::script::Answer;
 use crate::sharing::{Shared, SharingError};
-use crate::sync::SyncError;
+use crate::sync::{Round, SyncError};
 
 /// Two that have the same.
 fn two<'s, 'a>(
@@ -42,6 +43,8 @@ fn two_versions_of_a_file_are_both_kept() {
     alice.overwrite("dir/file.txt", 0, b"by alice");
     bob.overwrite("dir/file.txt", 0, b"by bob");
     bob.truncate("dir/file.txt", 400_000);
+    alice.stamp("dir/file.txt", 1111);
+    bob.stamp("dir/file.txt", 2222);
     meet(&mut alice, &mut bob);
     let paths = alice.paths();
     assert_eq!(paths.len(), 4, "{paths:?}");
@@ -54,6 +57,9 @@ fn two_versions_of_a_file_are_both_kept() {
     assert_eq!(alice.read("dir/file.txt").len(), 10_000);
     assert_eq!(&alice.read(copy)[..6], b"by bob");
     assert_eq!(alice.read(copy).len(), 400_000);
+    let stamp = |path: &str| alice.seen()[path].2.unwrap().secs;
+    assert_eq!((stamp("dir/file.txt"), stamp(copy)), (1111, 2222));
+    assert!(!bob.sync.take_outdated().is_empty());
 }
 
 #[test]
@@ -217,8 +223,6 @@ fn who_was_removed_gets_nothing_that_is_pushed_later() {
 
 #[test]
 fn a_file_that_is_written_to_waits_and_comes_when_it_is_closed() {
-    use crate::sync::Round;
-    use keyfold_fs::vfs::Vfs;
     let people = People::new();
     let (a, b) = people.sessions();
     let (mut alice, mut bob, _) = two(&people, (&a, &b));
@@ -232,4 +236,30 @@ fn a_file_that_is_written_to_waits_and_comes_when_it_is_closed() {
     bob.v().release(ino, handle);
     bob.pull();
     assert_same(&alice, &bob);
+}
+
+#[test]
+fn a_conflict_that_has_to_wait_for_another_file_ends_as_any_other() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    let ino = bob.ino("plain");
+    let handle = bob.v().open(ino, super::site::RW).unwrap();
+    alice.overwrite("plain", 0, b"new");
+    alice.overwrite("dir/file.txt", 0, b"by alice");
+    alice.push();
+    bob.overwrite("dir/file.txt", 5000, b"by bob");
+    for _ in 0..2 {
+        let round = run(bob.sync.push()).unwrap();
+        assert!(matches!(round, Round::Waiting(_)), "{round:?}");
+        bob.again();
+    }
+    bob.v().release(ino, handle);
+    meet(&mut bob, &mut alice);
+    let mut expected = pattern(10_000, 1);
+    expected[..8].copy_from_slice(b"by alice");
+    assert!(alice.read("dir/file.txt") == expected);
+    let paths = alice.paths();
+    assert_eq!(paths.len(), 4, "{paths:?}");
+    assert_eq!(&alice.read(&paths[1])[5000..5006], b"by bob");
 }
