@@ -1,5 +1,6 @@
 //! What both change, and what goes wrong on the way.
 
+use keyfold_fs::error::FsError;
 use keyfold_fs::vfs::Vfs;
 use keyfold_protocol::ids::ShareId;
 
@@ -177,10 +178,7 @@ fn without_a_server_nothing_is_lost_and_the_next_push_sends_all() {
     bob.pull();
     people.scene.meddle(|_, _| Some(Answer::Bytes(Vec::new())));
     let there = bob.ino("new");
-    assert_eq!(
-        bob.try_read(there),
-        Err(keyfold_fs::error::FsError::Unreachable)
-    );
+    assert_eq!(bob.try_read(there), Err(FsError::Unreachable));
     people.scene.be_honest();
     assert_same(&alice, &bob);
 }
@@ -262,4 +260,35 @@ fn a_conflict_that_has_to_wait_for_another_file_ends_as_any_other() {
     let paths = alice.paths();
     assert_eq!(paths.len(), 4, "{paths:?}");
     assert_eq!(&alice.read(&paths[1])[5000..5006], b"by bob");
+}
+
+#[test]
+fn blocks_that_are_not_those_of_the_log_are_not_brought() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.file("new", &pattern(9000, 5));
+    alice.push();
+    bob.pull();
+    let there = bob.ino("new");
+    // A byte of the block, of the descriptors, and a reply that is too short.
+    for (longer_than, cut) in [(4000, false), (80, false), (4000, true)] {
+        people.scene.meddle(move |seen, real| {
+            let edit = move |mut body: Vec<u8>| {
+                if body.len() > longer_than {
+                    body[20] ^= 1;
+                    body.truncate(body.len() - usize::from(cut));
+                }
+                body
+            };
+            let blob = seen.path().contains("/blobs/");
+            blob.then(|| Answer::Forward(real, Box::new(edit)))
+        });
+        bob.again();
+        let read = bob.try_read(there);
+        let refused = [Err(FsError::Tampered(there)), Err(FsError::Unreachable)];
+        assert!(refused.contains(&read), "{read:?}");
+    }
+    people.scene.be_honest();
+    assert_same(&alice, &bob);
 }

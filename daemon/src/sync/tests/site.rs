@@ -264,6 +264,11 @@ impl<'s, 'a> Site<'s, 'a> {
         Ok(data)
     }
 
+    pub(super) fn is_dir(&self, path: &str) -> bool {
+        let view = self.v().view_node(self.ino(path)).unwrap();
+        view.kind == FileKind::Directory
+    }
+
     /// Paths, ascending.
     pub(super) fn paths(&self) -> Vec<String> {
         let seen = self.seen();
