@@ -1,5 +1,8 @@
 //! What both change, and what goes wrong on the way.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use keyfold_fs::error::FsError;
 use keyfold_fs::vfs::Vfs;
 use keyfold_protocol::ids::ShareId;
@@ -133,18 +136,20 @@ fn a_lost_reply_does_no_harm() {
         (append(seen.path()) && seen.head.starts_with("POST")).then_some(Answer::Lose(real))
     });
     alice.push();
-    // The record arrives, and nothing after it: not even where it is asked for.
+    // The record arrives, and whoever sent it cannot even ask for it.
     alice.overwrite("lost", 0, b"more");
+    let arrived = Arc::new(AtomicBool::new(false));
+    let noted = Arc::clone(&arrived);
     people.scene.meddle(move |seen, real| {
         if append(seen.path()) && seen.head.starts_with("POST") {
+            noted.store(true, Ordering::Relaxed);
             return Some(Answer::Lose(real));
         }
-        seen.path()
-            .contains("/records?")
-            .then(|| Answer::Reply(500, Vec::new()))
+        let asked = seen.path().contains("/records?") && noted.load(Ordering::Relaxed);
+        asked.then(|| Answer::Reply(500, Vec::new()))
     });
-    // The pull at the beginning of a push fails as well, so the change is still to be sent.
     assert!(run(alice.sync.push()).is_err());
+    assert!(arrived.load(Ordering::Relaxed));
     people.scene.be_honest();
     alice.overwrite("lost", 100, b"and more");
     alice.push();
