@@ -1,6 +1,7 @@
 //! Keyfold: the command line, and the daemon that serves a mounted vault.
 
 mod account;
+mod calendar;
 mod cli;
 mod control;
 mod control_dir;

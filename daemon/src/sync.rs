@@ -34,6 +34,7 @@ use keyfold_protocol::ids::{NodeId, RecordHash, Seq};
 use keyfold_protocol::tree::{At, Tree};
 
 use crate::account::{Session, now};
+use crate::calendar::date;
 use crate::sharing::{Appended, ContentRecord, Shared};
 
 use conflict::{Conflicts, Decided};
@@ -175,7 +176,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             let work = self.compose(&seen).await?;
             let marks: Vec<u64> = marks.iter().map(|mark| mark.number).collect();
             if work.is_empty() {
-                self.settle(marks, Some(true))?;
+                self.position.begun = true;
+                self.settle(marks)?;
             } else if self.send(work, marks).await? == Appended::Moved {
                 continue;
             }
@@ -208,8 +210,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 // It was made over the base, and of what is in the volume.
                 self.base = Arc::clone(&self.head);
                 self.position.seq = self.head_seq;
-                let begun = own.last.then_some(true);
-                self.settle(own.marks, begun)?;
+                self.position.begun |= own.last;
+                self.settle(own.marks)?;
             }
         }
         self.packs
@@ -218,8 +220,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     }
 
     /// Keeps that others know these marks, and forgets nodes that they know to be gone.
-    fn settle(&mut self, marks: Vec<u64>, begun: Option<bool>) -> Result<(), SyncError> {
-        self.position.begun |= begun.unwrap_or(false);
+    fn settle(&self, marks: Vec<u64>) -> Result<(), SyncError> {
         let nodes = self.volume.share_nodes(self.share)?;
         let gone = nodes.into_iter().filter(|node| {
             node.standing == Standing::Gone && self.base.node(NodeId(node.node.0)).is_none()
@@ -259,9 +260,9 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         }
         let (marks, mut seen) = self.look()?;
         let base = of_tree(&self.base);
-        let date = crate::cli::listing::moment(i64::try_from(now().0).unwrap_or(0));
+        let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
-        let who = (user.as_str(), date.get(..10).unwrap_or(&date));
+        let who = (user.as_str(), today.as_str());
         let decided = Conflicts {
             volume: &self.volume,
             share: self.share,
@@ -269,8 +270,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             seen: &seen,
             base: &base,
             head: &self.head,
-            user: who.0,
-            date: who.1,
+            who,
         }
         .decide()?;
         if decided.copies > 0 {

@@ -7,11 +7,11 @@ use keyfold_fs::check::{CheckReport, Phase, Progress, ReadData};
 use keyfold_fs::repair::{Altered, RepairOptions, RepairReport};
 use keyfold_fs::volume::Verify;
 
+use crate::calendar::moment;
 use crate::cli::args::CheckArgs;
 use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::inside;
-use crate::cli::listing::moment;
 use crate::cli::mounting::progress_is_seen;
 use crate::cli::output::{self, Form};
 use crate::control::Command;

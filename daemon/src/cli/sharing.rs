@@ -10,9 +10,9 @@ use keyfold_protocol::ids::Seq;
 use keyfold_protocol::roster::Role;
 use serde::Serialize;
 
+use crate::calendar::moment;
 use crate::cli::account::{ReadArgs, open, session, wait};
 use crate::cli::error::CliError;
-use crate::cli::listing::moment;
 use crate::cli::output::{self, Form};
 use crate::sharing::{self, Shared, SharingError};
 

@@ -8,10 +8,10 @@ use keyfold_fs::error::FsError;
 use keyfold_fs::vault::Access;
 use keyfold_fs::volume::Verify;
 
+use crate::calendar::moment;
 use crate::cli::args::{SnapshotArgs, SnapshotCommand as Asked};
 use crate::cli::asking;
 use crate::cli::error::CliError;
-use crate::cli::listing::moment;
 use crate::cli::output::{self, Form};
 use crate::cli::{inside, restore};
 use crate::control::{Command, Origin, Snapshot, SnapshotCommand, snapshot_failed};

@@ -53,8 +53,8 @@ pub(super) struct Conflicts<'a> {
     pub(super) seen: &'a Seen,
     pub(super) base: &'a Nodes,
     pub(super) head: &'a Tree,
-    pub(super) user: &'a str,
-    pub(super) date: &'a str,
+    /// Whose conflicts these are, and the date.
+    pub(super) who: (&'a str, &'a str),
 }
 
 /// Whether a file has the content that others know.
@@ -157,7 +157,7 @@ impl Conflicts<'_> {
             umask: 0,
         };
         for n in 1..NAMES {
-            let name = conflict_name(&place.1, (self.user, self.date), n);
+            let name = conflict_name(&place.1, self.who, n);
             let name = name.ok_or(FsError::NameTooLong)?;
             let at = VfsPlace {
                 parent: dir,

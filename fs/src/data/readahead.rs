@@ -286,14 +286,11 @@ impl Shared {
 
     /// Reads a piece that is not in the page cache; returns whether it did.
     fn read(&self, id: PieceId, piece: &mut Piece) -> bool {
-        let path = segment_path(&self.vault, id.segment);
-        if File::open(&path).map_or(true, |file| is_cached(&file, id)) {
-            return false;
-        }
         let mut options = OpenOptions::new();
-        let direct = options.read(true).custom_flags(libc::O_DIRECT).open(path);
+        options.read(true).custom_flags(libc::O_DIRECT);
         // Not every filesystem has direct reads.
-        direct.is_ok_and(|file| piece.fill(&file, id.offset()).is_ok())
+        let file = options.open(segment_path(&self.vault, id.segment));
+        file.is_ok_and(|file| !is_cached(&file, id) && piece.fill(&file, id.offset()).is_ok())
     }
 
     /// Nobody reads: what was asked for is left.

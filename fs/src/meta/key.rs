@@ -136,11 +136,18 @@ pub(crate) struct Key {
 
 impl Key {
     const fn int(table: Table, a: u64) -> Self {
-        Self {
-            table,
-            a,
-            b: Tail::None,
-        }
+        let b = Tail::None;
+        Self { table, a, b }
+    }
+
+    const fn pair(table: Table, a: u64, b: u64) -> Self {
+        let b = Tail::Int(b);
+        Self { table, a, b }
+    }
+
+    fn named(table: Table, a: u64, b: &[u8]) -> Self {
+        let b = Tail::Bytes(b.into());
+        Self { table, a, b }
     }
 
     pub(crate) fn inode(ino: Ino) -> Self {
@@ -150,25 +157,13 @@ impl Key {
         Self::int(Table::Content, ino.0)
     }
     pub(crate) fn dentry(parent: Ino, name: &[u8]) -> Self {
-        Self {
-            table: Table::Dentry,
-            a: parent.0,
-            b: Tail::Bytes(name.into()),
-        }
+        Self::named(Table::Dentry, parent.0, name)
     }
     pub(crate) fn xattr(ino: Ino, name: &[u8]) -> Self {
-        Self {
-            table: Table::Xattr,
-            a: ino.0,
-            b: Tail::Bytes(name.into()),
-        }
+        Self::named(Table::Xattr, ino.0, name)
     }
     pub(crate) fn file_key(ino: Ino, index: u32) -> Self {
-        Self {
-            table: Table::FileKey,
-            a: ino.0,
-            b: Tail::Int(u64::from(index)),
-        }
+        Self::pair(Table::FileKey, ino.0, u64::from(index))
     }
     pub(crate) fn leaf(map: MapId, leaf: LeafIndex) -> Self {
         Self::int(Table::Leaf, map.leaf_key(leaf))
@@ -180,18 +175,10 @@ impl Key {
         Self::int(Table::Segment, u64::from(id.0))
     }
     pub(crate) fn run_owner(segment: SegmentId, slot: u32) -> Self {
-        Self {
-            table: Table::RunOwner,
-            a: u64::from(segment.0),
-            b: Tail::Int(u64::from(slot)),
-        }
+        Self::pair(Table::RunOwner, u64::from(segment.0), u64::from(slot))
     }
     pub(crate) fn freed(segment: SegmentId, slot: u32) -> Self {
-        Self {
-            table: Table::Freed,
-            a: u64::from(segment.0),
-            b: Tail::Int(u64::from(slot)),
-        }
+        Self::pair(Table::Freed, u64::from(segment.0), u64::from(slot))
     }
     pub(crate) fn orphan(ino: Ino) -> Self {
         Self::int(Table::Orphan, ino.0)
@@ -203,11 +190,7 @@ impl Key {
         Self::int(Table::Image, u64::from(id.0))
     }
     pub(crate) fn held(image: ImageId, segment: SegmentId) -> Self {
-        Self {
-            table: Table::Held,
-            a: u64::from(image.0),
-            b: Tail::Int(u64::from(segment.0)),
-        }
+        Self::pair(Table::Held, u64::from(image.0), u64::from(segment.0))
     }
 
     pub(crate) fn account(slot: u64) -> Self {
@@ -218,41 +201,21 @@ impl Key {
         Self::int(Table::Share, share.0)
     }
     pub(crate) fn share_node(share: ShareNumber, node: NodeId) -> Self {
-        Self {
-            table: Table::ShareNode,
-            a: share.0,
-            b: Tail::Bytes(node.0.into()),
-        }
+        Self::named(Table::ShareNode, share.0, &node.0)
     }
     /// Of the row that says which node an inode is.
     pub(crate) fn member(ino: Ino) -> Self {
-        Self {
-            table: Table::ShareNode,
-            a: ShareNumber::BACK.0,
-            b: Tail::Bytes(ino.0.to_be_bytes().into()),
-        }
+        Self::named(Table::ShareNode, ShareNumber::BACK.0, &ino.0.to_be_bytes())
     }
     pub(crate) fn mark(share: ShareNumber, number: u64) -> Self {
-        Self {
-            table: Table::Outbox,
-            a: share.0,
-            b: Tail::Int(number),
-        }
+        Self::pair(Table::Outbox, share.0, number)
     }
     pub(crate) fn blob(share: ShareNumber, blob: BlobId) -> Self {
-        Self {
-            table: Table::Blob,
-            a: share.0,
-            b: Tail::Bytes(blob.0.into()),
-        }
+        Self::named(Table::Blob, share.0, &blob.0)
     }
     /// Of the row that says which blob has a local number.
     pub(crate) fn blob_name(number: u64) -> Self {
-        Self {
-            table: Table::Blob,
-            a: ShareNumber::BACK.0,
-            b: Tail::Bytes(number.to_be_bytes().into()),
-        }
+        Self::named(Table::Blob, ShareNumber::BACK.0, &number.to_be_bytes())
     }
 
     /// Whether the second key column is what its table has there.

@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::args::{ReadArgs, TrustArgs};
 use super::{asking, look, open, session, wait};
 use crate::account::{Account, Trust};
+use crate::calendar::moment;
 use crate::cli::error::CliError;
-use crate::cli::listing::moment;
 use crate::cli::output::{self, Form};
 use crate::remote::Deadlines;
 

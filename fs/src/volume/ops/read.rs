@@ -94,10 +94,12 @@ impl Volume {
             return;
         };
         // Requests that are answered side by side come out of their order.
-        let follows = count >= STREAM_READ && (expected == offset || self.ahead.knows(slot));
+        if count < STREAM_READ || !(expected == offset || self.ahead.knows(slot)) {
+            return;
+        }
         let size = node.content.read().head.size;
         let left = size.saturating_sub(first.offset()).div_ceil(BLOCK);
-        if follows && left >= STREAM_BLOCKS {
+        if left >= STREAM_BLOCKS {
             self.ahead.want(slot, left.min(u32::MAX.into()) as u32);
         }
     }
