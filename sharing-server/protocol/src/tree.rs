@@ -96,22 +96,26 @@ impl Tree {
         }
         for (id, node) in staged.nodes {
             change.nodes.insert(id);
-            if let Some(new) = &node {
-                new.blobs()
-                    .for_each(|blob| *self.needed.entry(blob).or_default() += 1);
-            }
-            let old = match node {
-                Some(node) => self.nodes.insert(id, node),
-                None => self.nodes.remove(&id),
-            };
-            for blob in old.iter().flat_map(Node::blobs) {
-                self.release(blob);
-            }
+            self.put(id, node);
         }
         self.remember(at.seq, staged.seen);
         let in_use = |blob: &&BlobId| self.needed.contains_key(*blob);
         change.dropped_in_use = at.dropped.iter().filter(in_use).copied().collect();
         change
+    }
+
+    fn put(&mut self, id: NodeId, node: Option<Node>) {
+        if let Some(new) = &node {
+            new.blobs()
+                .for_each(|blob| *self.needed.entry(blob).or_default() += 1);
+        }
+        let old = match node {
+            Some(node) => self.nodes.insert(id, node),
+            None => self.nodes.remove(&id),
+        };
+        for blob in old.iter().flat_map(Node::blobs) {
+            self.release(blob);
+        }
     }
 
     fn release(&mut self, blob: BlobId) {
@@ -135,6 +139,24 @@ impl Tree {
         }
     }
 
+    /// Puts the contents that other has of these files into the places of those that are here, with
+    /// their stamps. What is a file in both only.
+    pub fn take_contents(&mut self, other: &Self, files: &BTreeSet<NodeId>) {
+        for id in files {
+            let (Some(old), Some(new)) = (self.nodes.get(id), other.nodes.get(id)) else {
+                continue;
+            };
+            if let (Kind::File(_), Kind::File(content)) = (&old.kind, &new.kind) {
+                let node = Node {
+                    kind: Kind::File(content.clone()),
+                    mtime: new.mtime,
+                    ..old.clone()
+                };
+                self.put(*id, Some(node));
+            }
+        }
+    }
+
     /// What the share is called, and what it is.
     pub fn description(&self) -> Option<&(Title, Shape)> {
         self.description.as_ref()
@@ -148,6 +170,11 @@ impl Tree {
     /// All nodes, by ascending id.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// Whether a file needs a blob.
+    pub fn needs(&self, blob: &BlobId) -> bool {
+        self.needed.contains_key(blob)
     }
 
     /// Blobs that files need.
