@@ -17,6 +17,7 @@ pub(crate) mod tests;
 
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
+use keyfold_protocol::limits;
 use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop};
 use keyfold_protocol::receipt::Receipt;
 use keyfold_protocol::roster::{Role, Roster};
@@ -30,7 +31,7 @@ pub(crate) use change::Reads;
     not(test),
     allow(unused_imports, reason = "directories are shared with it")
 )]
-pub(crate) use content::{Appended, ContentRecord, Outgoing};
+pub(crate) use content::{Appended, ContentRecord, Outgoing, Said};
 pub(crate) use error::SharingError;
 pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, withdraw};
 pub(crate) use offers::{Wish, request};
@@ -47,6 +48,8 @@ pub(crate) struct Shared<'s, 'a> {
     events: Vec<(Seq, Event)>,
     /// What content records say, where somebody wants to know.
     content: Option<Vec<ContentRecord>>,
+    /// Bodies of content and snapshots before this place are not pulled.
+    bodies_from: Option<Seq>,
 }
 
 /// Who applies logs for this session.
@@ -78,6 +81,8 @@ impl<'s, 'a> Shared<'s, 'a> {
             receipts: Vec::new(),
             events: Vec::new(),
             content: None,
+            // Rosters are always whole.
+            bodies_from: Some(Seq(limits::NUMBER)),
         }
     }
 
@@ -106,7 +111,8 @@ impl<'s, 'a> Shared<'s, 'a> {
         let pinned = self.session.kept().head(self.id())?;
         for _ in 0..PULLS {
             let from = self.log.head().map_or(Seq(0), |(seq, _)| seq.next());
-            let pulled = self.session.remote().pull(self.id(), from).await;
+            let pulled = self.session.remote();
+            let pulled = pulled.pull((self.id(), from), self.bodies_from).await;
             let pulled = pulled.map_err(not_a_member)?;
             let before = self.log.head();
             let applied = match self.log.absorb(&pulled.records) {

@@ -95,4 +95,18 @@ impl Remote {
         let reply: BlobList = self.post(Route::MissingBlobs, path, &list).await?;
         Ok(reply.blobs)
     }
+
+    /// Keeps blobs that were dropped. Returns those that are there.
+    pub(crate) async fn revive_blobs(
+        &self,
+        share: ShareId,
+        blobs: &[BlobId],
+    ) -> Result<Vec<BlobId>, RemoteError> {
+        let list = BlobList {
+            blobs: blobs.to_vec(),
+        };
+        let path = Route::ReviveBlobs.path(&[&share]);
+        let reply: BlobList = self.post(Route::ReviveBlobs, path, &list).await?;
+        Ok(reply.blobs)
+    }
 }

@@ -46,9 +46,17 @@ impl Remote {
         self.read(Route::Append, &reply)
     }
 
-    /// Records from a place on.
-    pub(crate) async fn pull(&self, share: ShareId, from: Seq) -> Result<Pulled, RemoteError> {
-        let path = format!("{}?from={}", Route::Pull.path(&[&share]), from.0);
+    /// Records from a place on. Bodies before `bodies_from` are left out, but those of rosters.
+    pub(crate) async fn pull(
+        &self,
+        (share, from): (ShareId, Seq),
+        bodies_from: Option<Seq>,
+    ) -> Result<Pulled, RemoteError> {
+        let pruned = bodies_from.filter(|bodies_from| *bodies_from > from);
+        let pruned = pruned.map(|bodies_from| format!("&bodies_from={}", bodies_from.0));
+        let pruned = pruned.unwrap_or_default();
+        let path = Route::Pull.path(&[&share]);
+        let path = format!("{path}?from={}{pruned}", from.0);
         let reply = self.call(Route::Pull, path, Vec::new()).await?;
         self.read_cbor(Route::Pull, &reply)
     }

@@ -90,7 +90,7 @@ fn a_reply_of_another_form_is_malformed_and_not_asked_for_again() {
     let script = Script::play(|_| Answer::Reply(200, vec![0xff; 4000]));
     let pulled = remote(&script.url, Deadlines::default());
     let share = keyfold_protocol::ids::ShareId([1; 32]);
-    let error = run(pulled.pull(share, Seq(0))).unwrap_err();
+    let error = run(pulled.pull((share, Seq(0)), None)).unwrap_err();
     assert!(matches!(error, RemoteError::Malformed { .. }), "{error:?}");
 }
 

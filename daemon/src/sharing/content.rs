@@ -4,9 +4,11 @@ use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Delivered};
 use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId};
-use keyfold_protocol::log::{Applied, Outcome, Void};
+use keyfold_protocol::log::{Applied, Event, Log, Outcome, Void};
 use keyfold_protocol::operation::{ContentBody, Operation};
 use keyfold_protocol::record::{Header, Kind, Record};
+use keyfold_protocol::roster::Role;
+use keyfold_protocol::snapshot::SnapshotBody;
 
 use super::error::SharingError;
 use super::{Shared, draft, not_a_member};
@@ -19,14 +21,31 @@ pub(crate) struct ContentRecord {
     pub(crate) seq: Seq,
     /// Its hash.
     pub(crate) record: RecordHash,
+    /// What its author might do there.
+    pub(crate) role: Option<Role>,
     /// The epoch in force there.
     pub(crate) epoch: Epoch,
     /// Blobs that it adds.
     pub(crate) added: Vec<BlobId>,
     /// Blobs that it drops.
     pub(crate) dropped: Vec<BlobId>,
-    /// What it does; none where its key is not known here.
-    pub(crate) operations: Option<Vec<Operation>>,
+    /// What it says.
+    pub(crate) said: Said,
+}
+
+/// What a record says of the tree.
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    /// How it changes.
+    Operations(Vec<Operation>),
+    /// What it is.
+    Snapshot(SnapshotBody),
+    /// Nothing: it is of another kind, or void.
+    Nothing,
+    /// Its key is not known here.
+    Unreadable,
+    /// Its body was not asked for.
+    Pruned,
 }
 
 /// What is to be appended.
@@ -49,47 +68,113 @@ pub(crate) enum Appended {
     Moved,
 }
 
-/// Adds the content records among those that were applied.
+/// Adds the records among those that were applied that say something of the tree or its blobs.
 pub(super) fn collect(
     content: &mut Vec<ContentRecord>,
     applied: &[Applied],
     delivered: &[Delivered],
 ) {
     for one in applied {
-        let operations = match &one.outcome {
-            Outcome::Content(body) => Some(body.operations.clone()),
-            Outcome::Unreadable | Outcome::Pruned => None,
-            Outcome::Roster | Outcome::Snapshot(_) | Outcome::Void(_) => continue,
-        };
         let header = delivered
             .iter()
             .map(|delivered| &delivered.record.header)
             .find(|header| header.seq == one.seq);
-        let Some(header) = header.filter(|header| header.kind == Kind::Content) else {
+        let Some(header) = header else { continue };
+        let said = said(header, &one.outcome);
+        if matches!(said, Said::Nothing) && header.dropped.is_empty() {
             continue;
-        };
+        }
         content.push(ContentRecord {
             seq: one.seq,
             record: one.record,
+            role: one.role,
             epoch: header.epoch,
             added: header.added.clone(),
             dropped: header.dropped.clone(),
-            operations,
+            said,
         });
+    }
+}
+
+fn said(header: &Header, outcome: &Outcome) -> Said {
+    match outcome {
+        Outcome::Content(body) => Said::Operations(body.operations.clone()),
+        Outcome::Snapshot(body) => Said::Snapshot(body.clone()),
+        Outcome::Roster | Outcome::Void(_) => Said::Nothing,
+        Outcome::Unreadable | Outcome::Pruned if header.kind == Kind::Roster => Said::Nothing,
+        // Whoever cannot read a snapshot misses nothing of the tree by that.
+        Outcome::Unreadable if header.kind == Kind::Snapshot => Said::Nothing,
+        Outcome::Unreadable => Said::Unreadable,
+        Outcome::Pruned => Said::Pruned,
     }
 }
 
 #[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
 impl<'s, 'a> Shared<'s, 'a> {
-    /// A share whose content records are kept until they are taken.
+    /// A share whose content records are kept until they are taken; their bodies from a place on.
     pub(crate) async fn open_with_content(
         session: &'s Session<'a>,
         share: ShareId,
+        bodies_from: Option<Seq>,
     ) -> Result<Self, SharingError> {
         let mut shared = Self::empty(session, share);
         shared.content = Some(Vec::new());
+        shared.bodies_from = bodies_from;
         shared.pull().await?;
+        shared.bodies_from = None;
         Ok(shared)
+    }
+
+    /// A share as it was kept, whose content records are kept until they are taken. Nothing is asked of
+    /// the server yet.
+    pub(crate) fn resume(session: &'s Session<'a>, share: ShareId, kept: &[u8]) -> Option<Self> {
+        let log = Log::resume(super::own(session), kept).ok()?;
+        let mut shared = Self::empty(session, share);
+        shared.content = Some(Vec::new());
+        shared.bodies_from = None;
+        (log.share() == share).then(|| {
+            shared.log = log;
+            shared
+        })
+    }
+
+    /// Brings the bodies of records that were pruned.
+    pub(crate) async fn fill(&self, records: &mut [ContentRecord]) -> Result<(), SharingError> {
+        let pruned = |record: &&ContentRecord| matches!(record.said, Said::Pruned);
+        let Some(first) = records.iter().find(pruned).map(|record| record.seq) else {
+            return Ok(());
+        };
+        let Some(last) = records.iter().rfind(pruned).map(|record| record.seq) else {
+            return Ok(());
+        };
+        let mut from = first;
+        while from <= last {
+            let pulled = self.session.remote().pull((self.id(), from), None).await;
+            let pulled = pulled.map_err(not_a_member)?;
+            let before = from;
+            for delivered in &pulled.records {
+                let header = &delivered.record.header;
+                let known = records.binary_search_by_key(&header.seq, |record| record.seq);
+                let known = known.ok().and_then(|index| records.get_mut(index));
+                if let Some(known) = known.filter(|known| matches!(known.said, Said::Pruned)) {
+                    let outcome = self.log.reread(&delivered.record);
+                    known.said = said(header, &outcome.map_err(SharingError::Stopped)?);
+                }
+                from = from.max(header.seq.next());
+            }
+            if from == before {
+                return Err(SharingError::Withheld);
+            }
+        }
+        if records.iter().any(|record| pruned(&record)) {
+            return Err(SharingError::Withheld);
+        }
+        Ok(())
+    }
+
+    /// Tells the user something of a record.
+    pub(crate) fn note_event(&mut self, seq: Seq, event: Event) {
+        self.events.push((seq, event));
     }
 
     /// Content records applied since they were taken last.
@@ -112,19 +197,34 @@ impl<'s, 'a> Shared<'s, 'a> {
 
     /// A content record that follows the log as it is now.
     pub(crate) fn draft_content(&self, outgoing: Outgoing) -> Result<Append, SharingError> {
+        let body = ContentBody {
+            operations: outgoing.operations,
+        };
+        let blobs = (outgoing.added, outgoing.dropped);
+        self.draft(Kind::Content, &body.encode(), blobs)
+    }
+
+    /// A record with a sealed body that follows the log as it is now. It adds and drops these blobs,
+    /// both ascending.
+    pub(crate) fn draft(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        (added, dropped): (Vec<BlobId>, Vec<BlobId>),
+    ) -> Result<Append, SharingError> {
         let roster = self.roster()?;
         let (seq, previous) = self.log.head().ok_or(SharingError::NotAMember)?;
         let keys = self.session.keys();
         let own = roster.members.get(&keys.account.root);
         let entry = own.ok_or(SharingError::NotAMember)?.key.entry;
         let mut header = Header {
-            kind: Kind::Content,
+            kind,
             seq: seq.next(),
             previous,
             roster: self.log.roster_record(),
             epoch: roster.epoch,
-            added: outgoing.added,
-            dropped: outgoing.dropped,
+            added,
+            dropped,
             ..draft::header(self.session, self.id())
         };
         header.author.entry = entry;
@@ -132,11 +232,8 @@ impl<'s, 'a> Shared<'s, 'a> {
         let identity = identity.ok_or(SharingError::MayNot(Void::KeySuperseded))?;
         let key = self.log.epoch_key(roster.epoch);
         let key = key.ok_or(SharingError::NoEpochKey)?;
-        let body = ContentBody {
-            operations: outgoing.operations,
-        };
         Ok(Append {
-            record: Record::seal(header, &body.encode(), key, identity)?,
+            record: Record::seal(header, body, key, identity)?,
             grants: Vec::new(),
         })
     }

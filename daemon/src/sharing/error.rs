@@ -4,6 +4,7 @@ use std::fmt;
 
 use keyfold_crypto::RandomError;
 use keyfold_protocol::account::fingerprint;
+use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{ChainRoot, Seq};
 use keyfold_protocol::log::{Stop, Void};
 use keyfold_protocol::names::UserName;
@@ -63,6 +64,16 @@ pub(crate) enum SharingError {
     OtherServer(String),
     /// The address names no publication.
     NoSlug,
+}
+
+impl SharingError {
+    /// What the server refused with, if it did.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Account(e) => e.code(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for SharingError {

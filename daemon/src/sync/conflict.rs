@@ -12,6 +12,7 @@ use keyfold_fs::volume::{ContentView, Volume};
 use keyfold_protocol::ids::NodeId;
 use keyfold_protocol::tree::{FileContent, Tree};
 
+use super::kept::{copied, is_copied};
 use super::merge::{conflict_name, is_file};
 use super::shown::{LOCAL, Nodes, Place, Seen, engine_node};
 
@@ -25,8 +26,6 @@ const RW: OpenMode = OpenMode {
 const RO: OpenMode = OpenMode { write: false, ..RW };
 /// Bytes copied at once.
 const COPIED: usize = 1 << 20;
-/// Kept with a file whose content here was copied and is to become the others'.
-const COPIED_ALREADY: [u8; 1] = [1];
 /// Names tried for a copy.
 const NAMES: usize = 1000;
 
@@ -41,6 +40,10 @@ pub(super) struct Decided {
     pub(super) stays: BTreeSet<NodeId>,
     /// Copies that take the name of what the others removed.
     pub(super) renamed: Vec<(NodeId, Place)>,
+    /// Files that both wrote and that are still written to here: decided when that ends.
+    pub(super) held: BTreeSet<NodeId>,
+    /// Files that the others removed and that are still written to here.
+    pub(super) blocked: Vec<NodeId>,
     /// Whether anything was copied.
     pub(super) copies: u64,
 }
@@ -73,7 +76,7 @@ impl Conflicts<'_> {
     pub(super) fn decide(&self) -> FsResult<Decided> {
         let mut decided = Decided::default();
         let nodes = self.volume.share_nodes(self.share)?.into_iter();
-        let copied = nodes.filter(|node| *node.data == COPIED_ALREADY);
+        let copied = nodes.filter(is_copied);
         let copied: BTreeSet<NodeId> = copied.map(|node| NodeId(node.node.0)).collect();
         for (id, node) in self.seen.nodes.iter().filter(|(_, node)| is_file(node)) {
             let (base, there) = (self.base.get(id), self.head.node(*id));
@@ -81,6 +84,10 @@ impl Conflicts<'_> {
                 continue;
             };
             match there.and_then(|there| there.content()) {
+                None if base.is_some() && self.volume.is_written(ino) => {
+                    decided.blocked.push(*id);
+                    return Ok(decided);
+                }
                 None if base.is_some_and(|base| base != node) => {
                     if let Some(place) = node.names.first() {
                         let copy = self.copy(ino, place)?;
@@ -94,6 +101,8 @@ impl Conflicts<'_> {
                     let known = base.map(|base| base.version);
                     if known == Some(content.version) {
                         decided.stays.insert(*id);
+                    } else if self.volume.is_written(ino) {
+                        decided.held.insert(*id);
                     } else {
                         self.both_wrote((*id, ino), content, &mut decided)?;
                     }
@@ -134,14 +143,16 @@ impl Conflicts<'_> {
     /// that others know.
     fn confirm(&self, ino: Ino, given_up: Option<NodeId>) -> FsResult<()> {
         let of = |mark: &&PendingMark| mark.mark == Mark::Content(ino);
-        let kept = Kept {
+        let mut kept = Kept {
             confirmed: self.marks.iter().filter(of).map(|m| m.number).collect(),
-            nodes: given_up
-                .map(|id| (engine_node(id), Some(COPIED_ALREADY.into())))
-                .into_iter()
-                .collect(),
             ..Kept::default()
         };
+        if let Some(id) = given_up {
+            let known = self.volume.share_node(self.share, engine_node(id))?;
+            let data = known.as_ref().map(copied);
+            kept.nodes
+                .extend(data.map(|data| (engine_node(id), Some(data))));
+        }
         self.volume.keep_of_share(self.share, &kept)
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Taking<'a> {
     pub(super) reset: &'a BTreeMap<NodeId, Vec<u64>>,
     /// Files whose content here stays.
     pub(super) stays: &'a BTreeSet<NodeId>,
+    /// Files that are in use: their content waits.
+    pub(super) held: &'a BTreeSet<NodeId>,
 }
 
 pub(super) fn at(place: &Place) -> At {
@@ -46,7 +48,8 @@ impl Taking<'_> {
             self.attributes(*id, node, &mut changes.list);
         }
         let mut blobs = BTreeMap::new();
-        for (id, node) in self.head.nodes() {
+        let taken = self.head.nodes().filter(|(id, _)| !self.held.contains(id));
+        for (id, node) in taken {
             if let (Some(content), Some(want)) = (node.content(), self.want.get(&id)) {
                 self.content((id, want), content, (&mut changes.list, &mut blobs));
             }

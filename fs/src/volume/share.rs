@@ -284,6 +284,11 @@ impl Volume {
         Ok(row.map(|row| node_info(node, row)))
     }
 
+    /// Whether somebody has a file open for writing.
+    pub fn is_written(&self, ino: Ino) -> bool {
+        self.handles.any_writer(ino)
+    }
+
     /// All nodes of a share, by ascending id.
     ///
     /// # Errors

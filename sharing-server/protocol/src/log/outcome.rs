@@ -153,6 +153,8 @@ pub enum Event {
     BadPreviousKey,
     /// A snapshot of another tree than the log makes. The author did this.
     FalseSnapshot,
+    /// A snapshot that the server does not have, or has others of its bytes.
+    SnapshotWithheld,
     /// A record drops blobs that are needed. The author did this.
     DroppedInUse,
 }
