@@ -22,6 +22,7 @@ use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdic
 use keyfold_protocol::receipt::Receipt;
 use keyfold_protocol::roster::{Role, Roster};
 use keyfold_protocol::signed::Signed;
+use keyfold_protocol::wire::PullQuery;
 
 use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
@@ -111,8 +112,12 @@ impl<'s, 'a> Shared<'s, 'a> {
         let pinned = self.session.kept().head(self.id())?;
         for _ in 0..PULLS {
             let from = self.log.head().map_or(Seq(0), |(seq, _)| seq.next());
-            let pulled = self.session.remote();
-            let pulled = pulled.pull((self.id(), from), self.bodies_from).await;
+            let query = PullQuery {
+                from,
+                limit: None,
+                bodies_from: self.bodies_from,
+            };
+            let pulled = self.session.remote().pull(self.id(), &query).await;
             let pulled = pulled.map_err(not_a_member)?;
             let before = self.log.head();
             let applied = match self.log.absorb(&pulled.records) {

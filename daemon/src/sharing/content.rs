@@ -9,6 +9,7 @@ use keyfold_protocol::operation::{ContentBody, Operation};
 use keyfold_protocol::record::{Header, Kind, Record};
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::snapshot::SnapshotBody;
+use keyfold_protocol::wire::PullQuery;
 
 use super::error::SharingError;
 use super::{Shared, draft, not_a_member};
@@ -21,6 +22,8 @@ pub(crate) struct ContentRecord {
     pub(crate) seq: Seq,
     /// Its hash.
     pub(crate) record: RecordHash,
+    /// What it is.
+    pub(crate) kind: Kind,
     /// What its author might do there.
     pub(crate) role: Option<Role>,
     /// The epoch in force there.
@@ -80,13 +83,14 @@ pub(super) fn collect(
             .map(|delivered| &delivered.record.header)
             .find(|header| header.seq == one.seq);
         let Some(header) = header else { continue };
-        let said = said(header, &one.outcome);
+        let said = said(&one.outcome);
         if matches!(said, Said::Nothing) && header.dropped.is_empty() {
             continue;
         }
         content.push(ContentRecord {
             seq: one.seq,
             record: one.record,
+            kind: header.kind,
             role: one.role,
             epoch: header.epoch,
             added: header.added.clone(),
@@ -96,14 +100,11 @@ pub(super) fn collect(
     }
 }
 
-fn said(header: &Header, outcome: &Outcome) -> Said {
+fn said(outcome: &Outcome) -> Said {
     match outcome {
         Outcome::Content(body) => Said::Operations(body.operations.clone()),
         Outcome::Snapshot(body) => Said::Snapshot(body.clone()),
         Outcome::Roster | Outcome::Void(_) => Said::Nothing,
-        Outcome::Unreadable | Outcome::Pruned if header.kind == Kind::Roster => Said::Nothing,
-        // Whoever cannot read a snapshot misses nothing of the tree by that.
-        Outcome::Unreadable if header.kind == Kind::Snapshot => Said::Nothing,
         Outcome::Unreadable => Said::Unreadable,
         Outcome::Pruned => Said::Pruned,
     }
@@ -138,35 +139,62 @@ impl<'s, 'a> Shared<'s, 'a> {
         })
     }
 
-    /// Brings the bodies of records that were pruned.
-    pub(crate) async fn fill(&self, records: &mut [ContentRecord]) -> Result<(), SharingError> {
-        let pruned = |record: &&ContentRecord| matches!(record.said, Said::Pruned);
-        let Some(first) = records.iter().find(pruned).map(|record| record.seq) else {
+    /// Whether it can be learned what a record says, where that is not known yet.
+    pub(crate) fn can_learn(&self, record: &ContentRecord) -> bool {
+        match record.said {
+            Said::Pruned => true,
+            // The key may have come with a later record.
+            Said::Unreadable => self.log.epoch_key(record.epoch).is_some(),
+            Said::Operations(_) | Said::Snapshot(_) | Said::Nothing => false,
+        }
+    }
+
+    /// Learns what a record says.
+    pub(crate) async fn learn(&self, record: &mut ContentRecord) -> Result<(), SharingError> {
+        self.learn_some(std::slice::from_mut(record), Some(1)).await
+    }
+
+    /// Learns what these records say, which ascend.
+    pub(crate) async fn learn_all(
+        &self,
+        records: &mut [ContentRecord],
+    ) -> Result<(), SharingError> {
+        self.learn_some(records, None).await
+    }
+
+    async fn learn_some(
+        &self,
+        records: &mut [ContentRecord],
+        limit: Option<u64>,
+    ) -> Result<(), SharingError> {
+        let first = records.iter().find(|record| self.can_learn(record));
+        let last = records.iter().rfind(|record| self.can_learn(record));
+        let (Some(mut from), Some(last)) = (first.map(|r| r.seq), last.map(|r| r.seq)) else {
             return Ok(());
         };
-        let Some(last) = records.iter().rfind(pruned).map(|record| record.seq) else {
-            return Ok(());
-        };
-        let mut from = first;
         while from <= last {
-            let pulled = self.session.remote().pull((self.id(), from), None).await;
-            let pulled = pulled.map_err(not_a_member)?;
+            let query = PullQuery {
+                from,
+                limit,
+                bodies_from: None,
+            };
+            let pulled = self.session.remote().pull(self.id(), &query).await;
             let before = from;
-            for delivered in &pulled.records {
-                let header = &delivered.record.header;
-                let known = records.binary_search_by_key(&header.seq, |record| record.seq);
+            for delivered in &pulled.map_err(not_a_member)?.records {
+                let seq = delivered.record.header.seq;
+                let known = records.binary_search_by_key(&seq, |record| record.seq);
                 let known = known.ok().and_then(|index| records.get_mut(index));
-                if let Some(known) = known.filter(|known| matches!(known.said, Said::Pruned)) {
+                if let Some(known) = known.filter(|known| self.can_learn(known)) {
                     let outcome = self.log.reread(&delivered.record);
-                    known.said = said(header, &outcome.map_err(SharingError::Stopped)?);
+                    known.said = said(&outcome.map_err(SharingError::Stopped)?);
                 }
-                from = from.max(header.seq.next());
+                from = from.max(seq.next());
             }
             if from == before {
                 return Err(SharingError::Withheld);
             }
         }
-        if records.iter().any(|record| pruned(&record)) {
+        if records.iter().any(|record| self.can_learn(record)) {
             return Err(SharingError::Withheld);
         }
         Ok(())

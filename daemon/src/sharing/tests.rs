@@ -2,9 +2,10 @@
 
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::exchange::{Append, Pulled};
-use keyfold_protocol::ids::Time;
+use keyfold_protocol::ids::{Seq, Time};
 use keyfold_protocol::log::{Stop, Void};
 use keyfold_protocol::roster::{Role, RosterBody};
+use keyfold_protocol::wire::PullQuery;
 
 use super::change::Newcomer;
 use super::{Reads, Shared, SharingError, tend};
@@ -49,6 +50,14 @@ pub(crate) fn newcomer(session: &Session<'_>, user: &str, role: Role) -> Newcome
         expires: None,
         reads: Reads::ThisEpoch,
         request: None,
+    }
+}
+
+fn from_the_first() -> PullQuery {
+    PullQuery {
+        from: Seq(0),
+        limit: None,
+        bodies_from: None,
     }
 }
 
@@ -354,10 +363,7 @@ fn a_lost_device_gets_no_key_of_what_comes() {
     assert!(run(Shared::open(&thief, share)).is_err());
     // What the thief has opens no grant of the new epoch, had he one.
     let own = super::own(&thief);
-    let grants = run(alice
-        .remote()
-        .pull((share, keyfold_protocol::ids::Seq(0)), None))
-    .unwrap();
+    let grants = run(alice.remote().pull(share, &from_the_first())).unwrap();
     let mut log = keyfold_protocol::log::Log::new(own, share);
     assert_eq!(log.absorb(&grants.records).err(), Some(Stop::NotOurKey));
     assert!(log.epoch_key(epoch).is_none());

@@ -171,19 +171,22 @@ impl ShareSync<'_, '_> {
         let append = own.append.clone();
         let appended = self.shared.append_content(&append).await;
         self.absorb().await?;
+        let there = self.shared.log().head().map(|(_, record)| record);
         match appended {
-            Ok(Appended::Done) => return Ok(Appended::Done),
-            Ok(Appended::Moved) => {}
-            Err(error) if error.code() == Some(ErrorCode::BlobMissing) => {}
+            Ok(Appended::Moved) if there != previous => self.in_flight = None,
+            // It is not there, and may still come: it is sent again as it is.
+            Ok(_) => {}
             Err(error) => {
                 if error.code().is_some_and(|code| code.status() < 500) {
                     self.in_flight = None;
                 }
-                return Err(error.into());
+                if error.code() != Some(ErrorCode::BlobMissing) {
+                    return Err(error.into());
+                }
+                return Ok(Appended::Moved);
             }
         }
-        self.in_flight = None;
-        Ok(Appended::Moved)
+        Ok(appended.unwrap_or(Appended::Moved))
     }
 
     /// Adds what the header says of blobs. Fails where the record would be void.

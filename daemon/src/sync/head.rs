@@ -10,10 +10,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keyfold_crypto::CryptoError;
+use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::Epoch;
 use keyfold_protocol::log::Event;
 use keyfold_protocol::pack::blob_id;
+use keyfold_protocol::record::Kind;
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::snapshot::{SnapshotBody, SnapshotPlace};
 use keyfold_protocol::tree::{At, Tree};
@@ -22,18 +23,7 @@ use super::ShareSync;
 use super::error::SyncError;
 use super::kept::NewestSnapshot;
 use crate::remote::RemoteError;
-use crate::sharing::{ContentRecord, Said};
-use keyfold_protocol::error_code::ErrorCode;
-
-/// Why a snapshot is not begun from.
-enum Unusable {
-    /// The server does not have what was signed.
-    Withheld,
-    /// What was signed is no snapshot.
-    False,
-    /// There is no key for it.
-    Sealed,
-}
+use crate::sharing::{ContentRecord, Said, SharingError};
 
 impl ShareSync<'_, '_> {
     /// Applies records to the head, and notices our own.
@@ -42,16 +32,21 @@ impl ShareSync<'_, '_> {
         let known = self.position.seq;
         let new = content.into_iter().filter(|one| Some(one.seq) > known);
         self.unapplied.extend(new);
-        loop {
-            match self.unapplied.front().map(|record| &record.said) {
-                None => break,
-                Some(Said::Unreadable | Said::Pruned) => self.jump().await?,
-                Some(_) => {
-                    if let Some(record) = self.unapplied.pop_front() {
-                        self.advance(&record)?;
-                    }
-                }
+        while let Some(mut record) = self.unapplied.pop_front() {
+            let unknown = matches!(record.said, Said::Unreadable | Said::Pruned);
+            if unknown && record.kind == Kind::Content {
+                self.unapplied.push_front(record);
+                self.jump().await?;
+                continue;
             }
+            // Whoever cannot open a snapshot misses nothing by that.
+            if self.shared.can_learn(&record)
+                && let Err(error) = self.shared.learn(&mut record).await
+            {
+                self.unapplied.push_front(record);
+                return Err(error.into());
+            }
+            self.advance(&record)?;
         }
         if Arc::ptr_eq(&self.reached, &self.head) {
             self.position.seq = self.head_seq;
@@ -128,16 +123,19 @@ impl ShareSync<'_, '_> {
     /// read.
     async fn jump(&mut self) -> Result<(), SyncError> {
         for index in (0..self.unapplied.len()).rev() {
-            let Some(record) = self.unapplied.get(index) else {
+            let unusable = &self.unusable;
+            let begins = |record: &&mut ContentRecord| {
+                let by_owner = record.role == Some(Role::Owner);
+                record.kind == Kind::Snapshot && by_owner && !unusable.contains(&record.seq)
+            };
+            let Some(record) = self.unapplied.get_mut(index).filter(begins) else {
                 continue;
             };
+            self.shared.learn(record).await?;
+            let (seq, epoch) = (record.seq, record.epoch);
             let Said::Snapshot(body) = record.said.clone() else {
                 continue;
             };
-            let (seq, epoch) = (record.seq, record.epoch);
-            if record.role != Some(Role::Owner) || self.unusable.contains(&seq) {
-                continue;
-            }
             match self.open_snapshot(epoch, &body).await? {
                 Ok(tree) => {
                     self.begin_from(index, tree);
@@ -145,24 +143,15 @@ impl ShareSync<'_, '_> {
                 }
                 Err(why) => {
                     self.unusable.insert(seq);
-                    match why {
-                        Unusable::Withheld => {
-                            self.shared.note_event(seq, Event::SnapshotWithheld);
-                        }
-                        Unusable::False => self.shared.note_event(seq, Event::FalseSnapshot),
-                        Unusable::Sealed => {}
-                    }
+                    self.shared.note_event(seq, why);
                 }
             }
         }
         let records = self.unapplied.make_contiguous();
-        if !records
-            .iter()
-            .any(|record| matches!(record.said, Said::Pruned))
-        {
+        if !records.iter().any(|record| self.shared.can_learn(record)) {
             return Err(SyncError::NoHistory);
         }
-        Ok(self.shared.fill(records).await?)
+        Ok(self.shared.learn_all(records).await?)
     }
 
     fn begin_from(&mut self, index: usize, tree: Tree) {
@@ -184,21 +173,19 @@ impl ShareSync<'_, '_> {
         }
     }
 
+    /// The tree of a snapshot, or what to tell of it.
     async fn open_snapshot(
         &self,
         epoch: Epoch,
         body: &SnapshotBody,
-    ) -> Result<Result<Tree, Unusable>, SyncError> {
-        let Some(key) = self.shared.log().epoch_key(epoch) else {
-            return Ok(Err(Unusable::Sealed));
-        };
+    ) -> Result<Result<Tree, Event>, SyncError> {
         let (remote, share) = (self.shared.session().remote(), self.shared.id());
         let mut chunks = Vec::new();
         for (chunk, length) in body.pieces() {
             match remote.blob(share, chunk, 0..length).await {
                 Ok(bytes) if blob_id(&bytes) == chunk => chunks.push(bytes),
-                Ok(_) => return Ok(Err(Unusable::Withheld)),
-                Err(error) if is_missing(&error) => return Ok(Err(Unusable::Withheld)),
+                Ok(_) => return Ok(Err(Event::SnapshotWithheld)),
+                Err(error) if is_missing(&error) => return Ok(Err(Event::SnapshotWithheld)),
                 Err(error) => return Err(error.into()),
             }
         }
@@ -208,8 +195,11 @@ impl ShareSync<'_, '_> {
             seq: body.seq,
             record: body.record,
         };
-        let opened = place.open(body, &chunks, key);
-        Ok(opened.map_err(|_: CryptoError| Unusable::False))
+        let key = self.shared.log().epoch_key(epoch);
+        let key = key.ok_or(SharingError::NoEpochKey)?;
+        Ok(place
+            .open(body, &chunks, key)
+            .map_err(|_| Event::FalseSnapshot))
     }
 
     /// Has blobs that are needed kept.

@@ -10,7 +10,7 @@ use keyfold_protocol::pack::{Descriptor, PackError, PackFront, PackKey, blob_id,
 use keyfold_protocol::record::{Kind, Record};
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::snapshot::{SnapshotBody, SnapshotPlace};
-use keyfold_protocol::tree::Tree;
+use keyfold_protocol::tree::{Tree, encode_node};
 
 use crate::people::{Person, Share, person};
 use crate::tree_rules::{at, make};
@@ -85,7 +85,7 @@ fn a_snapshot_of_another_place_or_with_another_piece_does_not_open() {
 }
 
 #[test]
-fn a_snapshot_of_a_record_not_before_it_or_of_blobs_not_added_is_void() {
+fn a_snapshot_of_another_record_than_the_one_before_it_or_of_blobs_not_added_is_void() {
     let (alice, bob) = (person("alice"), person("bob"));
     let mut share = Share::with(&alice, &[(&bob, Role::Writer)]);
     let (body, _) = place_of(&share).seal(&tree(1), &share.key()).unwrap();
@@ -93,7 +93,10 @@ fn a_snapshot_of_a_record_not_before_it_or_of_blobs_not_added_is_void() {
     of_the_future.seq.0 += 5;
     let mut of_another = body.clone();
     of_another.record = RecordHash([4; 32]);
-    for wrong in [of_the_future, of_another] {
+    let mut of_an_earlier = body.clone();
+    of_an_earlier.seq.0 -= 1;
+    of_an_earlier.record = share.log.record_at(of_an_earlier.seq).unwrap();
+    for wrong in [of_the_future, of_another, of_an_earlier] {
         let outcome = append_snapshot(&mut share, &bob, &wrong);
         assert_eq!(outcome, Outcome::Void(Void::WrongSnapshot));
     }
@@ -106,6 +109,41 @@ fn a_snapshot_of_a_record_not_before_it_or_of_blobs_not_added_is_void() {
     };
     let outcome = share.append(append).unwrap().outcome;
     assert_eq!(outcome, Outcome::Void(Void::WrongSnapshot));
+}
+
+#[test]
+fn the_pieces_of_a_snapshot_have_the_lengths_that_the_body_tells() {
+    let share = Share::begin(&person("alice"));
+    let (body, blobs) = place_of(&share).seal(&tree(40), &share.key()).unwrap();
+    let pieces: Vec<_> = body.pieces().collect();
+    let told: Vec<_> = blobs
+        .iter()
+        .map(|blob| (blob_id(blob), blob.len()))
+        .collect();
+    assert_eq!(pieces, told);
+    let mut long = body;
+    long.length = 10_000_000;
+    long.chunks = vec![long.chunks[0]; 3];
+    let lengths: Vec<usize> = long.pieces().map(|(_, length)| length).collect();
+    let piece = keyfold_protocol::limits::CHUNK_BYTES;
+    assert_eq!(lengths, [piece, piece, 10_000_000 - 2 * (piece - 81) + 81]);
+}
+
+#[test]
+fn a_tree_is_put_together_of_its_nodes_kept_apart() {
+    let tree = tree(40);
+    let mut nodes: Vec<_> = tree
+        .nodes()
+        .map(|(id, node)| encode_node(id, node))
+        .collect();
+    let head = tree.encode_head();
+    let put_together = |nodes: &[Vec<u8>]| Tree::assemble(&head, nodes.iter().map(Vec::as_slice));
+    assert_eq!(put_together(&nodes), Ok(tree));
+    nodes.swap(3, 4);
+    assert!(put_together(&nodes).is_err());
+    nodes.swap(3, 4);
+    nodes.pop();
+    assert!(put_together(&nodes).is_err());
 }
 
 fn blocks(count: u8) -> Vec<(Descriptor, Vec<u8>)> {
