@@ -88,9 +88,11 @@ fn a_record_that_was_kept_and_not_sent_is_sent_as_it_is() {
 
 #[test]
 fn a_record_whose_reply_was_lost_is_found_in_the_log() {
-    broken_off(|seen, real, appends| match is_append(seen) {
-        true => Some(Answer::Lose(real)),
-        false => (appends > 0).then(|| Answer::Bytes(Vec::new())),
+    broken_off(|seen, real, appends| {
+        if is_append(seen) {
+            return Some(Answer::Lose(real));
+        }
+        (appends > 0).then(|| Answer::Bytes(Vec::new()))
     });
 }
 

@@ -1,5 +1,6 @@
 //! Logs that were kept, and gone on with.
 
+use keyfold_crypto::EpochKey;
 use keyfold_protocol::exchange::Delivered;
 use keyfold_protocol::ids::{Epoch, NodeId, RecordHash, Seq};
 use keyfold_protocol::log::{HeadVerdict, Log, Stop};
@@ -54,7 +55,7 @@ fn a_log_that_was_kept_goes_on_as_the_one_that_was_applied() {
         assert_eq!(log.roster(), whole.roster());
         assert!(log.rotation_due());
         for epoch in 0..5 {
-            let keys = [&log, &whole].map(|log| log.epoch_key(Epoch(epoch)).map(|k| k.secret()));
+            let keys = [&log, &whole].map(|log| log.epoch_key(Epoch(epoch)).map(EpochKey::secret));
             assert_eq!(keys[0], keys[1]);
         }
     }
