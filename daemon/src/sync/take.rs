@@ -41,11 +41,13 @@ impl Taking<'_> {
     /// The changes.
     pub(super) fn changes(&self) -> Changes {
         let mut changes = Changes::default();
+        let mut stamped = BTreeSet::new();
         for step in steps(self.here, self.want) {
+            stamped.extend(directories(&step));
             changes.list.extend(self.name(&step));
         }
         for (id, node) in self.want {
-            self.attributes(*id, node, &mut changes.list);
+            self.attributes((*id, node), &stamped, &mut changes.list);
         }
         let mut blobs = BTreeMap::new();
         let taken = self.head.nodes().filter(|(id, _)| !self.held.contains(id));
@@ -84,18 +86,24 @@ impl Taking<'_> {
         })
     }
 
-    fn attributes(&self, id: NodeId, node: &Shown, list: &mut Vec<Change>) {
+    /// `stamped` are directories whose stamps the changes of names have changed.
+    fn attributes(
+        &self,
+        (id, node): (NodeId, &Shown),
+        stamped: &BTreeSet<NodeId>,
+        list: &mut Vec<Change>,
+    ) {
         let here = self.here.get(&id);
-        if let Some(here) = here {
-            let perm = (here.mode != node.mode).then(|| permissions(node));
-            let stamp = node.mtime.filter(|_| here.mtime != node.mtime);
-            if perm.is_some() || stamp.is_some() {
-                list.push(Change::SetAttributes {
-                    node: engine_node(id),
-                    perm,
-                    mtime: stamp.map(timestamp),
-                });
-            }
+        let perm = here.filter(|here| here.mode != node.mode);
+        let perm = perm.map(|_| permissions(node));
+        let differs = here.is_some_and(|here| here.mtime != node.mtime) || stamped.contains(&id);
+        let stamp = node.mtime.filter(|_| differs);
+        if perm.is_some() || stamp.is_some() {
+            list.push(Change::SetAttributes {
+                node: engine_node(id),
+                perm,
+                mtime: stamp.map(timestamp),
+            });
         }
         let none = BTreeMap::new();
         let old = here.map_or(&none, |here| &here.xattrs);
@@ -165,6 +173,14 @@ impl Taking<'_> {
             })),
             leaves,
         }));
+    }
+}
+
+/// Directories that have other names after a step.
+fn directories(step: &Step) -> [NodeId; 2] {
+    match step {
+        Step::Make(_, at) | Step::Link(_, at) | Step::Remove(_, at) => [at.0, at.0],
+        Step::Rename(_, from, to) => [from.0, to.0],
     }
 }
 

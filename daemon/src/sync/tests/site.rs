@@ -62,14 +62,8 @@ pub(super) fn share(alice: &Session<'_>) -> ShareId {
     shared.id()
 }
 
-/// What is seen under a path: kind, mode, stamp of files, attributes, and bytes or target.
-type Node = (
-    FileKind,
-    u16,
-    Option<Timestamp>,
-    Vec<(Vec<u8>, Vec<u8>)>,
-    Vec<u8>,
-);
+/// What is seen under a path: kind, mode, stamp, attributes, and bytes or target.
+type Node = (FileKind, u16, Timestamp, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>);
 
 pub(super) struct Site<'s, 'a> {
     engine: &'a Engine,
@@ -325,9 +319,8 @@ impl<'s, 'a> Site<'s, 'a> {
                 if entry.kind == FileKind::Directory {
                     left.push((entry.ino, format!("{path}/")));
                 }
-                let stamp = file.then_some(view.mtime);
                 let mode = view.perm >> 6 & 7;
-                all.insert(path, (entry.kind, mode, stamp, view.xattrs, data));
+                all.insert(path, (entry.kind, mode, view.mtime, view.xattrs, data));
             }
         }
         all
