@@ -18,7 +18,8 @@ pub(crate) mod tests;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
 use keyfold_protocol::limits;
-use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop};
+use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop, Void};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::receipt::Receipt;
 use keyfold_protocol::roster::{Role, Roster};
 use keyfold_protocol::signed::Signed;
@@ -40,6 +41,27 @@ pub(crate) use offers::{Wish, request};
 /// Pulls of one reading: a server that says that there is more and gives nothing is not believed.
 const PULLS: usize = 64 << 10;
 
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Something beside what it does.
+    Event(Event),
+    /// It has no effect.
+    Void(Void),
+}
+
+/// Something to tell the user of a record. Of a withheld grant or snapshot it is the server's doing, of
+/// anything else its author's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Told {
+    /// Its place.
+    pub(crate) seq: Seq,
+    /// Who wrote it.
+    pub(crate) author: UserName,
+    /// What is wrong.
+    pub(crate) what: Trouble,
+}
+
 /// A share, applied up to its head.
 pub(crate) struct Shared<'s, 'a> {
     session: &'s Session<'a>,
@@ -47,6 +69,8 @@ pub(crate) struct Shared<'s, 'a> {
     receipts: Vec<Signed<Receipt>>,
     /// What to tell the user of what was applied.
     events: Vec<(Seq, Event)>,
+    /// The same with who did it, and void records, until they are taken.
+    told: Vec<Told>,
     /// What content records say, where somebody wants to know.
     content: Option<Vec<ContentRecord>>,
     /// Bodies of content and snapshots before this place are not pulled.
@@ -81,6 +105,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             log: Log::new(own(session), share),
             receipts: Vec::new(),
             events: Vec::new(),
+            told: Vec::new(),
             content: None,
             // Rosters are always whole.
             bodies_from: Some(Seq(limits::NUMBER)),
@@ -100,6 +125,21 @@ impl<'s, 'a> Shared<'s, 'a> {
     /// What there was to tell the user of records applied here.
     pub(crate) fn events(&self) -> &[(Seq, Event)] {
         &self.events
+    }
+
+    /// What there is to tell the user since this was asked last.
+    pub(crate) fn take_told(&mut self) -> Vec<Told> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Notes what there is to tell of a record.
+    pub(crate) fn note(&mut self, seq: Seq, author: &UserName, what: Trouble) {
+        match what {
+            Trouble::Event(event) => self.events.push((seq, event)),
+            Trouble::Void(void) => self.log.note_void(seq, void),
+        }
+        let author = author.clone();
+        self.told.push(Told { seq, author, what });
     }
 
     fn roster(&self) -> Result<&Roster, SharingError> {
@@ -128,11 +168,12 @@ impl<'s, 'a> Shared<'s, 'a> {
                 content::collect(content, &applied, &pulled.records);
             }
             for record in applied {
-                let seq = record.seq;
-                self.events
-                    .extend(record.events.into_iter().map(|event| (seq, event)));
+                let (seq, author) = (record.seq, &record.author.user);
+                for event in record.events {
+                    self.note(seq, author, Trouble::Event(event));
+                }
                 if let Outcome::Void(void) = record.outcome {
-                    self.log.note_void(seq, void);
+                    self.note(seq, author, Trouble::Void(void));
                 }
             }
             self.receipts = pulled.receipts;

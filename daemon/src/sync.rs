@@ -42,7 +42,7 @@ use zeroize::Zeroizing;
 
 use crate::account::{Session, now};
 use crate::calendar::date;
-use crate::sharing::{Appended, ContentRecord, Shared, SharingError};
+use crate::sharing::{Appended, ContentRecord, Shared, SharingError, Told};
 
 use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
@@ -205,6 +205,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// What whoever caches anything of the volume has to ask for again, since this was asked last.
     pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
         std::mem::take(&mut self.outdated)
+    }
+
+    /// What there is to tell the user of records, since this was asked last.
+    pub(crate) fn take_told(&mut self) -> Vec<Told> {
+        self.shared.take_told()
     }
 
     /// Brings what others changed here.

@@ -4,7 +4,8 @@ use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Delivered};
 use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId};
-use keyfold_protocol::log::{Applied, Event, Log, Outcome, Void};
+use keyfold_protocol::log::{Applied, Log, Outcome, Void};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::operation::{ContentBody, Operation};
 use keyfold_protocol::record::{Header, Kind, Record};
 use keyfold_protocol::roster::Role;
@@ -24,6 +25,8 @@ pub(crate) struct ContentRecord {
     pub(crate) record: RecordHash,
     /// What it is.
     pub(crate) kind: Kind,
+    /// Who wrote it.
+    pub(crate) author: UserName,
     /// What its author might do there.
     pub(crate) role: Option<Role>,
     /// The epoch in force there.
@@ -91,6 +94,7 @@ pub(super) fn collect(
             seq: one.seq,
             record: one.record,
             kind: header.kind,
+            author: one.author.user.clone(),
             role: one.role,
             epoch: header.epoch,
             added: header.added.clone(),
@@ -200,22 +204,12 @@ impl<'s, 'a> Shared<'s, 'a> {
         Ok(())
     }
 
-    /// Tells the user something of a record.
-    pub(crate) fn note_event(&mut self, seq: Seq, event: Event) {
-        self.events.push((seq, event));
-    }
-
     /// Content records applied since they were taken last.
     pub(crate) fn take_content(&mut self) -> Vec<ContentRecord> {
         self.content
             .as_mut()
             .map(std::mem::take)
             .unwrap_or_default()
-    }
-
-    /// Notes that a record turned out not to be applicable to the tree.
-    pub(crate) fn note_void(&mut self, seq: Seq, void: Void) {
-        self.log.note_void(seq, void);
     }
 
     /// The session that it is synced by.

@@ -23,7 +23,7 @@ use super::ShareSync;
 use super::error::SyncError;
 use super::kept::NewestSnapshot;
 use crate::remote::RemoteError;
-use crate::sharing::{ContentRecord, Said, SharingError};
+use crate::sharing::{ContentRecord, Said, SharingError, Trouble};
 
 impl ShareSync<'_, '_> {
     /// Applies records to the head, and notices our own.
@@ -73,14 +73,14 @@ impl ShareSync<'_, '_> {
                     dropped: &record.dropped,
                 };
                 if let Err(void) = Arc::make_mut(&mut self.head).apply(at, operations) {
-                    self.shared.note_void(record.seq, void);
+                    self.note(record, Trouble::Void(void));
                     if own.is_some() {
                         return Err(SyncError::Void(void));
                     }
                 }
             }
             Said::Snapshot(body) if body.tree != self.head.hash() => {
-                self.shared.note_event(record.seq, Event::FalseSnapshot);
+                self.note(record, Trouble::Event(Event::FalseSnapshot));
             }
             Said::Snapshot(body) => self.note_snapshot(record, body),
             Said::Nothing | Said::Unreadable | Said::Pruned => {}
@@ -94,6 +94,10 @@ impl ShareSync<'_, '_> {
             self.keep_reached(&head, own.marks)?;
         }
         Ok(())
+    }
+
+    fn note(&mut self, record: &ContentRecord, what: Trouble) {
+        self.shared.note(record.seq, &record.author, what);
     }
 
     fn note_snapshot(&mut self, record: &ContentRecord, body: &SnapshotBody) {
@@ -115,7 +119,7 @@ impl ShareSync<'_, '_> {
         let before = self.revive.len();
         self.revive.extend(needed);
         if self.revive.len() > before {
-            self.shared.note_event(record.seq, Event::DroppedInUse);
+            self.note(record, Trouble::Event(Event::DroppedInUse));
         }
     }
 
@@ -133,6 +137,7 @@ impl ShareSync<'_, '_> {
             };
             self.shared.learn(record).await?;
             let (seq, epoch) = (record.seq, record.epoch);
+            let author = record.author.clone();
             let Said::Snapshot(body) = record.said.clone() else {
                 continue;
             };
@@ -143,7 +148,7 @@ impl ShareSync<'_, '_> {
                 }
                 Err(why) => {
                     self.unusable.insert(seq);
-                    self.shared.note_event(seq, why);
+                    self.shared.note(seq, &author, Trouble::Event(why));
                 }
             }
         }

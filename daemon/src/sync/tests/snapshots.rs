@@ -16,7 +16,7 @@ use crate::account::tests::scene::session;
 use crate::remote::tests::run;
 use crate::remote::tests::script::Answer;
 use crate::sharing::tests::newcomer;
-use crate::sharing::{Appended, Outgoing, Reads, Shared};
+use crate::sharing::{Appended, Outgoing, Reads, Shared, SharingError, Trouble};
 use crate::sync::{Round, ShareSync, SyncError};
 
 /// A share of alice alone, with some history.
@@ -162,6 +162,10 @@ fn a_false_snapshot_is_told_and_nobody_begins_from_it() {
     assert_eq!(bob.told(), [Event::FalseSnapshot]);
     alice.pull();
     assert_eq!(alice.told(), [Event::FalseSnapshot]);
+    let told = alice.sync.take_told();
+    let bobs = told.iter().map(|told| told.author.to_string() == "bob");
+    assert_eq!(bobs.collect::<Vec<_>>(), [true]);
+    assert_eq!(told[0].what, Trouble::Event(Event::FalseSnapshot));
     assert_eq!(alice.paths(), ["dir", "dir/file"]);
     add(&a, id, "carol", (Role::Reader, Reads::ThisEpoch));
     let mut newcomer = Site::try_begin((&carol, &c), id).unwrap();
@@ -410,10 +414,10 @@ fn what_was_kept_and_is_none_is_learned_anew_and_loses_nothing() {
 }
 
 /// Bytes that are kept with the share and with its nodes, by node.
-fn kept(site: &Site<'_, '_>) -> (usize, Vec<(keyfold_fs::layout::NodeId, Box<[u8]>)>) {
+fn kept(site: &Site<'_, '_>) -> (usize, Vec<Box<[u8]>>) {
     let share = site.v().shares().unwrap().remove(0);
     let nodes = site.v().share_nodes(share.number).unwrap();
-    let nodes = nodes.into_iter().map(|info| (info.node, info.data));
+    let nodes = nodes.into_iter().map(|info| info.data);
     (share.data.len(), nodes.collect())
 }
 
@@ -448,7 +452,7 @@ fn costs_what_it_changes(files: usize) {
         .zip(&after)
         .filter(|(one, other)| one != other);
     assert_eq!((other.count(), before.len()), (1, after.len()));
-    let bytes: usize = after.iter().map(|(_, data)| data.len()).sum();
+    let bytes: usize = after.iter().map(|data| data.len()).sum();
     println!("{files} files: {share} bytes with the share, {bytes} with its nodes");
     // Ids of operations of the last 256 records are there, too.
     assert!(share < 20_000 + 20 * files, "{share}");
@@ -469,4 +473,42 @@ fn a_record_costs_what_it_changes() {
 #[ignore = "long"]
 fn a_record_of_a_large_share_costs_what_it_changes() {
     costs_what_it_changes(100_000);
+}
+
+#[test]
+fn who_was_removed_and_is_given_the_share_again_goes_on_from_a_snapshot() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, id) = alone(&people, &a);
+    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
+    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
+    bob.pull();
+    bob.file("before", b"of bob");
+    bob.push();
+    let mut shared = run(Shared::open(&a, id)).unwrap();
+    let root = shared.member(&"bob".parse().unwrap()).unwrap().key.root;
+    run(shared.remove(root)).unwrap();
+    alice.push();
+    alice.overwrite("dir/file", 0, b"while he was out");
+    alice.file("meanwhile", b"1");
+    alice.push();
+    bob.file("offline", b"not sent");
+    let refused = run(bob.sync.push()).unwrap_err();
+    assert!(matches!(
+        refused,
+        SyncError::Sharing(SharingError::NotAMember)
+    ));
+    add(&a, id, "bob", (Role::Writer, Reads::FromNow));
+    for _ in 0..2 {
+        let waits = run(bob.sync.push()).unwrap_err();
+        assert!(matches!(waits, SyncError::NoHistory), "{waits:?}");
+        bob.again();
+    }
+    alice.push();
+    bob.push();
+    bob.again();
+    alice.pull();
+    assert_same(&alice, &bob);
+    let paths = ["before", "dir", "dir/file", "meanwhile", "offline"];
+    assert_eq!(alice.paths(), paths);
 }
