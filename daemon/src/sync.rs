@@ -27,6 +27,7 @@ mod snapshot;
 mod take;
 #[cfg(test)]
 mod tests;
+mod waits;
 mod write;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -52,6 +53,7 @@ use merge::{Sides, conflict_name, merge};
 pub(crate) use packs::{Fetcher, Packs};
 use shown::{Nodes, Seen, of_tree, of_volume};
 use take::Taking;
+use waits::Waits;
 
 /// How often a push or a look is begun anew because something changed meanwhile.
 const ATTEMPTS: usize = 8;
@@ -107,7 +109,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     base: Arc<Tree>,
     /// What the log made there: the base, but for files that wait.
     reached: Arc<Tree>,
-    held: BTreeSet<NodeId>,
+    waits: Waits,
     /// Whether rows have the base.
     rows_fit: bool,
     head: Arc<Tree>,
@@ -165,7 +167,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             position: Position::default(),
             base: Arc::default(),
             reached: Arc::default(),
-            held: BTreeSet::new(),
+            waits: Waits::default(),
             rows_fit: false,
             head: Arc::default(),
             head_seq: None,
@@ -190,7 +192,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.head = Arc::clone(&there.reached);
         self.reached = there.reached;
         self.base = there.base;
-        self.held = there.held;
+        self.waits = there.waits;
         self.rows_fit = true;
         self.log = kept.log;
         self.newest = kept.snapshot;
@@ -229,8 +231,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     fn round(&self, brought: Brought, kept_back: u64) -> Round {
         match brought {
             Brought::Waiting(nodes) => Round::Waiting(nodes),
-            Brought::There if self.held.is_empty() => Round::Done { kept_back },
-            Brought::There => Round::Waiting(self.held.iter().copied().collect()),
+            Brought::There if self.waits.is_empty() => Round::Done { kept_back },
+            Brought::There => Round::Waiting(self.waits.list()),
         }
     }
 
@@ -245,7 +247,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 continue;
             }
             let (marks, seen) = self.look()?;
-            let marks = self.without_held(marks, &seen);
+            let marks = self.waits.sent(marks, &seen);
             let mut kept_back = 0;
             if !marks.is_empty() || !self.position.begun {
                 let work = self.compose(&seen).await?;
@@ -253,24 +255,20 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 if work.is_empty() {
                     self.position.begun = true;
                     self.keep_as_is(marks)?;
-                } else if self.send(work, marks).await? == Appended::Moved {
-                    continue;
+                } else {
+                    match self.send(work, marks).await {
+                        Ok(Appended::Done) => {}
+                        Ok(Appended::Moved) => continue,
+                        // What is here needs what waits.
+                        Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
             self.snapshot_if_due().await?;
             return Ok(self.round(Brought::There, kept_back));
         }
         Err(SyncError::Busy)
-    }
-
-    /// Marks of what is sent now: not those of files that wait.
-    fn without_held(&self, marks: Vec<PendingMark>, seen: &Seen) -> Vec<u64> {
-        let waits = |ino: Ino| self.held.iter().any(|id| seen.inos.get(id) == Some(&ino));
-        let sent = marks.into_iter().filter(|pending| match &pending.mark {
-            Mark::Content(ino) | Mark::Attributes(ino) => !waits(*ino),
-            Mark::Entry(..) => true,
-        });
-        sent.map(|pending| pending.number).collect()
     }
 
     /// What is in the volume, and marks of all of it that differs from the base. Nothing was changed
@@ -314,58 +312,30 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             who,
         }
         .decide()?;
-        if !decided.blocked.is_empty() {
-            return Ok(Brought::Waiting(decided.blocked));
-        }
         if decided.copies > 0 {
             seen = self.look()?.1;
         }
-        let there = of_tree(&self.head);
-        let sides = Sides {
-            base: &base,
-            here: &seen.nodes,
-            there: &there,
-            given_up: &decided.given_up,
+        let mut waits = Waits {
+            held: decided.held.clone(),
+            apart: decided.apart.clone(),
         };
-        let mut want = merge(&sides, &|name, n| conflict_name(name, who, n));
-        for (copy, place) in &decided.renamed {
-            let taken = want.values().any(|node| node.names.contains(place));
-            if let (false, Some(node)) = (taken, want.get_mut(copy)) {
-                node.names = BTreeSet::from([place.clone()]);
-            }
-        }
-        for id in decided.reset.keys() {
-            // The stamp goes with the content.
-            if let (Some(node), Some(there)) = (want.get_mut(id), there.get(id)) {
-                node.mtime = there.mtime;
-            }
-        }
-        self.bring_but(&seen.nodes, want, &decided)
-    }
-
-    /// Applies what is wanted, but for the contents of files that are in use.
-    fn bring_but(
-        &mut self,
-        here: &Nodes,
-        mut want: Nodes,
-        decided: &Decided,
-    ) -> Result<Brought, SyncError> {
-        let mut held = decided.held.clone();
         loop {
-            for id in &held {
-                if let (Some(node), Some(here)) = (want.get_mut(id), here.get(id)) {
-                    node.mtime = here.mtime;
+            let there = waits.part(&base, &of_tree(&self.head));
+            let want = wanted((&base, &seen.nodes, &there), &decided, &waits, who);
+            let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
+                return Ok(Brought::There);
+            };
+            let before = waits.clone();
+            for id in &busy {
+                let content = self.head.node(*id).and_then(|node| node.content());
+                if content.is_none() || waits.contains(id) {
+                    waits.apart.insert(*id);
+                } else {
+                    waits.held.insert(*id);
                 }
             }
-            let busy = self.apply((here, &want), decided, &held)?;
-            let parted = |id: &NodeId| {
-                let content = self.head.node(*id).and_then(|node| node.content());
-                content.is_some() && !held.contains(id)
-            };
-            match busy {
-                None => return Ok(Brought::There),
-                Some(busy) if busy.iter().all(parted) => held.extend(busy),
-                Some(busy) => return Ok(Brought::Waiting(busy)),
+            if waits == before {
+                return Ok(Brought::Waiting(busy));
             }
         }
     }
@@ -375,8 +345,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         &mut self,
         (here, want): (&Nodes, &Nodes),
         decided: &Decided,
-        held: &BTreeSet<NodeId>,
+        waits: &Waits,
     ) -> Result<Option<Vec<NodeId>>, SyncError> {
+        let Some(base) = self.but_for(&self.head, waits) else {
+            return Ok(Some(waits.list()));
+        };
         let taking = Taking {
             here,
             want,
@@ -384,7 +357,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             head: &self.head,
             reset: &decided.reset,
             stays: &decided.stays,
-            held,
+            waits,
         };
         let mut changes = taking.changes();
         let attr = keyfold_fs::vfs::Vfs::getattr(self.volume.as_ref(), self.root)?;
@@ -398,16 +371,16 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         };
         let made = beyond(want, here);
         self.make_room(&made)?;
-        let (base, reached) = (self.but_for(&self.head, held), Arc::clone(&self.head));
+        let reached = Arc::clone(&self.head);
         let before = self.position;
         let log = self.shared.log().keep();
         let log = std::mem::replace(&mut self.log, log);
         self.position.seq = self.head_seq;
-        let reset = decided.reset.keys().filter(|id| !held.contains(id));
+        let reset = decided.reset.keys().filter(|id| !waits.contains(id));
         let becoming = Becoming {
             base: &base,
             reached: &reached,
-            held,
+            waits,
             made: &made,
             removed: &beyond(here, want),
             reset: &reset.copied().collect(),
@@ -426,10 +399,44 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             }
         }
         (self.base, self.reached) = (base, reached);
-        self.held.clone_from(held);
+        self.waits.clone_from(waits);
         self.rows_fit = true;
         self.packs
             .know([Arc::clone(&self.base), Arc::clone(&self.head)]);
         Ok(None)
     }
+}
+
+/// What the volume is to be, of what it was brought to, what is in it and what the others have.
+fn wanted(
+    (base, here, there): (&Nodes, &Nodes, &Nodes),
+    decided: &Decided,
+    waits: &Waits,
+    who: (&str, &str),
+) -> Nodes {
+    let sides = Sides {
+        base,
+        here,
+        there,
+        given_up: &decided.given_up,
+    };
+    let mut want = merge(&sides, &|name, n| conflict_name(name, who, n));
+    for (copy, place) in &decided.renamed {
+        let taken = want.values().any(|node| node.names.contains(place));
+        if let (false, Some(node)) = (taken, want.get_mut(copy)) {
+            node.names = BTreeSet::from([place.clone()]);
+        }
+    }
+    for id in decided.reset.keys() {
+        // The stamp goes with the content.
+        if let (Some(node), Some(there)) = (want.get_mut(id), there.get(id)) {
+            node.mtime = there.mtime;
+        }
+    }
+    for id in &waits.held {
+        if let (Some(node), Some(here)) = (want.get_mut(id), here.get(id)) {
+            node.mtime = here.mtime;
+        }
+    }
+    want
 }

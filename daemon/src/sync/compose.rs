@@ -37,10 +37,9 @@ fn at(place: &Place) -> At {
 impl ShareSync<'_, '_> {
     /// The operations that make of the base what is in the volume. Blocks are sent by this.
     pub(super) async fn compose(&mut self, seen: &Seen) -> Result<Vec<Work>, SyncError> {
-        let base = of_tree(&self.base);
-        let nodes = &self.to_send(&base, seen);
+        let (base, nodes) = &self.to_send(of_tree(&self.base), seen);
         let mut actions: Vec<(Action, Vec<BlobId>)> = Vec::new();
-        for step in steps(&base, nodes) {
+        for step in steps(base, nodes) {
             actions.extend(name_action(&step, nodes).map(|action| (action, Vec::new())));
         }
         for (id, node) in nodes {
@@ -51,7 +50,7 @@ impl ShareSync<'_, '_> {
         let mut packer = Packer::new(&remote, self.shared.id())?;
         let mut drafts = Vec::new();
         let files = nodes.iter().filter(|(_, node)| is_file(node));
-        for (id, node) in files.filter(|(id, _)| !self.held.contains(id)) {
+        for (id, node) in files.filter(|(id, _)| !self.waits.held.contains(id)) {
             if let (LOCAL, Some(ino)) = (node.version, seen.inos.get(id)) {
                 drafts.extend(self.draft(*id, *ino, &mut packer).await?);
             }
@@ -70,15 +69,19 @@ impl ShareSync<'_, '_> {
         actions.into_iter().map(named).collect()
     }
 
-    /// What is here, but nothing of the content of files that wait.
-    fn to_send(&self, base: &Nodes, seen: &Seen) -> Nodes {
+    /// What the others have and what is here, but nothing of what waits.
+    fn to_send(&self, mut base: Nodes, seen: &Seen) -> (Nodes, Nodes) {
         let mut nodes = seen.nodes.clone();
-        for id in &self.held {
+        for id in self.waits.with_all_below(&seen.nodes) {
+            nodes.remove(&id);
+            base.remove(&id);
+        }
+        for id in &self.waits.held {
             if let (Some(node), Some(base)) = (nodes.get_mut(id), base.get(id)) {
                 node.mtime = base.mtime;
             }
         }
-        nodes
+        (base, nodes)
     }
 
     fn epoch(&self) -> Result<Epoch, SyncError> {

@@ -43,7 +43,7 @@ pub(super) struct Decided {
     /// Files that both wrote and that are still written to here: decided when that ends.
     pub(super) held: BTreeSet<NodeId>,
     /// Files that the others removed and that are still written to here.
-    pub(super) blocked: Vec<NodeId>,
+    pub(super) apart: BTreeSet<NodeId>,
     /// Whether anything was copied.
     pub(super) copies: u64,
 }
@@ -85,8 +85,7 @@ impl Conflicts<'_> {
             };
             match there.and_then(|there| there.content()) {
                 None if base.is_some() && self.volume.is_written(ino) => {
-                    decided.blocked.push(*id);
-                    return Ok(decided);
+                    decided.apart.insert(*id);
                 }
                 None if base.is_some_and(|base| base != node) => {
                     if let Some(place) = node.names.first() {

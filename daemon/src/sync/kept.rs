@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! of the share = [1, begun (0 or 1), seq or null, log or null, tree head or null, [[node(16), bytes]...],
-//!                 [[node(16), bytes]...], snapshot or null, in flight or null]
+//!                 other or null, snapshot or null, in flight or null]
+//! other        = [tree head, [[node(16), bytes or null]...], [node(16)...], [node(16)...]]
 //! snapshot     = [seq, epoch, [blob(32)...]]
 //! in flight    = [append, [mark...], last (0 or 1)]
 //! of a node    = nothing, or copied (0 or 1) || node bytes or nothing
@@ -11,8 +12,9 @@
 //!
 //! The tree that the volume was brought to lies with its nodes, so that a record costs what it changes:
 //! each node's bytes are those of the tree's encoding, and the share has those before the nodes. The
-//! first list is of nodes that the volume has no row of; the second of files whose content waits, as
-//! the head has them.
+//! first list is of nodes that the volume has no row of. What the log made at the same record differs
+//! while something waits: by another tree head, and nodes; what waits are contents of files, and whole
+//! nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -28,6 +30,7 @@ use zeroize::Zeroizing;
 
 use super::error::SyncError;
 use super::shown::engine_node;
+use super::waits::Waits;
 use super::{InFlight, ShareSync};
 
 /// Bytes of what is kept with a share, at most.
@@ -49,7 +52,7 @@ pub(super) struct KeptShare {
     pub(super) log: Option<Zeroizing<Vec<u8>>>,
     tree: Option<Vec<u8>>,
     without_row: Vec<NodeBytes>,
-    held: Vec<NodeBytes>,
+    reached: Option<Reached>,
     pub(super) snapshot: Option<NewestSnapshot>,
     pub(super) in_flight: Option<InFlight>,
 }
@@ -58,8 +61,18 @@ pub(super) struct KeptShare {
 pub(super) struct Brought {
     pub(super) base: Arc<Tree>,
     pub(super) reached: Arc<Tree>,
-    pub(super) held: BTreeSet<NodeId>,
+    pub(super) waits: Waits,
 }
+
+/// What the log made, where that is another tree.
+struct Reached {
+    tree: Vec<u8>,
+    nodes: Vec<OtherNode>,
+    waits: Waits,
+}
+
+/// A node that is another, or missing.
+struct OtherNode(NodeId, Option<Vec<u8>>);
 
 /// A node and its bytes.
 struct NodeBytes(NodeId, Vec<u8>);
@@ -76,6 +89,72 @@ impl Encoded for NodeBytes {
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
         r.array(2)?;
         Ok(Self(NodeId::read(r)?, r.bytes(LONGEST)?.to_vec()))
+    }
+}
+
+impl Encoded for OtherNode {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        self.0.write(w);
+        w.optional(self.1.as_deref(), Writer::bytes);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        let id = NodeId::read(r)?;
+        let bytes = r.optional(|r| r.bytes(LONGEST).map(<[u8]>::to_vec))?;
+        Ok(Self(id, bytes))
+    }
+}
+
+impl Encoded for Reached {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(4);
+        w.bytes(&self.tree);
+        w.list(&self.nodes);
+        for waiting in [&self.waits.held, &self.waits.apart] {
+            w.array(waiting.len());
+            for id in waiting {
+                id.write(w);
+            }
+        }
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(4)?;
+        Ok(Self {
+            tree: r.bytes(LONGEST)?.to_vec(),
+            nodes: r.list(limits::NODES)?,
+            waits: Waits {
+                held: r.list(limits::NODES)?.into_iter().collect(),
+                apart: r.list(limits::NODES)?.into_iter().collect(),
+            },
+        })
+    }
+}
+
+impl Reached {
+    /// What `reached` has otherwise than `base`.
+    fn of(reached: &Tree, base: &Tree, waits: &Waits) -> Option<Self> {
+        if std::ptr::eq(reached, base) {
+            return None;
+        }
+        let other = reached
+            .nodes()
+            .filter(|(id, node)| base.node(*id) != Some(*node));
+        let other = other.map(|(id, node)| OtherNode(id, Some(encode_node(id, node))));
+        let missing = base.nodes().filter(|(id, _)| reached.node(*id).is_none());
+        let missing = missing.map(|(id, _)| OtherNode(id, None));
+        let nodes: Vec<OtherNode> = other.chain(missing).collect();
+        (!nodes.is_empty()).then(|| Self {
+            tree: reached.encode_head(),
+            nodes,
+            waits: waits.clone(),
+        })
     }
 }
 
@@ -134,7 +213,7 @@ impl Encoded for KeptShare {
         w.optional(self.log.as_ref(), |w, log| w.bytes(log));
         w.optional(self.tree.as_ref(), |w, tree| w.bytes(tree));
         w.list(&self.without_row);
-        w.list(&self.held);
+        w.optional(self.reached.as_ref(), |w, reached| reached.write(w));
         w.optional(self.snapshot.as_ref(), |w, snapshot| snapshot.write(w));
         w.optional(self.in_flight.as_ref(), |w, own| own.write(w));
     }
@@ -149,7 +228,7 @@ impl Encoded for KeptShare {
             log: r.optional(bytes)?.map(Zeroizing::new),
             tree: r.optional(bytes)?,
             without_row: r.list(limits::NODES)?,
-            held: r.list(limits::NODES)?,
+            reached: r.optional(Reached::read)?,
             snapshot: r.optional(NewestSnapshot::read)?,
             in_flight: r.optional(InFlight::read)?,
         })
@@ -174,20 +253,25 @@ impl KeptShare {
         let without_row = self.without_row.iter();
         all.extend(without_row.map(|node| (node.0, node.1.as_slice())));
         let base = Arc::new(Tree::assemble(head, all.values().copied())?);
-        let held: BTreeSet<NodeId> = self.held.iter().map(|node| node.0).collect();
-        if held.is_empty() {
+        let Some(reached) = &self.reached else {
             return Ok(Brought {
                 reached: Arc::clone(&base),
                 base,
-                held,
+                waits: Waits::default(),
             });
+        };
+        for OtherNode(id, bytes) in &reached.nodes {
+            match bytes {
+                Some(bytes) => all.insert(*id, bytes),
+                None => all.remove(id),
+            };
         }
-        all.extend(self.held.iter().map(|node| (node.0, node.1.as_slice())));
-        let reached = Arc::new(Tree::assemble(head, all.values().copied())?);
+        let waits = reached.waits.clone();
+        let reached = Arc::new(Tree::assemble(&reached.tree, all.values().copied())?);
         Ok(Brought {
             base,
             reached,
-            held,
+            waits,
         })
     }
 }
@@ -208,8 +292,8 @@ pub(super) struct Becoming<'t> {
     pub(super) base: &'t Tree,
     /// What the log makes at the same record.
     pub(super) reached: &'t Tree,
-    /// Files whose content waits.
-    pub(super) held: &'t BTreeSet<NodeId>,
+    /// Why that is another.
+    pub(super) waits: &'t Waits,
     /// Nodes that will have a row, by the changes that go along.
     pub(super) made: &'t BTreeSet<NodeId>,
     /// Those that will have none.
@@ -250,31 +334,18 @@ impl ShareSync<'_, '_> {
             .map(|(id, _)| (engine_node(*id), Some(Box::default())))
             .collect();
         kept.nodes.extend(stale);
-        let held = new.held.iter().filter_map(|id| {
-            let node = new.reached.node(*id)?;
-            Some(NodeBytes(*id, encode_node(*id, node)))
-        });
-        kept.share = Some(self.of_share(new.base, without_row, held.collect()));
-        Ok(())
-    }
-
-    fn of_share(
-        &self,
-        base: &Tree,
-        without_row: Vec<NodeBytes>,
-        held: Vec<NodeBytes>,
-    ) -> Box<[u8]> {
-        let kept = KeptShare {
+        let kept_share = KeptShare {
             begun: self.position.begun,
             seq: self.position.seq,
             log: self.log.clone(),
-            tree: Some(base.encode_head()),
+            tree: Some(new.base.encode_head()),
             without_row,
-            held,
+            reached: Reached::of(new.reached, new.base, new.waits),
             snapshot: self.newest.clone(),
             in_flight: self.in_flight.clone(),
         };
-        kept.encode().into()
+        kept.share = Some(kept_share.encode().into());
+        Ok(())
     }
 
     /// Keeps that the volume is what it is, and what else there is to keep.
@@ -290,7 +361,7 @@ impl ShareSync<'_, '_> {
         reached: &Arc<Tree>,
         marks: Vec<u64>,
     ) -> Result<(), SyncError> {
-        let base = &self.but_for(reached, &self.held);
+        let base = &self.but_for(reached, &self.waits).ok_or(SyncError::Busy)?;
         let none = BTreeSet::new();
         let mut kept = Kept {
             confirmed: marks,
@@ -302,7 +373,7 @@ impl ShareSync<'_, '_> {
         let becoming = Becoming {
             base,
             reached,
-            held: &self.held,
+            waits: &self.waits,
             made: &none,
             removed: &gone,
             reset: &none,
@@ -316,14 +387,13 @@ impl ShareSync<'_, '_> {
         Ok(())
     }
 
-    /// A tree in which these files have the content that is here.
-    pub(super) fn but_for(&self, tree: &Arc<Tree>, held: &BTreeSet<NodeId>) -> Arc<Tree> {
-        if held.is_empty() {
-            return Arc::clone(tree);
+    /// A tree in which what waits is as it is here.
+    pub(super) fn but_for(&self, tree: &Arc<Tree>, waits: &Waits) -> Option<Arc<Tree>> {
+        if waits.is_empty() {
+            return Some(Arc::clone(tree));
         }
-        let mut tree = tree.as_ref().clone();
-        tree.take_contents(&self.base, held);
-        Arc::new(tree)
+        let mixed = tree.but_for(&self.base, &waits.apart, &waits.held);
+        mixed.map(Arc::new)
     }
 
     /// Nodes that were removed here and come back are forgotten first; what the base has of them is
@@ -343,7 +413,7 @@ impl ShareSync<'_, '_> {
         let becoming = Becoming {
             base: &self.base,
             reached: &self.reached,
-            held: &self.held,
+            waits: &self.waits,
             made: &none,
             removed: back,
             reset: &none,

@@ -11,6 +11,7 @@ use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 
 use super::names::{Step, steps};
 use super::shown::{Nodes, Place, Shown, engine_node, timestamp};
+use super::waits::Waits;
 
 /// What a volume has, and what it is to have.
 pub(super) struct Taking<'a> {
@@ -26,8 +27,8 @@ pub(super) struct Taking<'a> {
     pub(super) reset: &'a BTreeMap<NodeId, Vec<u64>>,
     /// Files whose content here stays.
     pub(super) stays: &'a BTreeSet<NodeId>,
-    /// Files that are in use: their content waits.
-    pub(super) held: &'a BTreeSet<NodeId>,
+    /// Of these the content stays as it is here, too: they are in use.
+    pub(super) waits: &'a Waits,
 }
 
 pub(super) fn at(place: &Place) -> At {
@@ -50,7 +51,7 @@ impl Taking<'_> {
             self.attributes((*id, node), &stamped, &mut changes.list);
         }
         let mut blobs = BTreeMap::new();
-        let taken = self.head.nodes().filter(|(id, _)| !self.held.contains(id));
+        let taken = self.head.nodes().filter(|(id, _)| !self.waits.contains(id));
         for (id, node) in taken {
             if let (Some(content), Some(want)) = (node.content(), self.want.get(&id)) {
                 self.content((id, want), content, (&mut changes.list, &mut blobs));

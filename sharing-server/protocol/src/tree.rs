@@ -17,7 +17,7 @@ use crate::cbor::Encoded;
 use crate::ids::{BlobId, Epoch, NodeId, OperationId, Seq, TreeHash};
 use crate::limits;
 use crate::log::Void;
-use crate::names::{Message, Title};
+use crate::names::{EntryName, Message, Title};
 use crate::operation::{Operation, Shape};
 
 pub use encoding::encode_node;
@@ -139,11 +139,31 @@ impl Tree {
         }
     }
 
-    /// Puts the contents that other has of these files into the places of those that are here, with
-    /// their stamps. What is a file in both only.
-    pub fn take_contents(&mut self, other: &Self, files: &BTreeSet<NodeId>) {
-        for id in files {
-            let (Some(old), Some(new)) = (self.nodes.get(id), other.nodes.get(id)) else {
+    /// This tree, in which some nodes are as another has them, or as missing as there; and of some
+    /// files the content and stamp. None where that does not hang together.
+    pub fn but_for(
+        &self,
+        other: &Self,
+        whole: &BTreeSet<NodeId>,
+        contents: &BTreeSet<NodeId>,
+    ) -> Option<Self> {
+        let mut tree = self.clone();
+        if !whole.is_empty() {
+            tree.nodes.retain(|id, _| !whole.contains(id));
+            for id in whole {
+                let node = other.nodes.get(id).cloned();
+                tree.nodes.extend(node.map(|node| (*id, node)));
+            }
+            for (id, node) in &mut tree.nodes {
+                if let Kind::Directory(entries) = &mut node.kind {
+                    *entries = self.entries_but_for(other, whole, *id)?;
+                }
+            }
+            tree.needed.clear();
+            tree.join().ok()?;
+        }
+        for id in contents {
+            let (Some(old), Some(new)) = (tree.nodes.get(id), other.nodes.get(id)) else {
                 continue;
             };
             if let (Kind::File(_), Kind::File(content)) = (&old.kind, &new.kind) {
@@ -152,9 +172,27 @@ impl Tree {
                     mtime: new.mtime,
                     ..old.clone()
                 };
-                self.put(*id, Some(node));
+                tree.put(*id, Some(node));
             }
         }
+        Some(tree)
+    }
+
+    fn entries_but_for(
+        &self,
+        other: &Self,
+        whole: &BTreeSet<NodeId>,
+        dir: NodeId,
+    ) -> Option<BTreeMap<EntryName, NodeId>> {
+        let of = |tree: &Self| tree.node(dir).and_then(Node::entries).cloned();
+        let mut entries = of(self).unwrap_or_default();
+        entries.retain(|_, child| !whole.contains(child));
+        for (name, child) in of(other).unwrap_or_default() {
+            if whole.contains(&child) && entries.insert(name, child).is_some() {
+                return None;
+            }
+        }
+        Some(entries)
     }
 
     /// What the share is called, and what it is.

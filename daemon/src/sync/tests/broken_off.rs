@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use keyfold_fs::vfs::Vfs;
+use keyfold_fs::vfs::{Handle, Ino, Vfs};
 
 use super::site::{People, Site, assert_same, pattern, share};
+use crate::account::Session;
 use crate::remote::tests::run;
 use crate::remote::tests::script::{Answer, Seen};
 use crate::sync::{Round, ShareSync};
@@ -240,4 +241,122 @@ fn a_file_that_both_write_is_decided_about_when_it_is_closed() {
     assert_eq!(paths.len(), 2, "{paths:?}");
     assert_eq!(alice.read("log"), b"by alice");
     assert_eq!(alice.read(&paths[1]), b"0bbbob");
+}
+
+/// Two who have a directory and files, one of which bob writes to.
+fn in_use<'s, 'a>(
+    people: &'a People,
+    (a, b): (&'s Session<'a>, &'s Session<'a>),
+    path: &str,
+) -> (Site<'s, 'a>, Site<'s, 'a>, (Ino, Handle)) {
+    let id = share(a);
+    let mut alice = Site::begin((&people.alice, a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, b), id, |_, _| {});
+    alice.mkdir("dir");
+    alice.file("dir/busy", b"before");
+    alice.file("busy", b"before");
+    alice.file("other", b"other");
+    alice.push();
+    bob.pull();
+    let ino = bob.ino(path);
+    let handle = bob.v().open(ino, super::site::RW).unwrap();
+    (alice, bob, (ino, handle))
+}
+
+/// Bob goes on with everything but what waits, and ends as alice when he closes the file.
+fn goes_on(
+    (alice, bob): (&mut Site<'_, '_>, &mut Site<'_, '_>),
+    (ino, handle): (Ino, Handle),
+    meanwhile: &[&str],
+) {
+    alice.overwrite("other", 0, b"OTHER");
+    alice.push();
+    bob.file("of bob", b"bob");
+    for _ in 0..2 {
+        let round = run(bob.sync.push()).unwrap();
+        assert!(matches!(round, Round::Waiting(_)), "{round:?}");
+        assert_eq!(bob.paths(), meanwhile);
+        assert_eq!(bob.read("other"), b"OTHER");
+        bob.again();
+    }
+    alice.pull();
+    assert_eq!(alice.read("of bob"), b"bob");
+    bob.v().release(ino, handle);
+    bob.push();
+    alice.pull();
+    assert_same(alice, bob);
+    bob.again();
+}
+
+#[test]
+fn a_file_in_use_that_others_remove_goes_when_it_is_closed() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, open) = in_use(&people, (&a, &b), "busy");
+    alice.unlink("busy");
+    let meanwhile = ["busy", "dir", "dir/busy", "of bob", "other"];
+    goes_on((&mut alice, &mut bob), open, &meanwhile);
+    assert_eq!(alice.paths(), ["dir", "dir/busy", "of bob", "other"]);
+}
+
+#[test]
+fn a_file_in_use_that_others_replace_is_replaced_when_it_is_closed() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, open) = in_use(&people, (&a, &b), "busy");
+    alice.file("saved", b"as editors do");
+    alice.rename("saved", "busy");
+    let meanwhile = ["busy", "dir", "dir/busy", "of bob", "other"];
+    goes_on((&mut alice, &mut bob), open, &meanwhile);
+    assert_eq!(bob.read("busy"), b"as editors do");
+}
+
+#[test]
+fn a_directory_with_a_file_in_use_waits_with_what_takes_its_name() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, open) = in_use(&people, (&a, &b), "dir/busy");
+    alice.unlink("dir/busy");
+    alice.rmdir("dir");
+    alice.mkdir("dir");
+    alice.mkdir("dir/below");
+    alice.file("dir/below/new", b"new");
+    alice.file("elsewhere", b"1");
+    bob.file("dir/of bob", b"stays");
+    let meanwhile = [
+        "busy",
+        "dir",
+        "dir/busy",
+        "dir/of bob",
+        "elsewhere",
+        "of bob",
+        "other",
+    ];
+    goes_on((&mut alice, &mut bob), open, &meanwhile);
+    let paths = alice.paths();
+    assert_eq!(alice.read("dir/below/new"), b"new");
+    let kept = paths.iter().find(|path| path.ends_with("/of bob")).unwrap();
+    assert_eq!(alice.read(kept), b"stays");
+    assert!(
+        !paths.iter().any(|path| path.ends_with("/busy")),
+        "{paths:?}"
+    );
+}
+
+#[test]
+fn a_file_that_is_written_to_while_others_removed_it_stays() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, open) = in_use(&people, (&a, &b), "busy");
+    alice.unlink("busy");
+    alice.push();
+    for text in [b"one", b"two"] {
+        let round = run(bob.sync.push()).unwrap();
+        assert!(matches!(round, Round::Waiting(_)), "{round:?}");
+        bob.overwrite("busy", 0, text);
+    }
+    let meanwhile = ["busy", "dir", "dir/busy", "of bob", "other"];
+    goes_on((&mut alice, &mut bob), open, &meanwhile);
+    assert_eq!(alice.paths(), meanwhile);
+    assert_eq!(alice.read("busy"), b"twoore");
 }

@@ -123,7 +123,7 @@ fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Decoded<()> 
 impl Tree {
     /// Finds out names, parents and needed blobs, and that everything hangs together: each node has
     /// a name, a directory exactly one, and all can be reached from the root.
-    fn join(&mut self) -> Decoded<()> {
+    pub(super) fn join(&mut self) -> Decoded<()> {
         let root = self
             .nodes
             .get(&NodeId::ROOT)
