@@ -5,13 +5,13 @@
 //! anywhere, or whose reply was lost, is looked at anew and goes on; nothing has to be undone.
 //!
 //! # Invariants
-//! - The base is the tree after the record whose place is kept with the share, but for files whose
-//!   content waits because they are in use here; of those it has what they are here. It is kept in
-//!   the same transaction as the changes that make the volume so.
+//! - The base is the tree after the record whose place is kept with the share, but for what waits
+//!   because files are in use here; of that it has what is here. It is kept in the same transaction as
+//!   the changes that make the volume so.
 //! - The log that is kept is at a place of which the base has everything.
 //! - Marks are confirmed only when a record that was made after they were taken is in the log.
-//! - A record is made only while base and head are the same tree, but for files that wait, and it says
-//!   nothing of the content of those. Its bytes are kept durably before they are sent, and it is looked
+//! - A record is made only while base and head are the same tree, but for what waits, and it says
+//!   nothing of that. Its bytes are kept durably before they are sent, and it is looked
 //!   for in the log before another is made.
 
 mod compose;
