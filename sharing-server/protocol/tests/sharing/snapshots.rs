@@ -1,11 +1,13 @@
 //! Snapshots and packs.
 
+use std::collections::BTreeSet;
+
 use keyfold_crypto::{BLOCK_SIZE, CryptoError, KeyId, Sealed, Tag, Tweak};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{NodeId, RecordHash};
 use keyfold_protocol::log::{Outcome, Void};
-use keyfold_protocol::operation::What;
+use keyfold_protocol::operation::{Action, Mtime, Operation, What};
 use keyfold_protocol::pack::{Descriptor, PackError, PackFront, PackKey, blob_id, pack, unpack};
 use keyfold_protocol::record::{Kind, Record};
 use keyfold_protocol::roster::Role;
@@ -13,7 +15,7 @@ use keyfold_protocol::snapshot::{SnapshotBody, SnapshotPlace};
 use keyfold_protocol::tree::{Tree, encode_node};
 
 use crate::people::{Person, Share, person};
-use crate::tree_rules::{at, make};
+use crate::tree_rules::{at, file_key, make, node, op, remove};
 
 fn tree(directories: u8) -> Tree {
     let mut tree = Tree::default();
@@ -144,6 +146,50 @@ fn a_tree_is_put_together_of_its_nodes_kept_apart() {
     nodes.swap(3, 4);
     nodes.pop();
     assert!(put_together(&nodes).is_err());
+}
+
+#[test]
+fn a_tree_with_nodes_of_another_hangs_together_or_is_none() {
+    let apply = |tree: &mut Tree, seq, operations: &[Operation]| {
+        tree.apply(at(seq, 1, &[]), operations).unwrap();
+    };
+    let mut old = tree(3);
+    let file = make(node(1), "file", 9, What::File);
+    apply(&mut old, 2, &[file, file_key(9, 7)]);
+    let mut new = old.clone();
+    let removed = [
+        remove(node(1), "file", 9),
+        remove(NodeId::ROOT, "d1", 1),
+        make(NodeId::ROOT, "d1", 10, What::Directory),
+        make(node(10), "within", 11, What::File),
+    ];
+    apply(&mut new, 3, &removed);
+    let but_for = |ids: &[u8]| {
+        let ids = ids.iter().map(|id| node(*id)).collect();
+        new.but_for(&old, &ids, &BTreeSet::new())
+    };
+    assert_eq!(but_for(&[]), Some(new.clone()));
+    // The file needs its directory, that its name, and what has it now goes with what is in it.
+    for missing in [&[9][..], &[9, 1], &[9, 1, 10]] {
+        assert_eq!(but_for(missing), None, "{missing:?}");
+    }
+    let mixed = but_for(&[9, 1, 10, 11]).unwrap();
+    assert!(mixed.nodes().eq(old.nodes()));
+    assert_eq!(Tree::decode(&mixed.encode()), Ok(mixed));
+
+    let mut written = old.clone();
+    let stamp = Action::SetAttr {
+        node: node(9),
+        mode: None,
+        mtime: Some(Mtime {
+            seconds: 77,
+            nanoseconds: 7,
+        }),
+    };
+    apply(&mut written, 3, &[op(stamp), file_key(9, 8)]);
+    let held = BTreeSet::from([node(9)]);
+    let mixed = written.but_for(&old, &BTreeSet::new(), &held).unwrap();
+    assert!(mixed.nodes().eq(old.nodes()));
 }
 
 fn blocks(count: u8) -> Vec<(Descriptor, Vec<u8>)> {
