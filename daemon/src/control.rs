@@ -13,9 +13,14 @@ use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 use crate::mount::swap::Swap;
+use crate::online::{self, Desk, SharingStatus};
 
+mod errno;
+mod sharing;
 mod snapshots;
 
+pub(crate) use errno::{errno_of, exit_of};
+pub(crate) use sharing::{Accept, Share, SharingCommand, Unshare};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
 
@@ -37,6 +42,8 @@ pub(crate) enum Command {
     Hold,
     /// The backup is done.
     Release,
+    /// Something about shares.
+    Sharing(SharingCommand),
 }
 
 /// Why a line is not a command.
@@ -59,6 +66,8 @@ pub(crate) enum ParseError {
     },
     /// The command needs one more word.
     Missing(&'static str, &'static str),
+    /// Its words make no sense.
+    Words(String),
     /// It is not the JSON of a command.
     Json(String),
 }
@@ -83,7 +92,9 @@ impl Command {
             "hold" => without_arguments("hold", arguments, Self::Hold),
             "release" => without_arguments("release", arguments, Self::Release),
             "snapshot" => SnapshotCommand::parse(arguments).map(Self::Snapshot),
-            _ => Err(ParseError::Unknown(name.clone())),
+            _ => SharingCommand::parse(&words)
+                .unwrap_or_else(|| Err(ParseError::Unknown(name.clone())))
+                .map(Self::Sharing),
         }
     }
 
@@ -100,6 +111,9 @@ impl Command {
             Snapshot(SnapshotJson),
             Hold {},
             Release {},
+        }
+        if let Some(parsed) = SharingCommand::from_json(text) {
+            return parsed.map(Self::Sharing);
         }
         match serde_json::from_str(text) {
             Ok(Json::Status {}) => Ok(Self::Status),
@@ -123,6 +137,7 @@ impl Command {
             Self::Hold => "hold".to_owned(),
             Self::Release => "release".to_owned(),
             Self::Snapshot(command) => command.line(),
+            Self::Sharing(command) => command.line(),
         }
     }
 
@@ -132,6 +147,7 @@ impl Command {
             Self::Status | Self::Check(_) => true,
             Self::Sync | Self::Hold | Self::Release => false,
             Self::Snapshot(command) => command.changes_nothing(),
+            Self::Sharing(command) => command.changes_nothing(),
         }
     }
 }
@@ -188,7 +204,11 @@ fn split_words(line: &str) -> Result<Vec<String>, ParseError> {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
-        let known = format_args!("{KNOWN}, {}", SnapshotCommand::KNOWN);
+        let known = format!(
+            "{KNOWN}, {}, {}",
+            SnapshotCommand::KNOWN,
+            SharingCommand::KNOWN
+        );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
             Self::Unfinished => {
@@ -202,6 +222,7 @@ impl fmt::Display for ParseError {
             Self::Missing(command, what) => {
                 write!(f, "command {command:?} needs a {what}. {known}")
             }
+            Self::Words(why) => write!(f, "{why}. {known}"),
             Self::Json(why) => write!(f, "not a command in JSON: {why}"),
         }
     }
@@ -226,6 +247,7 @@ pub(crate) struct About {
 pub(crate) struct VolumeControl {
     engine: Arc<Engine>,
     about: About,
+    desk: Arc<Desk>,
 }
 
 #[derive(Serialize)]
@@ -239,12 +261,17 @@ struct Status {
     /// Where the daemon's memory may be written to.
     swap: Swap,
     volume: serde_json::Value,
+    sharing: SharingStatus,
 }
 
 impl VolumeControl {
-    /// Obeys commands for `engine`.
-    pub(crate) fn new(engine: Arc<Engine>, about: About) -> Self {
-        Self { engine, about }
+    /// Obeys commands for `engine`, whose shares are known at the desk.
+    pub(crate) fn new(engine: Arc<Engine>, about: About, desk: Arc<Desk>) -> Self {
+        Self {
+            engine,
+            about,
+            desk,
+        }
     }
 
     fn permitted(&self, command: &Command) -> bool {
@@ -266,6 +293,7 @@ impl VolumeControl {
             mounted_since: since.map_or(0, |d| d.as_secs()),
             swap: Swap::now(),
             volume: self.engine.status(),
+            sharing: self.desk.status(),
         }
     }
 
@@ -292,6 +320,12 @@ impl VolumeControl {
             Command::Snapshot(command) => command.obey(&self.engine),
             Command::Hold => snapshots::hold(&self.engine),
             Command::Release => snapshots::release(&self.engine),
+            Command::Sharing(command) => {
+                online::carry_out(&self.desk, command).map_err(|e| ControlError {
+                    errno: errno_of((&e).into()),
+                    message: e.to_string(),
+                })
+            }
         }
     }
 }

@@ -5,7 +5,6 @@
 //! second looks at what came first and decides again.
 
 mod change;
-#[cfg_attr(not(test), allow(dead_code, reason = "directories are synced with it"))]
 mod content;
 mod draft;
 mod error;
@@ -15,8 +14,10 @@ mod offers;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use keyfold_protocol::chain::KeyEntry;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop};
 use keyfold_protocol::receipt::Receipt;
 use keyfold_protocol::roster::{Role, Roster};
@@ -25,15 +26,28 @@ use keyfold_protocol::signed::Signed;
 use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
-pub(crate) use change::Reads;
-#[cfg_attr(
-    not(test),
-    allow(unused_imports, reason = "directories are shared with it")
-)]
+pub(crate) use change::{Newcomer, Reads};
 pub(crate) use content::{Appended, ContentRecord, Outgoing};
 pub(crate) use error::SharingError;
-pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, withdraw};
+pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, trusted, withdraw};
 pub(crate) use offers::{Wish, request};
+
+/// What a role is called.
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Reader => "reader",
+        Role::Writer => "writer",
+        Role::Owner => "owner",
+    }
+}
+
+/// What there is to say of somebody who was removed.
+pub(crate) fn removed(user: &UserName) -> String {
+    format!(
+        "{user} is no member any more. What is written from now on is under a new key; what was \
+         there before, {user} may have kept.\n"
+    )
+}
 
 /// Pulls of one reading: a server that says that there is more and gives nothing is not believed.
 const PULLS: usize = 64 << 10;
@@ -94,6 +108,13 @@ impl<'s, 'a> Shared<'s, 'a> {
     /// What there was to tell the user of records applied here.
     pub(crate) fn events(&self) -> &[(Seq, Event)] {
         &self.events
+    }
+
+    /// Who made it.
+    pub(crate) fn creator(&self) -> Result<&KeyEntry, SharingError> {
+        let roster = self.roster()?;
+        let creator = roster.members.get(&roster.creator);
+        Ok(&creator.ok_or(SharingError::NotAMember)?.key)
     }
 
     fn roster(&self) -> Result<&Roster, SharingError> {

@@ -25,12 +25,14 @@ mod write;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use keyfold_fs::error::FsError;
 use keyfold_fs::share::{
-    Applied, Kept, Mark, Outdated, PendingMark, ShareInfo, ShareNumber, Standing,
+    Access, Applied, Kept, Mark, Outdated, PendingMark, ShareInfo, ShareNumber, Standing,
 };
 use keyfold_fs::vfs::Ino;
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::{NodeId, RecordHash, Seq};
+use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::{At, Tree};
 
 use crate::account::{Session, now};
@@ -68,26 +70,66 @@ struct Position {
     seq: Option<Seq>,
     /// Whether all that the volume had when it began was sent.
     begun: bool,
+    /// Whether this account may not write, as far as was known last.
+    read_only: bool,
 }
+
+/// Bits of the first byte of a position.
+const BEGUN: u8 = 1;
+const READ_ONLY: u8 = 2;
 
 impl Position {
     fn decode(data: &[u8]) -> Self {
-        let Some((begun, seq)) = data.split_first() else {
+        let Some((bits, seq)) = data.split_first() else {
             return Self::default();
         };
         Self {
             seq: seq.try_into().ok().map(|seq| Seq(u64::from_le_bytes(seq))),
-            begun: *begun == 1,
+            begun: bits & BEGUN != 0,
+            read_only: bits & READ_ONLY != 0,
         }
     }
 
     fn encode(self) -> Box<[u8]> {
-        let mut data = vec![u8::from(self.begun)];
+        let read_only = if self.read_only { READ_ONLY } else { 0 };
+        let mut data = vec![u8::from(self.begun) | read_only];
         if let Some(seq) = self.seq {
             data.extend_from_slice(&seq.0.to_le_bytes());
         }
         data.into()
     }
+}
+
+/// What programs may do in a share, as far as was known last.
+pub(crate) fn kept_access(info: &ShareInfo) -> Access {
+    if Position::decode(&info.data).read_only {
+        Access::ReadOnly
+    } else {
+        Access::Full
+    }
+}
+
+/// Whether anything of a share ever came from the server, or went there.
+pub(crate) fn was_synced(info: &ShareInfo) -> bool {
+    Position::decode(&info.data).seq.is_some()
+}
+
+/// Says what programs may do in a share from now on, and keeps it for the next time.
+pub(crate) fn keep_access(
+    volume: &Volume,
+    info: &ShareInfo,
+    access: Access,
+) -> Result<(), FsError> {
+    volume.set_share_access(info.number, access);
+    let position = Position {
+        read_only: access == Access::ReadOnly,
+        ..Position::decode(&info.data)
+    };
+    let kept = Kept {
+        share: Some(position.encode()),
+        ..Kept::default()
+    };
+    volume.keep_of_share(info.number, &kept)
 }
 
 /// A record that was sent and may be in the log.
@@ -153,6 +195,31 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// What whoever caches anything of the volume has to ask for again, since this was asked last.
     pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
         std::mem::take(&mut self.outdated)
+    }
+
+    /// What this account may do, as the log says.
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.shared.log().role()
+    }
+
+    /// The share as its log says.
+    pub(crate) fn shared(&self) -> &Shared<'s, 'a> {
+        &self.shared
+    }
+
+    /// Lets programs change the share, or not.
+    pub(crate) fn set_access(&mut self, access: Access) -> Result<(), SyncError> {
+        self.volume.set_share_access(self.share, access);
+        let read_only = access == Access::ReadOnly;
+        if self.position.read_only == read_only {
+            return Ok(());
+        }
+        self.position.read_only = read_only;
+        let kept = Kept {
+            share: Some(self.position.encode()),
+            ..Kept::default()
+        };
+        Ok(self.volume.keep_of_share(self.share, &kept)?)
     }
 
     /// Brings what others changed here.

@@ -11,6 +11,7 @@ use keyfold_protocol::chain::SignedEntry;
 use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, ShareId, Time};
 use keyfold_protocol::limits;
 use keyfold_protocol::names::{DeviceName, UserName};
+use parking_lot::MutexGuard;
 use zeroize::Zeroizing;
 
 use super::error::AccountError;
@@ -85,6 +86,11 @@ impl<'a> Kept<'a> {
         })
     }
 
+    /// Keeps others from changing a value between a look at it and its change.
+    pub(crate) fn alone(self) -> MutexGuard<'a, ()> {
+        self.engine.account_change()
+    }
+
     /// Puts values, all or none.
     pub(crate) fn change(self, changes: &Changes) -> Result<(), AccountError> {
         let all: Vec<_> = changes
@@ -132,6 +138,7 @@ impl<'a> Kept<'a> {
 
     /// Keeps the head of a share, which never goes back.
     pub(crate) fn put_head(self, head: ShareHead) -> Result<(), AccountError> {
+        let _alone = self.alone();
         let mut heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
         match heads.0.iter_mut().find(|known| known.share == head.share) {
             Some(known) if known.seq >= head.seq => return Ok(()),

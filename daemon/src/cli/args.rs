@@ -9,8 +9,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
+use crate::cli::folders::AcceptArgs;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
+use crate::control;
 use crate::mount::options::parse_duration;
 
 /// An end-to-end encrypted folder
@@ -134,6 +136,17 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// List the people this vault knows
     People(ReadArgs),
+    /// Give somebody a folder of a mounted vault
+    ///
+    /// It appears in his mount below Shared/, named as here. Without an option he may read. He has to be
+    /// verified with `keyfold trust`, or his fingerprint be given with --key.
+    Share(control::Share),
+    /// Take a folder back from somebody
+    ///
+    /// What is written from then on is under a key that he does not have.
+    Unshare(control::Unshare),
+    /// Take into a mounted vault what somebody gives who is not verified
+    Accept(AcceptArgs),
     /// List the shares that an account is in
     Shares(ReadArgs),
     /// List who is in a share, and at what record each was last seen

@@ -1,19 +1,25 @@
 //! Giving a command to a mounted volume.
 
+use std::io;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
+use crate::control::{SharingCommand, exit_of};
 use crate::mount::client::{self, Answer};
 use crate::mount::unmount::UnmountError;
 use crate::mount_table::MountRecord;
 
 /// The reply to a command, in words.
 pub(crate) fn reply(record: &MountRecord, line: &str) -> Result<String, CliError> {
+    told(record, client::ask(&record.point, line))
+}
+
+fn told(record: &MountRecord, answer: io::Result<Answer>) -> Result<String, CliError> {
     let point = &record.point;
-    match client::ask(point, line) {
+    match answer {
         Ok(Answer::Done(reply)) => Ok(reply),
         Ok(Answer::Failed(e, said)) => {
             let why = if said.is_empty() {
@@ -37,6 +43,20 @@ pub(crate) fn reply(record: &MountRecord, line: &str) -> Result<String, CliError
                 Reason(&e).to_string(),
             ),
         }),
+    }
+}
+
+/// What there is to say of a command about shares that was carried out.
+pub(crate) fn obeyed(record: &MountRecord, command: &SharingCommand) -> Result<String, CliError> {
+    match client::ask(&record.point, &command.line()) {
+        Ok(Answer::Failed(e, said)) if !said.is_empty() => {
+            let exit = e.raw_os_error().and_then(exit_of);
+            Err(CliError::Server {
+                exit: exit.unwrap_or(Exit::General),
+                message: said,
+            })
+        }
+        answer => told(record, answer),
     }
 }
 

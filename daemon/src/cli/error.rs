@@ -45,6 +45,8 @@ pub(crate) enum CliError {
     NotConfirmed,
     /// Something has to be said on the command line, as there is no terminal to ask on.
     Unasked(&'static str),
+    /// A path that is no text.
+    NoText,
     /// A path inside the vault.
     Inside {
         /// The path as the user gave it.
@@ -121,7 +123,7 @@ impl CliError {
             Self::Vault(e) => e.into(),
             Self::Engine(e) => e.into(),
             Self::Secret(_) => Exit::NoSecret,
-            Self::Option(_) | Self::Unasked(_) => Exit::Usage,
+            Self::Option(_) | Self::Unasked(_) | Self::NoText => Exit::Usage,
             Self::Point(e) => e.into(),
             Self::Front(e) => e.into(),
             Self::Unmount(e) => e.into(),
@@ -167,6 +169,7 @@ impl fmt::Display for CliError {
                 f,
                 "cannot ask: standard input is not a terminal. Give {option}"
             ),
+            Self::NoText => write!(f, "the path is no text, which others could not read"),
             Self::Inside { path, error } => {
                 write!(f, "cannot read {} in the vault: {error}", path.display())?;
                 match error {

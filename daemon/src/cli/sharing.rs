@@ -14,21 +14,12 @@ use crate::calendar::moment;
 use crate::cli::account::{ReadArgs, open, session, wait};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
-use crate::sharing::{self, Shared, SharingError};
+use crate::sharing::{self, Shared, SharingError, role_name};
 
 pub(crate) use args::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
 pub(crate) use asking::{approve, deny, inbox, request, withdraw};
 
 use self::args::RoleOrNone;
-
-/// What a role is called.
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Reader => "reader",
-        Role::Writer => "writer",
-        Role::Owner => "owner",
-    }
-}
 
 #[derive(Serialize)]
 struct ShareShown {
@@ -186,11 +177,7 @@ pub(crate) fn role(args: &RoleArgs) -> Result<(), CliError> {
     })?;
     engine.close()?;
     output::text(&match args.role {
-        RoleOrNone::None => format!(
-            "{} is no member any more. What is written from now on is under a new key; what was \
-             there before, {} may have kept.\n",
-            args.user, args.user
-        ),
+        RoleOrNone::None => sharing::removed(&args.user),
         role => format!("{} is {} now.\n", args.user, role.name()),
     })
 }

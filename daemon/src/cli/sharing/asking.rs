@@ -8,12 +8,11 @@ use keyfold_protocol::ids::Time;
 use serde::Serialize;
 
 use super::args::{ApproveArgs, DecideArgs, RequestArgs};
-use super::role_name;
 use crate::account::now;
 use crate::cli::account::{ReadArgs, open, session, wait};
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
-use crate::sharing::{self, InboxItem, Reads, Terms, Wish};
+use crate::sharing::{self, InboxItem, Reads, Terms, Wish, role_name};
 
 fn after(time: Duration) -> Time {
     Time(now().0.saturating_add(time.as_secs()))
@@ -96,7 +95,7 @@ pub(crate) fn approve(args: &ApproveArgs) -> Result<(), CliError> {
         reads: if args.with_history {
             Reads::Before
         } else {
-            Reads::FromNow
+            Reads::usual()
         },
         key: args.key,
     };

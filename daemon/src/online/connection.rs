@@ -1,0 +1,205 @@
+//! The connection to the account's server, and what it is looked at for.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfold_fs::share::ShareNumber;
+use keyfold_protocol::ids::{Seq, ShareId};
+use keyfold_protocol::wire::ShareItem;
+
+use super::crew::{Hired, together};
+use super::desk::{Desk, Offered};
+use super::pause::Pauses;
+use super::placing::{self, Arrival};
+use super::tending::Tending;
+use crate::account::{Account, AccountError, Session};
+use crate::remote::Deadlines;
+use crate::sharing::SharingError;
+use crate::sync::Fetcher;
+
+/// Time between two looks at the server.
+const LOOK: Duration = Duration::from_secs(1);
+/// What a program that reads waits for at most.
+const FETCHING: Deadlines = Deadlines {
+    connect: Duration::from_secs(5),
+    call: Duration::from_secs(20),
+    idle: Duration::from_secs(10),
+};
+
+/// Keeps shares up to date, with whatever account the vault has. Never ends by itself.
+pub(super) async fn keep(desk: &Desk) {
+    let mut pauses = Pauses::default();
+    loop {
+        let Err(error) = attempt(desk).await;
+        note_failure(desk, &error);
+        tokio::time::sleep(pauses.after_failure()).await;
+    }
+}
+
+fn note_failure(desk: &Desk, error: &AccountError) {
+    desk.board(|board| {
+        if board.error.is_none() {
+            tracing::warn!(%error, "shares are not synced");
+        }
+        board.connected = false;
+        board.error = Some(error.to_string());
+    });
+}
+
+async fn attempt(desk: &Desk) -> Result<Infallible, AccountError> {
+    let account = || Account::of(&desk.engine, Deadlines::default());
+    let session = account()?.session().await?;
+    let fetching = Account::of(&desk.engine, FETCHING)?.session().await?;
+    let fetcher = Arc::new(Fetcher::new(fetching.remote().clone())?);
+    desk.engine
+        .volume()
+        .set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
+    let hired = Hired::default();
+    let connection = Connection {
+        desk,
+        session: &session,
+        fetcher,
+        hired: &hired,
+        tended: RefCell::default(),
+        seen: RefCell::default(),
+    };
+    together(connection.watch(), &hired).await
+}
+
+/// A connection, and who works with it.
+struct Connection<'h, 's, 'a> {
+    desk: &'s Desk,
+    session: &'s Session<'a>,
+    fetcher: Arc<Fetcher>,
+    hired: &'h Hired<'s>,
+    /// Shares that somebody tends.
+    tended: RefCell<BTreeSet<ShareNumber>>,
+    /// The head of each share as the server told it last.
+    seen: RefCell<BTreeMap<ShareId, Seq>>,
+}
+
+impl<'s, 'a: 's> Connection<'_, 's, 'a> {
+    /// Looks at the server every moment.
+    async fn watch(&self) -> Result<Infallible, AccountError> {
+        let mut pauses = Pauses::default();
+        loop {
+            let pause = match self.look().await {
+                Ok(()) => {
+                    pauses.reset();
+                    LOOK
+                }
+                Err(error) => {
+                    self.fetcher.set_cut_off(true);
+                    note_failure(self.desk, &error);
+                    pauses.after_failure()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.desk.list.notified() => {}
+            }
+        }
+    }
+
+    async fn look(&self) -> Result<(), AccountError> {
+        // What is in the volume is tended before the server is asked: it tells why it does not go on.
+        self.tend_all()?;
+        let listed = self.session.remote().shares().await?.shares;
+        self.fetcher.set_cut_off(false);
+        let back = self.desk.board(|board| {
+            board.error = None;
+            !std::mem::replace(&mut board.connected, true)
+        });
+        if back {
+            self.desk.look_now();
+        }
+        self.compare(&listed)?;
+        for item in &listed {
+            self.arrive(item).await?;
+        }
+        self.tend_all()
+    }
+
+    /// Hires somebody for each share that nobody tends.
+    fn tend_all(&self) -> Result<(), AccountError> {
+        let shares = self.desk.engine.volume().shares();
+        for info in shares.map_err(AccountError::Kept)? {
+            let beginning = self.desk.is_beginning(info.id);
+            if beginning || !self.tended.borrow_mut().insert(info.number) {
+                continue;
+            }
+            let tending = Tending::new(self.desk, self.session, &info);
+            let fetcher = Arc::clone(&self.fetcher);
+            self.hired.hire(async move { tending.go_on(&fetcher).await });
+        }
+        Ok(())
+    }
+
+    /// Calls whoever tends a share that is another than it was.
+    fn compare(&self, listed: &[ShareItem]) -> Result<(), AccountError> {
+        let shares = self.desk.engine.volume().shares();
+        let mut seen = self.seen.borrow_mut();
+        for info in shares.map_err(AccountError::Kept)? {
+            let id = ShareId(info.id.0);
+            let item = listed.iter().find(|item| item.share == id);
+            let head = item.map(|item| item.head.seq);
+            let before = match head {
+                Some(head) => seen.insert(id, head),
+                None => seen.remove(&id),
+            };
+            if before != head {
+                self.desk.bell(info.number).look_now();
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a share that is not in the volume there, if that may be done unasked.
+    async fn arrive(&self, item: &ShareItem) -> Result<(), AccountError> {
+        let volume = self.desk.engine.volume();
+        let shares = volume.shares().map_err(AccountError::Kept)?;
+        let here = shares.iter().any(|info| info.id.0 == item.share.0);
+        let before = self.seen.borrow().get(&item.share).copied();
+        if here || before == Some(item.head.seq) {
+            return Ok(());
+        }
+        let arrival = match Arrival::of(self.session, item.share).await {
+            Ok(arrival) => arrival,
+            // Taken away again meanwhile.
+            Err(SharingError::NotAMember) => return Ok(()),
+            Err(SharingError::Account(AccountError::Remote(error))) => return Err(error.into()),
+            Err(error) => {
+                self.offer(item.share, ("?", "?"), error.to_string());
+                return Ok(());
+            }
+        };
+        self.seen.borrow_mut().insert(item.share, item.head.seq);
+        let Some(arrival) = arrival else {
+            // Whoever makes it has not said yet what it is.
+            return Ok(());
+        };
+        let from = (arrival.owner.as_str(), arrival.name.as_str());
+        if !arrival.is_verified {
+            let why = format!("{} is not verified", arrival.owner);
+            self.offer(item.share, from, why);
+            return Ok(());
+        }
+        match placing::place(self.desk, &arrival) {
+            Ok(()) => {}
+            Err(error) => self.offer(item.share, from, error.to_string()),
+        }
+        Ok(())
+    }
+
+    fn offer(&self, share: ShareId, (owner, name): (&str, &str), why: String) {
+        let offered = Offered {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+            why,
+        };
+        self.desk.board(|board| board.offered.insert(share, offered));
+    }
+}

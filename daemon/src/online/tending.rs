@@ -1,0 +1,182 @@
+//! One share, kept the same as on the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfold_fs::share::{Access, ShareInfo};
+use keyfold_protocol::roster::Role;
+use tokio::time::sleep;
+
+use super::desk::{Bell, Desk, State};
+use super::pause::Pauses;
+use crate::account::Session;
+use crate::sharing::SharingError;
+use crate::sync::{self, Fetcher, Round, ShareSync, SyncError};
+
+/// How long after a change here it is waited for more of the same.
+const SETTLE: Duration = Duration::from_millis(120);
+/// How long that becomes while changes go on and on.
+const SETTLE_MOST: Duration = Duration::from_secs(10);
+/// Time between looks at files that are in use.
+const IN_USE: Duration = Duration::from_secs(1);
+/// Time after which a share is compared with the server although nobody called.
+const COMPARE: Duration = Duration::from_mins(5);
+
+/// Whoever tends a share.
+pub(super) struct Tending<'s, 'a> {
+    desk: &'s Desk,
+    session: &'s Session<'a>,
+    info: ShareInfo,
+    bell: Arc<Bell>,
+}
+
+impl<'s, 'a> Tending<'s, 'a> {
+    pub(super) fn new(desk: &'s Desk, session: &'s Session<'a>, info: &ShareInfo) -> Self {
+        desk.note(info.number, |_| {});
+        Self {
+            desk,
+            session,
+            info: info.clone(),
+            bell: desk.bell(info.number),
+        }
+    }
+
+    /// Keeps the share up to date until it is none of this volume any more.
+    pub(super) async fn go_on(self, fetcher: &Fetcher) {
+        let mut pauses = Pauses::default();
+        let mut open = None;
+        let mut settle = SETTLE;
+        while self.is_here() {
+            let round = self.round(&mut open, fetcher).await;
+            let in_use = matches!(round, Ok(Round::Waiting(_)));
+            let failed = self.note(&round);
+            let pause = if failed {
+                pauses.after_failure()
+            } else {
+                pauses.reset();
+                if in_use { IN_USE } else { COMPARE }
+            };
+            tokio::select! {
+                () = sleep(pause) => settle = SETTLE,
+                urgent = self.bell.called() => {
+                    // Once more while changes go on, so a file that is written for long is sent
+                    // less and less often.
+                    if !urgent {
+                        sleep(settle).await;
+                        settle = (settle * 2).min(SETTLE_MOST);
+                    }
+                }
+            }
+        }
+        self.desk.forget(self.info.number);
+    }
+
+    fn is_here(&self) -> bool {
+        let shares = self.desk.engine.volume().shares();
+        // What cannot be read now is not gone.
+        shares.map_or(true, |shares| {
+            shares.iter().any(|info| info.number == self.info.number)
+        })
+    }
+
+    async fn round(
+        &self,
+        open: &mut Option<ShareSync<'s, 'a>>,
+        fetcher: &Fetcher,
+    ) -> Result<Round, SyncError> {
+        let volume = self.desk.engine.volume();
+        self.desk.note(self.info.number, |known| {
+            if known.state == State::Starting {
+                known.state = State::Syncing;
+            }
+        });
+        let sync = match open {
+            Some(sync) => sync,
+            None => {
+                let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
+                fetcher.add(sync.packs());
+                open.insert(sync)
+            }
+        };
+        let round = match sync.role() {
+            Some(Role::Writer | Role::Owner) => sync.push().await,
+            Some(Role::Reader) | None => sync.pull().await,
+        };
+        self.desk.outdated(sync.take_outdated());
+        let round = round?;
+        let role = sync.role();
+        sync.set_access(match role {
+            Some(Role::Writer | Role::Owner) => Access::Full,
+            Some(Role::Reader) | None => Access::ReadOnly,
+        })?;
+        self.desk.note(self.info.number, |known| known.role = role);
+        match role {
+            Some(_) => Ok(round),
+            None => Err(SharingError::NotAMember.into()),
+        }
+    }
+
+    /// The share as the volume has it now.
+    fn info_now(&self) -> Result<ShareInfo, SyncError> {
+        let shares = self.desk.engine.volume().shares()?;
+        let now = shares.into_iter().find(|i| i.number == self.info.number);
+        Ok(now.unwrap_or_else(|| self.info.clone()))
+    }
+
+    /// Notes what came of a round. Returns whether it is to be tried again soon.
+    fn note(&self, round: &Result<Round, SyncError>) -> bool {
+        let number = self.info.number;
+        let error = match round {
+            Ok(round) => {
+                self.desk.note(number, |known| {
+                    known.error = None;
+                    known.rounds += 1;
+                    match round {
+                        Round::Done { kept_back } => {
+                            known.state = State::Synced;
+                            known.kept_back = *kept_back;
+                        }
+                        Round::Waiting(_) => known.state = State::Busy,
+                    }
+                });
+                return false;
+            }
+            Err(error) => error,
+        };
+        if let SyncError::Sharing(SharingError::NotAMember) = error {
+            self.removed();
+            return false;
+        }
+        self.desk.note(number, |known| {
+            if known.state != State::Failing {
+                tracing::warn!(share = number.0, "a share could not be synced");
+            }
+            known.state = State::Failing;
+            known.error = Some(error.to_string());
+        });
+        true
+    }
+
+    /// The account is no member: what is here stays, and nothing is written to it any more.
+    fn removed(&self) {
+        let volume = self.desk.engine.volume();
+        let number = self.info.number;
+        if let Ok(info) = self.info_now() {
+            if !sync::was_synced(&info) {
+                // It was being begun, and the server never came to know it.
+                if let Err(error) = volume.end_share(number) {
+                    tracing::warn!(share = number.0, %error, "a share that never began stays");
+                }
+                return;
+            }
+            if let Err(error) = sync::keep_access(volume, &info, Access::ReadOnly) {
+                tracing::warn!(share = number.0, %error, "that a share was left is not kept");
+            }
+        }
+        self.desk.note(number, |known| {
+            known.state = State::Removed;
+            known.role = None;
+            known.error = Some(SharingError::NotAMember.to_string());
+        });
+    }
+}
