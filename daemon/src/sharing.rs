@@ -125,6 +125,7 @@ impl<'s, 'a> Shared<'s, 'a> {
     /// receipt.
     pub(crate) async fn pull(&mut self) -> Result<(), SharingError> {
         let pinned = self.session.kept().head(self.id())?;
+        let mut unread = Vec::new();
         for _ in 0..PULLS {
             let from = self.log.head().map_or(Seq(0), |(seq, _)| seq.next());
             let pulled = self.session.remote().pull(self.id(), from).await;
@@ -136,6 +137,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             };
             if let Some(content) = &mut self.content {
                 content::collect(content, &applied, &pulled.records);
+                unread.extend(content::unread(&applied, &pulled.records));
             }
             for record in applied {
                 let seq = record.seq;
@@ -149,6 +151,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             match self.log.compare(pulled.head_seq, pulled.head) {
                 HeadVerdict::Same => {
                     self.hold_to(pinned)?;
+                    self.reread(&unread)?;
                     return self.saw().await;
                 }
                 HeadVerdict::Fork => return Err(SharingError::Fork(pulled.head_seq)),

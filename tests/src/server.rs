@@ -63,6 +63,7 @@ impl Server {
             .arg("serve")
             .arg(&self.folder)
             .args(["--listen", &self.listen])
+            .env("KEYFOLD_SERVER_LOG", "warn")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::options().create(true).append(true).open(&self.log).unwrap())

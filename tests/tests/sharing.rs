@@ -107,10 +107,33 @@ fn shared(mount: &Mount, user: &str, role: &[&str]) -> PathBuf {
     reports
 }
 
+/// What the mounts know, should the test fail.
+struct Told<'m>(&'m [&'m Mount]);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for mount in self.0 {
+                let status = fs::read_to_string(mount.join(".keyfold/status"));
+                let status: Value = serde_json::from_str(&status.unwrap_or_default()).unwrap_or_default();
+                eprintln!("--- {}\n{:#}", mount.path().display(), status["sharing"]);
+            }
+        }
+    }
+}
+
 #[track_caller]
 fn comes(path: &Path, content: &str) {
+    let mut last = None;
     until(&format!("{} has its content", path.display()), SOON, || {
-        fs::read(path).is_ok_and(|found| found == content.as_bytes())
+        let found = fs::read(path);
+        let came = found.as_ref().is_ok_and(|found| found == content.as_bytes());
+        let found = format!("{found:?}");
+        if last.as_ref() != Some(&found) {
+            eprintln!("{}: {found}", path.display());
+            last = Some(found);
+        }
+        came
     });
 }
 
@@ -119,6 +142,8 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let both = [&at_alice, &at_bob];
+    let told = Told(&both);
     // The kernel remembers that there is none.
     assert!(!at_bob.join("Shared").exists());
     let reports = shared(&at_alice, "bob", &["--write"]);
@@ -128,6 +153,7 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     comes(&reports.join("second"), "from bob");
     fs::write(reports.join("second"), "alice again").unwrap();
     comes(&here.join("second"), "alice again");
+    drop(told);
     at_alice.unmount();
     at_bob.unmount();
     alice.vault.check();

@@ -83,7 +83,38 @@ pub(super) fn collect(
     }
 }
 
+/// The content records among those that were applied whose key was not known at their place.
+pub(super) fn unread(applied: &[Applied], delivered: &[Delivered]) -> Vec<Record> {
+    let unread = applied
+        .iter()
+        .filter(|one| matches!(one.outcome, Outcome::Unreadable));
+    let record = |one: &Applied| {
+        let mut records = delivered.iter().map(|delivered| &delivered.record);
+        records.find(|record| record.header.seq == one.seq).cloned()
+    };
+    unread.filter_map(record).collect()
+}
+
 impl<'s, 'a> Shared<'s, 'a> {
+    /// Reads what came before the key to it did: a grant gives whole epochs, from their beginning.
+    pub(super) fn reread(&mut self, unread: &[Record]) -> Result<(), SharingError> {
+        for record in unread {
+            let outcome = self.log.reread(record).map_err(SharingError::Stopped)?;
+            let seq = record.header.seq;
+            let mut content = self.content.iter_mut().flatten();
+            match outcome {
+                Outcome::Content(body) => {
+                    if let Some(known) = content.find(|known| known.seq == seq) {
+                        known.operations = Some(body.operations);
+                    }
+                }
+                Outcome::Void(void) => self.log.note_void(seq, void),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// A share whose content records are kept until they are taken.
     pub(crate) async fn open_with_content(
         session: &'s Session<'a>,
