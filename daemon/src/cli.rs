@@ -123,6 +123,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::People(args) => account::people(&args),
         Command::Share(wanted) => folders::share(&wanted),
         Command::Unshare(wanted) => folders::unshare(&wanted),
+        Command::WaitSynced(args) => folders::wait_synced(&args),
         Command::Accept(args) => folders::accept(&args),
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),

@@ -13,14 +13,17 @@ use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 use crate::mount::swap::Swap;
-use crate::online::{self, Desk, SharingStatus};
+use crate::online::{self, Desk, FolderError, SharingStatus};
 
 mod errno;
-mod sharing;
+mod folders;
+mod roster;
 mod snapshots;
+mod words;
 
 pub(crate) use errno::{errno_of, exit_of};
-pub(crate) use sharing::{Accept, Share, SharingCommand, Unshare};
+pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
+pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
 
@@ -42,8 +45,10 @@ pub(crate) enum Command {
     Hold,
     /// The backup is done.
     Release,
-    /// Something about shares.
-    Sharing(SharingCommand),
+    /// Something about a folder that is shared or to be shared.
+    Folder(FolderCommand),
+    /// Something about who takes part in shares.
+    Roster(RosterCommand),
 }
 
 /// Why a line is not a command.
@@ -92,9 +97,12 @@ impl Command {
             "hold" => without_arguments("hold", arguments, Self::Hold),
             "release" => without_arguments("release", arguments, Self::Release),
             "snapshot" => SnapshotCommand::parse(arguments).map(Self::Snapshot),
-            _ => SharingCommand::parse(&words)
-                .unwrap_or_else(|| Err(ParseError::Unknown(name.clone())))
-                .map(Self::Sharing),
+            _ => {
+                let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
+                let roster = || words::parse(&words).map(|c| c.map(Self::Roster));
+                let unknown = || Err(ParseError::Unknown(name.clone()));
+                folder().or_else(roster).unwrap_or_else(unknown)
+            }
         }
     }
 
@@ -112,8 +120,10 @@ impl Command {
             Hold {},
             Release {},
         }
-        if let Some(parsed) = SharingCommand::from_json(text) {
-            return parsed.map(Self::Sharing);
+        let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
+        let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
+        if let Some(parsed) = folder().or_else(roster) {
+            return parsed;
         }
         match serde_json::from_str(text) {
             Ok(Json::Status {}) => Ok(Self::Status),
@@ -137,7 +147,8 @@ impl Command {
             Self::Hold => "hold".to_owned(),
             Self::Release => "release".to_owned(),
             Self::Snapshot(command) => command.line(),
-            Self::Sharing(command) => command.line(),
+            Self::Folder(command) => words::line(command),
+            Self::Roster(command) => words::line(command),
         }
     }
 
@@ -147,7 +158,8 @@ impl Command {
             Self::Status | Self::Check(_) => true,
             Self::Sync | Self::Hold | Self::Release => false,
             Self::Snapshot(command) => command.changes_nothing(),
-            Self::Sharing(command) => command.changes_nothing(),
+            Self::Folder(command) => command.changes_nothing(),
+            Self::Roster(command) => command.changes_nothing(),
         }
     }
 }
@@ -205,9 +217,10 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
         let known = format!(
-            "{KNOWN}, {}, {}",
+            "{KNOWN}, {}, {}, {}",
             SnapshotCommand::KNOWN,
-            SharingCommand::KNOWN
+            FolderCommand::KNOWN,
+            RosterCommand::KNOWN
         );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
@@ -320,12 +333,8 @@ impl VolumeControl {
             Command::Snapshot(command) => command.obey(&self.engine),
             Command::Hold => snapshots::hold(&self.engine),
             Command::Release => snapshots::release(&self.engine),
-            Command::Sharing(command) => {
-                online::carry_out(&self.desk, command).map_err(|e| ControlError {
-                    errno: errno_of((&e).into()),
-                    message: e.to_string(),
-                })
-            }
+            Command::Folder(command) => told(online::folder(&self.desk, command)),
+            Command::Roster(command) => told(online::roster(&self.desk, command)),
         }
     }
 }
@@ -348,6 +357,13 @@ impl ControlService for VolumeControl {
         }
         self.obey(&command)
     }
+}
+
+fn told(done: Result<impl Serialize, FolderError>) -> Result<String, ControlError> {
+    done.map(|told| json(&told)).map_err(|e| ControlError {
+        errno: errno_of((&e).into()),
+        message: e.to_string(),
+    })
 }
 
 fn json(value: &impl Serialize) -> String {

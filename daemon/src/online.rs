@@ -26,9 +26,9 @@ use crate::control_dir::Owner;
 use crate::engine::Engine;
 use crate::sync;
 
-pub(crate) use desk::{Caches, Desk};
-pub(crate) use folders::carry_out;
-pub(crate) use status::SharingStatus;
+pub(crate) use desk::{Caches, Desk, State};
+pub(crate) use folders::{FolderError, folder, roster};
+pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 
 /// The thread, and what it is told by.
 pub(crate) struct Online {

@@ -4,7 +4,9 @@
 //! applied before. Every change is one record, appended only where it was made for: whoever comes
 //! second looks at what came first and decides again.
 
+mod arrival;
 mod change;
+mod commands;
 mod content;
 mod draft;
 mod error;
@@ -17,8 +19,8 @@ pub(crate) mod tests;
 use keyfold_protocol::chain::KeyEntry;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
-use keyfold_protocol::names::UserName;
 use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::receipt::Receipt;
 use keyfold_protocol::roster::{Role, Roster};
 use keyfold_protocol::signed::Signed;
@@ -26,7 +28,11 @@ use keyfold_protocol::signed::Signed;
 use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
+pub(crate) use arrival::Arrival;
 pub(crate) use change::{Newcomer, Reads};
+pub(crate) use commands::{
+    Done, InboxShown, MembersShown, PersonShown, ShareShown, Told, carry_out, people,
+};
 pub(crate) use content::{Appended, ContentRecord, Outgoing};
 pub(crate) use error::SharingError;
 pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, trusted, withdraw};
@@ -45,7 +51,7 @@ pub(crate) fn role_name(role: Role) -> &'static str {
 pub(crate) fn removed(user: &UserName) -> String {
     format!(
         "{user} is no member any more. What is written from now on is under a new key; what was \
-         there before, {user} may have kept.\n"
+         there before, {user} may have kept."
     )
 }
 
@@ -253,8 +259,15 @@ fn not_a_member(error: RemoteError) -> SharingError {
     }
 }
 
-/// The share that is meant by its id or the beginning of it.
+/// The share that is meant by its path in the vault, its id, or the beginning of that.
 pub(crate) async fn find(session: &Session<'_>, named: &str) -> Result<ShareId, SharingError> {
+    let volume = session.kept().engine().volume();
+    for info in volume.shares().map_err(AccountError::Kept)? {
+        let path = volume.path_of_directory(info.root);
+        if path.is_ok_and(|path| path == named.trim_matches('/').as_bytes()) {
+            return Ok(ShareId(info.id.0));
+        }
+    }
     let shares = session.remote().shares().await?.shares;
     let meant = |share: &ShareId| !named.is_empty() && share.to_string().starts_with(named);
     let mut meant = shares.iter().map(|item| item.share).filter(meant);

@@ -202,11 +202,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.shared.log().role()
     }
 
-    /// The share as its log says.
-    pub(crate) fn shared(&self) -> &Shared<'s, 'a> {
-        &self.shared
-    }
-
     /// Lets programs change the share, or not.
     pub(crate) fn set_access(&mut self, access: Access) -> Result<(), SyncError> {
         self.volume.set_share_access(self.share, access);

@@ -2,11 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use keyfold_tests::{Mount, Outcome, Sandbox, Server, Vault, keyfold, until};
+use keyfold_tests::{Mount, Outcome, Sandbox, Server, Vault, keyfold, pattern, until};
 use serde_json::Value;
 
 /// Longest time until a change is seen by others.
@@ -107,6 +110,16 @@ fn shared(mount: &Mount, user: &str, role: &[&str]) -> PathBuf {
     reports
 }
 
+fn status(mount: &Mount) -> Value {
+    let status = fs::read_to_string(mount.join(".keyfold/status")).unwrap();
+    serde_json::from_str(&status).unwrap()
+}
+
+/// What is known of the one share of a mount.
+fn share_status(mount: &Mount) -> Value {
+    status(mount)["sharing"]["shares"][0].clone()
+}
+
 /// What the mounts know, should the test fail.
 struct Told<'m>(&'m [&'m Mount]);
 
@@ -115,11 +128,68 @@ impl Drop for Told<'_> {
         if std::thread::panicking() {
             for mount in self.0 {
                 let status = fs::read_to_string(mount.join(".keyfold/status"));
-                let status: Value = serde_json::from_str(&status.unwrap_or_default()).unwrap_or_default();
-                eprintln!("--- {}\n{:#}", mount.path().display(), status["sharing"]);
+                let status = serde_json::from_str::<Value>(&status.unwrap_or_default());
+                let sharing = &status.unwrap_or_default()["sharing"];
+                eprintln!("--- {}\n{sharing:#}", mount.path().display());
             }
         }
     }
+}
+
+#[track_caller]
+fn refused(outcome: &Outcome, code: i32, said: &str) {
+    assert_eq!(outcome.code, Some(code), "{outcome}");
+    assert!(outcome.stderr.contains(said), "{outcome}");
+}
+
+/// Writes a line to the control file. Returns the errno that this fails with, and the reply.
+fn command(mount: &Mount, line: &str) -> (Option<i32>, String) {
+    let mut control = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(mount.join(".keyfold/control"))
+        .unwrap();
+    let written = control.write_all(line.as_bytes());
+    let mut reply = String::new();
+    control.read_to_string(&mut reply).unwrap();
+    (written.err().and_then(|e| e.raw_os_error()), reply)
+}
+
+/// Kind, mode, and bytes or target of all that is below a directory.
+fn tree(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (u32, Vec<u8>)>> {
+    let (mut all, mut left) = (BTreeMap::new(), vec![root.to_owned()]);
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(dir)? {
+            let path = entry?.path();
+            let kind = path.symlink_metadata()?.file_type();
+            // Of a mode, only what its owner may do travels.
+            let mode = path.symlink_metadata()?.permissions().mode() & !0o77;
+            let content = if kind.is_dir() {
+                left.push(path.clone());
+                Vec::new()
+            } else if kind.is_symlink() {
+                fs::read_link(&path)?.into_os_string().into_encoded_bytes()
+            } else {
+                fs::read(&path)?
+            };
+            let name = path.strip_prefix(root).unwrap().to_owned();
+            all.insert(name, (mode, content));
+        }
+    }
+    Ok(all)
+}
+
+#[track_caller]
+fn same(when: &str, one: &Path, other: &Path) {
+    let names = |dir| tree(dir).map(|tree| tree.into_keys().collect::<Vec<_>>());
+    let mut waited = 0;
+    until(&format!("both are the same {when}"), SOON, || {
+        waited += 1;
+        if waited == 200 {
+            eprintln!("{:?}\n{:?}", names(one), names(other));
+        }
+        matches!((tree(one), tree(other)), (Ok(one), Ok(other)) if one == other)
+    });
 }
 
 #[track_caller]
@@ -127,7 +197,9 @@ fn comes(path: &Path, content: &str) {
     let mut last = None;
     until(&format!("{} has its content", path.display()), SOON, || {
         let found = fs::read(path);
-        let came = found.as_ref().is_ok_and(|found| found == content.as_bytes());
+        let came = found
+            .as_ref()
+            .is_ok_and(|found| found == content.as_bytes());
         let found = format!("{found:?}");
         if last.as_ref() != Some(&found) {
             eprintln!("{}: {found}", path.display());
@@ -142,8 +214,7 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let both = [&at_alice, &at_bob];
-    let told = Told(&both);
+    let told = Told(&[&at_alice, &at_bob]);
     // The kernel remembers that there is none.
     assert!(!at_bob.join("Shared").exists());
     let reports = shared(&at_alice, "bob", &["--write"]);
@@ -158,4 +229,335 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     at_bob.unmount();
     alice.vault.check();
     bob.vault.check();
+}
+
+#[test]
+fn all_that_is_done_in_a_shared_folder_comes_to_the_other() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+
+    // Longer than a pack, and not all the same.
+    let large = pattern(1, 3 << 20);
+    fs::write(reports.join("large"), &large).unwrap();
+    fs::create_dir_all(here.join("deep/er")).unwrap();
+    fs::write(here.join("deep/er/file"), "x").unwrap();
+    std::os::unix::fs::symlink("first", here.join("link")).unwrap();
+    same("after a large file and directories", &reports, &here);
+    assert!(fs::read(here.join("large")).unwrap() == large);
+
+    let change = |path: &Path, offset: u64, bytes: &[u8]| {
+        let file = fs::File::options().write(true).open(path).unwrap();
+        file.write_all_at(bytes, offset).unwrap();
+    };
+    change(&here.join("large"), 1 << 20, &[0xaa; 4096]);
+    fs::rename(reports.join("first"), reports.join("deep/renamed")).unwrap();
+    same("after one block and a rename", &reports, &here);
+    fs::remove_dir_all(here.join("deep")).unwrap();
+    fs::set_permissions(reports.join("large"), fs::Permissions::from_mode(0o500)).unwrap();
+    same("after removing a tree", &reports, &here);
+    assert!(!reports.join("deep").exists());
+
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    alice.vault.check();
+    bob.vault.check();
+}
+
+#[test]
+fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    let again = keyfold(["share", text(&reports), "bob"]);
+    refused(&again, 21, "bob takes part already");
+
+    run(&["unshare", text(&reports), "bob"]);
+    fs::write(reports.join("first"), "later secret").unwrap();
+    fs::write(reports.join("second"), "later secret").unwrap();
+    run(&["wait-synced", text(&reports), "--timeout", "60s"]);
+    until("bob's mount knows", SOON, || {
+        share_status(&at_bob)["state"] == "removed"
+    });
+    assert_eq!(
+        fs::read_to_string(here.join("first")).unwrap(),
+        "from alice"
+    );
+    assert!(!here.join("second").exists());
+    let write = fs::write(here.join("first"), "bob").unwrap_err();
+    assert_eq!(write.raw_os_error(), Some(libc::EROFS));
+    let not_shared = keyfold(["unshare", text(&reports), "bob"]);
+    refused(&not_shared, 40, "bob is no member");
+
+    // What he had stays his, also once mounted anew, and he comes back where he was.
+    drop(told);
+    at_bob.unmount();
+    let at_bob = bob.vault.mount();
+    let told = Told(&[&at_alice, &at_bob]);
+    let write = fs::write(here.join("new"), "bob").unwrap_err();
+    assert_eq!(write.raw_os_error(), Some(libc::EROFS));
+    run(&["share", text(&reports), "bob", "--write"]);
+    comes(&here.join("second"), "later secret");
+    until("bob may write again", SOON, || {
+        fs::write(here.join("third"), "bob again").is_ok()
+    });
+    comes(&reports.join("third"), "bob again");
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    alice.vault.check();
+    bob.vault.check();
+}
+
+#[test]
+fn a_reader_sees_everything_and_changes_nothing_until_he_may() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let reports = shared(&at_alice, "bob", &[]);
+    fs::create_dir(reports.join("dir")).unwrap();
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    until("the directory came", SOON, || here.join("dir").is_dir());
+    let first = here.join("first");
+    let errno = |result: std::io::Result<()>| result.unwrap_err().raw_os_error();
+    let mode = fs::Permissions::from_mode(0o700);
+    for (what, result) in [
+        ("write", fs::write(&first, "bob")),
+        (
+            "append",
+            fs::File::options().append(true).open(&first).map(drop),
+        ),
+        ("create", fs::write(here.join("new"), "bob")),
+        ("mkdir", fs::create_dir(here.join("new"))),
+        ("rename", fs::rename(&first, here.join("new"))),
+        ("unlink", fs::remove_file(&first)),
+        ("rmdir", fs::remove_dir(here.join("dir"))),
+        ("chmod", fs::set_permissions(&first, mode)),
+        ("link", fs::hard_link(&first, here.join("new"))),
+        ("symlink", std::os::unix::fs::symlink("x", here.join("new"))),
+        (
+            "truncate",
+            nix::unistd::truncate(&first, 3).map_err(Into::into),
+        ),
+    ] {
+        assert_eq!(errno(result), Some(libc::EROFS), "{what}");
+    }
+    comes(&first, "from alice");
+    assert_eq!(share_status(&at_bob)["role"], "reader");
+
+    run(&["role", "Reports", "bob", "writer", text(at_alice.path())]);
+    until("bob may write", SOON, || {
+        fs::write(here.join("new"), "bob").is_ok()
+    });
+    comes(&reports.join("new"), "bob");
+    run(&["role", "Reports", "bob", "reader", text(at_alice.path())]);
+    until("bob may not write", SOON, || {
+        fs::write(here.join("x"), "bob").is_err()
+    });
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+}
+
+#[test]
+fn while_the_server_is_away_work_goes_on_and_comes_later() {
+    let mut world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    world.server.stop();
+    fs::write(reports.join("offline"), "alice alone").unwrap();
+    fs::write(here.join("offline too"), "bob alone").unwrap();
+    until("the error is told", SOON, || {
+        let sharing = &status(&at_alice)["sharing"];
+        sharing["connected"] == false && sharing["error"].is_string()
+    });
+    assert!(share_status(&at_alice)["waiting"].as_u64() > Some(0));
+    refused(
+        &keyfold(["unshare", text(&reports), "bob"]),
+        50,
+        "cannot connect",
+    );
+    let waited = keyfold(["wait-synced", text(&reports), "--timeout", "1s"]);
+    refused(&waited, 50, "not synced");
+    // Nobody is held up by it.
+    at_bob.unmount();
+    let at_bob = bob.vault.mount();
+    assert_eq!(
+        fs::read_to_string(here.join("offline too")).unwrap(),
+        "bob alone"
+    );
+    let told = Told(&[&at_alice, &at_bob]);
+    world.server.start();
+    comes(&here.join("offline"), "alice alone");
+    comes(&reports.join("offline too"), "bob alone");
+
+    // Neither is anybody by one that takes connections and says nothing.
+    world.server.freeze();
+    fs::write(reports.join("frozen"), "x").unwrap();
+    drop(told);
+    at_alice.unmount();
+    world.server.thaw();
+    at_bob.unmount();
+    alice.vault.check();
+    bob.vault.check();
+}
+
+#[test]
+fn a_daemon_that_was_killed_goes_on_where_it_was() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, mut at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    for round in 0..3 {
+        for file in 0..20_u8 {
+            let path = here.join(format!("{round}-{file}"));
+            fs::write(path, pattern(file.into(), 20_000)).unwrap();
+        }
+        let last = fs::File::open(here.join(format!("{round}-19"))).unwrap();
+        last.sync_all().unwrap();
+        drop(last);
+        // Some of it is under way.
+        at_bob.kill9();
+        fs::write(reports.join(format!("alice {round}")), "x").unwrap();
+        at_bob = bob.vault.mount();
+    }
+    let told = Told(&[&at_alice, &at_bob]);
+    run(&["wait-synced", text(&here), "--timeout", "60s"]);
+    run(&["wait-synced", text(&reports), "--timeout", "60s"]);
+    same("after kills", &reports, &here);
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    bob.vault.check();
+}
+
+#[test]
+fn nothing_comes_unasked_from_who_is_not_verified() {
+    let world = World::new();
+    let (alice, bob) = (world.person("alice"), world.person("bob"));
+    let key = bob.fingerprint();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let reports = at_alice.join("Reports");
+    fs::create_dir(&reports).unwrap();
+    fs::write(reports.join("first"), "from alice").unwrap();
+    let unverified = keyfold(["share", text(&reports), "bob"]);
+    refused(&unverified, 52, "bob is not verified yet");
+    let control = at_alice.join(".keyfold/control");
+    let line = fs::write(&control, "share Reports bob").unwrap_err();
+    assert_eq!(line.raw_os_error(), Some(libc::EKEYREJECTED));
+    assert_eq!(status(&at_alice)["sharing"]["shares"], Value::Array(vec![]));
+    let with_key = format!("share Reports bob --key {key}");
+    fs::write(&control, with_key).unwrap();
+
+    until("bob is told", SOON, || {
+        status(&at_bob)["sharing"]["offered"][0]["name"] == "Reports"
+    });
+    assert!(!at_bob.join("Shared").exists());
+    let shares = run(&["shares", text(at_bob.path())]);
+    assert!(shares.contains("keyfold accept alice/Reports"), "{shares}");
+    let nothing = keyfold(["accept", "carol", text(at_bob.path())]);
+    refused(&nothing, 40, "nothing of carol");
+    run(&["accept", "alice/Reports", text(at_bob.path())]);
+    comes(&at_bob.join("Shared/alice/Reports/first"), "from alice");
+    let left = run(&["leave", "Shared/alice/Reports", text(at_bob.path())]);
+    assert!(left.contains("Left the share"), "{left}");
+    until("the share is gone", SOON, || {
+        status(&at_bob)["sharing"]["shares"] == Value::Array(vec![])
+    });
+    fs::write(at_bob.join("Shared/alice/Reports/own"), "x").unwrap();
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+}
+
+#[test]
+fn a_line_that_makes_no_sense_fails_with_its_errno_and_says_why() {
+    let world = World::new();
+    let (alice, _bob) = world.two();
+    let mount = alice.vault.mount();
+    let told = Told(&[&mount]);
+    for directory in ["Reports/inner", "Linked", "Free"] {
+        fs::create_dir_all(mount.join(directory)).unwrap();
+    }
+    fs::write(mount.join("file"), "x").unwrap();
+    fs::write(mount.join("Linked/a"), "x").unwrap();
+    fs::hard_link(mount.join("Linked/a"), mount.join("outside")).unwrap();
+    run(&["share", text(&mount.join("Reports")), "bob"]);
+    for (line, errno, said) in [
+        ("share", libc::EINVAL, "required"),
+        ("share Free", libc::EINVAL, "required"),
+        ("share Free bob --all", libc::EINVAL, "--all"),
+        (
+            "share Free bob --write --owner",
+            libc::EINVAL,
+            "cannot be used",
+        ),
+        ("share Free BOB", libc::EINVAL, "BOB"),
+        ("share Free bob --key XXXX", libc::EINVAL, "fingerprint"),
+        ("share Free bob extra", libc::EINVAL, "extra"),
+        ("share nowhere bob", libc::ENOENT, "there is no nowhere"),
+        ("share file bob", libc::ENOENT, "no folder"),
+        ("share Free/../Reports bob", libc::EINVAL, ""),
+        ("share / bob", libc::EINVAL, "whole mount"),
+        ("share Free nobody", libc::ENOENT, "nobody is called nobody"),
+        ("share Free alice", libc::EINVAL, "your own account"),
+        ("share Reports bob", libc::EBUSY, "takes part already"),
+        ("share Reports/inner bob", libc::EBUSY, "lies in a share"),
+        (
+            "share Linked bob",
+            libc::EBUSY,
+            "hard links outside of it: a",
+        ),
+        ("unshare Free bob", libc::ENOENT, "not shared"),
+        ("unshare Reports carol", libc::ENOENT, "carol is no member"),
+        ("role Reports bob king", libc::EINVAL, "king"),
+        ("role nothing bob writer", libc::ENOENT, "no share"),
+        ("members zz", libc::ENOENT, "no share"),
+        ("approve 12345678", libc::ENOENT, "no request"),
+        ("accept carol", libc::ENOENT, "nothing of carol"),
+        ("folder nowhere", libc::ENOENT, "there is no nowhere"),
+        (r#"{"command":"share","path":"Free"}"#, libc::EINVAL, "user"),
+        (
+            r#"{"command":"share","path":"Free","user":"bob","x":1}"#,
+            libc::EINVAL,
+            "x",
+        ),
+        ("trust bob", libc::EINVAL, "unknown command"),
+        ("account show", libc::EINVAL, "unknown command"),
+    ] {
+        let (failed, reply) = command(&mount, line);
+        assert_eq!(failed, Some(errno), "{line}: {reply}");
+        assert!(reply.contains(said), "{line}: {reply}");
+    }
+    let shares = status(&mount)["sharing"]["shares"]
+        .as_array()
+        .unwrap()
+        .len();
+    assert_eq!(shares, 1, "what failed left something behind");
+    drop(told);
+    mount.unmount();
+
+    let mount = alice.vault.mount_with(&["-o", "control=read"]);
+    let (failed, reply) = command(&mount, "share Free bob");
+    assert_eq!(failed, Some(libc::EACCES), "{reply}");
+    assert_eq!(command(&mount, "people").0, None);
+    mount.unmount();
+    alice.vault.check();
 }

@@ -77,6 +77,11 @@ impl<'a> Kept<'a> {
         Self { engine }
     }
 
+    /// The vault that they are in.
+    pub(crate) fn engine(self) -> &'a Engine {
+        self.engine
+    }
+
     fn read<T: Encoded>(self, slot: Slot) -> Result<Option<T>, AccountError> {
         let value = self.engine.account_value(AccountSlot(slot as u32))?;
         let value = value.map(|value| T::decode(&value)).transpose();

@@ -9,7 +9,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
-use crate::cli::folders::AcceptArgs;
+use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
 use crate::control;
@@ -116,9 +116,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: HeaderCommand,
     },
-    /// Show the state of a mounted vault
+    /// Show the state of a mounted vault, or of a folder in it
     Status {
-        /// The mount point
+        /// The mount point, or a path in it
         mount: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -145,6 +145,8 @@ pub(crate) enum Command {
     ///
     /// What is written from then on is under a key that he does not have.
     Unshare(control::Unshare),
+    /// Wait until a shared folder is the same here and on the server
+    WaitSynced(WaitArgs),
     /// Take into a mounted vault what somebody gives who is not verified
     Accept(AcceptArgs),
     /// List the shares that an account is in

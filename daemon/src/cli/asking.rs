@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
-use crate::control::{SharingCommand, exit_of};
+use crate::control::{Command, exit_of};
 use crate::mount::client::{self, Answer};
 use crate::mount::unmount::UnmountError;
 use crate::mount_table::MountRecord;
@@ -46,24 +46,31 @@ fn told(record: &MountRecord, answer: io::Result<Answer>) -> Result<String, CliE
     }
 }
 
-/// What there is to say of a command about shares that was carried out.
-pub(crate) fn obeyed(record: &MountRecord, command: &SharingCommand) -> Result<String, CliError> {
-    match client::ask(&record.point, &command.line()) {
+/// What a command about shares tells, which fails as it does where nothing is mounted.
+pub(crate) fn told_by<T: DeserializeOwned>(
+    record: &MountRecord,
+    command: &Command,
+) -> Result<T, CliError> {
+    let reply = match client::ask(&record.point, &command.line()) {
         Ok(Answer::Failed(e, said)) if !said.is_empty() => {
             let exit = e.raw_os_error().and_then(exit_of);
-            Err(CliError::Server {
+            return Err(CliError::Server {
                 exit: exit.unwrap_or(Exit::General),
                 message: said,
-            })
+            });
         }
-        answer => told(record, answer),
-    }
+        answer => told(record, answer)?,
+    };
+    read(record, &reply)
 }
 
 /// The reply to a command that answers in JSON.
 pub(crate) fn answer<T: DeserializeOwned>(record: &MountRecord, line: &str) -> Result<T, CliError> {
-    let reply = reply(record, line)?;
-    serde_json::from_str(&reply).map_err(|e| {
+    read(record, &reply(record, line)?)
+}
+
+fn read<T: DeserializeOwned>(record: &MountRecord, reply: &str) -> Result<T, CliError> {
+    serde_json::from_str(reply).map_err(|e| {
         refused(
             &record.point,
             Exit::General,

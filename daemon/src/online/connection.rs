@@ -13,11 +13,11 @@ use keyfold_protocol::wire::ShareItem;
 use super::crew::{Hired, together};
 use super::desk::{Desk, Offered};
 use super::pause::Pauses;
-use super::placing::{self, Arrival};
+use super::placing;
 use super::tending::Tending;
 use crate::account::{Account, AccountError, Session};
 use crate::remote::Deadlines;
-use crate::sharing::SharingError;
+use crate::sharing::{Arrival, SharingError};
 use crate::sync::Fetcher;
 
 /// Time between two looks at the server.
@@ -133,7 +133,8 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             }
             let tending = Tending::new(self.desk, self.session, &info);
             let fetcher = Arc::clone(&self.fetcher);
-            self.hired.hire(async move { tending.go_on(&fetcher).await });
+            self.hired
+                .hire(async move { tending.go_on(&fetcher).await });
         }
         Ok(())
     }
@@ -200,6 +201,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             name: name.to_owned(),
             why,
         };
-        self.desk.board(|board| board.offered.insert(share, offered));
+        self.desk
+            .board(|board| board.offered.insert(share, offered));
     }
 }

@@ -63,9 +63,6 @@ mod tests {
             hired_ref.hire(std::future::pending());
             "done"
         };
-        assert_eq!(
-            crate::remote::tests::run(together(chief, &hired)),
-            "done"
-        );
+        assert_eq!(crate::remote::tests::run(together(chief, &hired)), "done");
     }
 }

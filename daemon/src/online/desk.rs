@@ -9,14 +9,14 @@ use keyfold_fs::share::{Noticed, Outdated, ShareNumber};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use parking_lot::Mutex;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
 use crate::control_dir::Owner;
 use crate::engine::Engine;
 
 /// Where a share stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum State {
     /// It was not looked at since the volume was mounted.
@@ -45,6 +45,8 @@ pub(crate) struct Known {
     pub(crate) kept_back: u64,
     /// Rounds that began and ended well.
     pub(crate) rounds: u64,
+    /// Whether one has begun and not ended.
+    pub(crate) running: bool,
 }
 
 /// A share that somebody gave this account and that waits to be accepted.

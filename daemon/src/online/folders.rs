@@ -10,15 +10,17 @@ use keyfold_fs::vfs::FileKind;
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::names::{EntryName, Title, UserName};
 use keyfold_protocol::roster::Role;
+use serde::Serialize;
 
 use super::desk::Desk;
 use super::paths;
-use super::placing::{self, Arrival, PlacingError};
-use crate::account::{Account, AccountError, Session};
+use super::placing::{self, PlacingError};
+use super::status::FolderStatus;
+use crate::account::{Account, AccountError, Kept, Session};
 use crate::cli::exit::Exit;
-use crate::control::{Accept, Share, SharingCommand, Unshare};
+use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
 use crate::remote::{Deadlines, RemoteError};
-use crate::sharing::{self, Newcomer, Reads, Shared, SharingError};
+use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Shared, SharingError, Told};
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
@@ -120,8 +122,9 @@ impl From<&FolderError> for Exit {
             | FolderError::Name(_)
             | FolderError::Ambiguous(_)
             | FolderError::Oneself => Self::Usage,
-            FolderError::Volume(_, error)
-            | FolderError::Placing(PlacingError::Volume(error)) => error.into(),
+            FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
+                error.into()
+            }
             FolderError::NoDirectory(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
                 Self::NoSuchPath
             }
@@ -157,39 +160,88 @@ impl Drop for Turn {
     }
 }
 
-/// Carries out a command. Returns what there is to say.
-pub(crate) fn carry_out(desk: &Desk, command: &SharingCommand) -> Result<String, FolderError> {
+/// What a command tells.
+#[derive(Debug, Clone, Serialize)]
+#[serde(untagged)]
+pub(crate) enum FolderTold {
+    /// What was done.
+    Done(Done),
+    /// Where a folder stands.
+    Status(FolderStatus),
+}
+
+/// Carries out a command about a folder.
+pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold, FolderError> {
+    let done = match command {
+        FolderCommand::Share(wanted) => {
+            with_server(desk, async |session| share(desk, session, wanted).await)?
+        }
+        FolderCommand::Unshare(wanted) => {
+            with_server(desk, async |session| unshare(desk, session, wanted).await)?
+        }
+        FolderCommand::Accept(wanted) => {
+            with_server(desk, async |session| accept(desk, session, wanted).await)?
+        }
+        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::Status),
+        FolderCommand::Look(_) => {
+            desk.look_now();
+            String::new()
+        }
+    };
+    Ok(FolderTold::Done(Done { done }))
+}
+
+/// Carries out a command about who takes part.
+pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Told, FolderError> {
+    if let RosterCommand::People(_) = command {
+        let people = sharing::people(&Kept::in_vault(&desk.engine))?;
+        return Ok(Told::People(people));
+    }
+    let told = with_server(desk, async |session| {
+        Ok(sharing::carry_out(session, command).await?)
+    });
+    desk.look_now();
+    told
+}
+
+/// Does something that waits for the server, on the thread that asks for it.
+fn with_server<T>(
+    desk: &Desk,
+    work: impl AsyncFnOnce(&Session<'_>) -> Result<T, FolderError>,
+) -> Result<T, FolderError> {
     let _turn = Turn::take()?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
     let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
     let done = runtime.block_on(async {
-        let session = Account::of(&desk.engine, Deadlines::default())?;
-        let session = session.session().await?;
-        match command {
-            SharingCommand::Share(wanted) => share(desk, &session, wanted).await,
-            SharingCommand::Unshare(wanted) => unshare(desk, &session, wanted).await,
-            SharingCommand::Accept(wanted) => accept(desk, &session, wanted).await,
-        }
+        let account = Account::of(&desk.engine, Deadlines::default())?;
+        work(&account.session().await?).await
     });
     // Whatever waits for a name to be resolved is left to itself.
     runtime.shutdown_background();
     done
 }
 
-async fn share(
-    desk: &Desk,
-    session: &Session<'_>,
-    wanted: &Share,
-) -> Result<String, FolderError> {
+fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
+    let volume = desk.engine.volume();
+    let failed = |error| FolderError::Volume(path.to_owned(), error);
+    let found = paths::find(volume, path).map_err(failed)?;
+    let share = paths::share_at(volume, found.ino).map_err(failed)?;
+    Ok(FolderStatus {
+        path: path.to_owned(),
+        share: share.map(|info| desk.status_of(&info)),
+    })
+}
+
+async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<String, FolderError> {
     if wanted.user == session.keys().account.user {
         return Err(FolderError::Oneself);
     }
     let folder = Folder::find(desk, &wanted.path)?;
     let person = session.person(&wanted.user).await;
     let person = person.map_err(|error| unknown(&wanted.user, error))?;
-    let key = wanted.key.as_ref().map(|key| key.fingerprint);
+    let key = wanted.key.as_ref().map(|key| key.value);
     sharing::trusted(session, &person, key).await?;
     let mut shared = match &folder.share {
         Some(info) => Shared::open_with_content(session, ShareId(info.id.0)).await?,
@@ -218,7 +270,7 @@ async fn share(
     shared.add(&newcomer).await?;
     desk.look_now();
     Ok(format!(
-        "{} is {} of {} now.\n",
+        "{} is {} of {} now.",
         wanted.user,
         sharing::role_name(role),
         wanted.path
@@ -300,7 +352,7 @@ async fn accept(
     placing::place(desk, &arrival).map_err(FolderError::Placing)?;
     desk.look_now();
     Ok(format!(
-        "{} of {} comes into the mount.\n",
+        "{} of {} comes into the mount.",
         arrival.name, arrival.owner
     ))
 }
@@ -344,8 +396,7 @@ impl Folder {
             BeginError::Volume(FsError::Busy) => FolderError::HasShare(self.path.clone()),
             BeginError::Volume(error) => FolderError::Volume(self.path.clone(), error),
             BeginError::LinkedOutside(files) => {
-                let path =
-                    |file: &LinkedOutside| String::from_utf8_lossy(&file.path).into_owned();
+                let path = |file: &LinkedOutside| String::from_utf8_lossy(&file.path).into_owned();
                 FolderError::LinkedOutside(files.iter().map(path).collect())
             }
         }

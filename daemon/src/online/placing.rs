@@ -8,58 +8,14 @@ use keyfold_fs::share::{BeginError, Outdated};
 use keyfold_fs::vfs::{Caller, FileKind, Ino, Name, Place, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::ShareId;
-use keyfold_protocol::names::EntryName;
 
 use super::desk::Desk;
-use crate::account::Session;
-use crate::sharing::{Shared, SharingError};
+use crate::sharing::Arrival;
 
 /// The directory in the root of a volume below which shares of others are.
 const SHARED: &str = "Shared";
 /// How many shares of one person and name there can be.
 const SAME_NAME: u32 = 1000;
-
-/// A share that is not in the volume.
-pub(super) struct Arrival {
-    pub(super) share: ShareId,
-    /// Who made it.
-    pub(super) owner: String,
-    /// What it is called, as a name in a directory.
-    pub(super) name: String,
-    /// Whether its maker's keys were compared, or are this account's own.
-    pub(super) is_verified: bool,
-}
-
-impl Arrival {
-    /// What a share is, as its log says; none while its maker has not said.
-    pub(super) async fn of(
-        session: &Session<'_>,
-        share: ShareId,
-    ) -> Result<Option<Self>, SharingError> {
-        let mut shared = Shared::open_with_content(session, share).await?;
-        let Some(title) = shared.take_title() else {
-            return Ok(None);
-        };
-        let creator = shared.creator()?;
-        let book = session.kept().book()?.book;
-        let own = creator.root == session.keys().account.root;
-        Ok(Some(Self {
-            share,
-            owner: creator.user.to_string(),
-            name: entry_name(title.as_str(), share),
-            is_verified: own || book.contacts.iter().any(|c| c.root == creator.root),
-        }))
-    }
-}
-
-/// A title as a name in a directory.
-fn entry_name(title: &str, share: ShareId) -> String {
-    let name = title.replace('/', "_");
-    match name.parse::<EntryName>() {
-        Ok(name) => name.as_str().to_owned(),
-        Err(_) => format!("share {}", share.to_string().split_at(8).0),
-    }
-}
 
 /// Why a share is not put into the volume.
 #[derive(Debug)]
@@ -190,16 +146,6 @@ impl Placing<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_title_is_a_name_that_leads_nowhere_else() {
-        let share = ShareId([0xab; 32]);
-        assert_eq!(entry_name("Reports", share), "Reports");
-        assert_eq!(entry_name("a/b", share), "a_b");
-        for title in ["..", ".", ".keyfold"] {
-            assert_eq!(entry_name(title, share), "share abababab");
-        }
-    }
 
     #[test]
     fn a_numbered_name_is_no_longer_than_names_can_be() {

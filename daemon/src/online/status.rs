@@ -7,30 +7,36 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Desk, Known, State};
 
 /// What `status` tells of shares.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct SharingStatus {
     /// Whether the server answered last.
-    connected: bool,
-    error: Option<String>,
-    shares: Vec<ShareStatus>,
-    offered: Vec<OfferedStatus>,
+    pub(crate) connected: bool,
+    /// Why it did not.
+    pub(crate) error: Option<String>,
+    /// Those of the volume.
+    pub(crate) shares: Vec<ShareStatus>,
+    /// Those that wait to be accepted.
+    pub(crate) offered: Vec<OfferedStatus>,
 }
 
 /// A share of the volume.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ShareStatus {
-    id: String,
+    pub(crate) id: String,
     /// Where it is in the mount.
-    path: Option<String>,
-    role: Option<Role>,
-    state: State,
+    pub(crate) path: Option<String>,
+    pub(crate) role: Option<Role>,
+    pub(crate) state: State,
     /// Changes that were not sent.
-    waiting: u64,
+    pub(crate) waiting: u64,
     /// Names that cannot be sent.
-    kept_back: u64,
-    error: Option<String>,
-    /// Rounds that ended well: who asks for one sees this rise.
-    rounds: u64,
+    pub(crate) kept_back: u64,
+    /// Why the last attempt failed.
+    pub(crate) error: Option<String>,
+    /// Rounds that ended well: whoever asks for one sees this rise.
+    pub(crate) rounds: u64,
+    /// Whether one has begun and not ended.
+    pub(crate) running: bool,
 }
 
 /// A share that waits to be accepted.
@@ -42,16 +48,21 @@ pub(crate) struct OfferedStatus {
     why: String,
 }
 
+/// Where a folder stands.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct FolderStatus {
+    /// As it was asked for.
+    pub(crate) path: String,
+    /// The share that it is or lies in.
+    pub(crate) share: Option<ShareStatus>,
+}
+
 impl Desk {
     /// What is known now.
     pub(crate) fn status(&self) -> SharingStatus {
         let volume = self.engine.volume();
         let shares = volume.shares().unwrap_or_default();
-        let known = |info: &ShareInfo| {
-            self.board(|board| board.shares.get(&info.number).cloned())
-                .unwrap_or_default()
-        };
-        let shares = shares.iter().map(|info| self.share(info, known(info)));
+        let shares = shares.iter().map(|info| self.status_of(info));
         let shares = shares.collect();
         self.board(|board| SharingStatus {
             connected: board.connected,
@@ -82,6 +93,7 @@ impl Desk {
             kept_back: known.kept_back,
             error: known.error,
             rounds: known.rounds,
+            running: known.running,
         }
     }
 

@@ -86,6 +86,7 @@ impl<'s, 'a> Tending<'s, 'a> {
     ) -> Result<Round, SyncError> {
         let volume = self.desk.engine.volume();
         self.desk.note(self.info.number, |known| {
+            known.running = true;
             if known.state == State::Starting {
                 known.state = State::Syncing;
             }
@@ -126,6 +127,7 @@ impl<'s, 'a> Tending<'s, 'a> {
     /// Notes what came of a round. Returns whether it is to be tried again soon.
     fn note(&self, round: &Result<Round, SyncError>) -> bool {
         let number = self.info.number;
+        self.desk.note(number, |known| known.running = false);
         let error = match round {
             Ok(round) => {
                 self.desk.note(number, |known| {

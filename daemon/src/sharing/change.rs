@@ -27,6 +27,7 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// What is written from now on, and what a snapshot under the new epoch shows.
+    #[cfg_attr(not(test), allow(dead_code, reason = "for shares that have snapshots"))]
     FromNow,
     /// What was written in the present epoch.
     ThisEpoch,

@@ -108,7 +108,13 @@ impl<'s, 'a> Shared<'s, 'a> {
                         known.operations = Some(body.operations);
                     }
                 }
-                Outcome::Void(void) => self.log.note_void(seq, void),
+                Outcome::Void(void) => {
+                    self.log.note_void(seq, void);
+                    // Without effect for everybody, so it is none of the content.
+                    self.content
+                        .iter_mut()
+                        .for_each(|content| content.retain(|c| c.seq != seq));
+                }
                 _ => {}
             }
         }

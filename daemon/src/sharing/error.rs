@@ -101,7 +101,8 @@ impl fmt::Display for SharingError {
             Self::NotAMember => write!(f, "this account is no member of the share"),
             Self::NoSuchShare => write!(
                 f,
-                "no share of this account begins with that. `keyfold shares` lists them"
+                "no share of this account has that path or begins with that. `keyfold shares` \
+                 lists them"
             ),
             Self::Ambiguous => write!(f, "more than one begins with that: give more of it"),
             Self::NoSuchUser(user) => write!(f, "nobody is called {user} on this server"),
