@@ -1,5 +1,6 @@
 //! The client against servers that are silent, endless, malformed, or say no.
 
+mod events;
 pub(crate) mod script;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
