@@ -22,6 +22,7 @@ use keyfold_fs::error::FsResult;
 use parking_lot::Mutex;
 
 use crate::account::{AccountError, Kept};
+use crate::cli::exit::Exit;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
 use crate::sync;
@@ -63,7 +64,7 @@ impl Online {
             Ok(true) => {}
             Ok(false) => return Ok(()),
             Err(error) => {
-                tracing::error!(%error, "shares are not synced");
+                tracing::error!(code = Exit::from(&error).code(), "shares are not synced");
                 return Ok(());
             }
         }

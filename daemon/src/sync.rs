@@ -202,6 +202,14 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.shared.log().role()
     }
 
+    /// Begins another key where somebody left and this account can.
+    pub(crate) async fn tend_roster(&mut self) -> Result<(), SyncError> {
+        if self.role() == Some(Role::Owner) && self.shared.rotation_due() {
+            self.shared.rotate().await?;
+        }
+        Ok(())
+    }
+
     /// Lets programs change the share, or not.
     pub(crate) fn set_access(&mut self, access: Access) -> Result<(), SyncError> {
         self.volume.set_share_access(self.share, access);

@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use keyfold_fs::share::ShareNumber;
 use keyfold_protocol::ids::{Seq, ShareId};
 use keyfold_protocol::wire::ShareItem;
+use tokio::time::{Instant, sleep_until};
 
 use super::crew::{Hired, together};
 use super::desk::{Desk, Offered};
@@ -16,12 +18,16 @@ use super::pause::Pauses;
 use super::placing;
 use super::tending::Tending;
 use crate::account::{Account, AccountError, Session};
+use crate::cli::exit::Exit;
 use crate::remote::Deadlines;
+use crate::remote::events::{Events, Hint};
 use crate::sharing::{Arrival, SharingError};
 use crate::sync::Fetcher;
 
-/// Time between two looks at the server.
-const LOOK: Duration = Duration::from_secs(1);
+/// Time between two looks at a server that gives no hints.
+const LOOK: Duration = Duration::from_secs(2);
+/// Time between two looks at one that does.
+const COMPARE: Duration = Duration::from_mins(5);
 /// What a program that reads waits for at most.
 const FETCHING: Deadlines = Deadlines {
     connect: Duration::from_secs(5),
@@ -42,7 +48,9 @@ pub(super) async fn keep(desk: &Desk) {
 fn note_failure(desk: &Desk, error: &AccountError) {
     desk.board(|board| {
         if board.error.is_none() {
-            tracing::warn!(%error, "shares are not synced");
+            // What it says may name people.
+            let code = Exit::from(error).code();
+            tracing::warn!(code, "shares are not synced");
         }
         board.connected = false;
         board.error = Some(error.to_string());
@@ -82,26 +90,64 @@ struct Connection<'h, 's, 'a> {
 }
 
 impl<'s, 'a: 's> Connection<'_, 's, 'a> {
-    /// Looks at the server every moment.
+    /// Looks at the server whenever it hints at something, and now and then without.
     async fn watch(&self) -> Result<Infallible, AccountError> {
         let mut pauses = Pauses::default();
+        let mut events = self.session.remote().events();
+        // Whether hints come: without, the server is looked at every moment.
+        let mut hinted = true;
         loop {
             let pause = match self.look().await {
                 Ok(()) => {
                     pauses.reset();
-                    LOOK
+                    if hinted { COMPARE } else { LOOK }
                 }
                 Err(error) => {
                     self.fetcher.set_cut_off(true);
                     note_failure(self.desk, &error);
+                    hinted = false;
                     pauses.after_failure()
                 }
             };
+            hinted = self.wait(pause, hinted.then_some(&mut events)).await?;
+        }
+    }
+
+    /// Waits until the server is to be looked at. Returns whether hints are worth waiting for then.
+    async fn wait(
+        &self,
+        pause: Duration,
+        mut events: Option<&mut Events>,
+    ) -> Result<bool, AccountError> {
+        let over = Instant::now() + pause;
+        loop {
+            let hint = async {
+                match &mut events {
+                    Some(events) => events.next().await,
+                    None => pending().await,
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
-                () = self.desk.list.notified() => {}
+                () = sleep_until(over) => return Ok(true),
+                () = self.desk.list.notified() => return Ok(events.is_some()),
+                hint = hint => match hint {
+                    Ok(Hint::Share(share)) if self.call(share)? => {}
+                    Ok(_) => return Ok(true),
+                    Err(_) => return Ok(false),
+                }
             }
         }
+    }
+
+    /// Calls whoever tends a share, if somebody does.
+    fn call(&self, share: ShareId) -> Result<bool, AccountError> {
+        let shares = self.desk.engine.volume().shares();
+        let shares = shares.map_err(AccountError::Kept)?;
+        let here = shares.iter().find(|info| info.id.0 == share.0);
+        if let Some(info) = here {
+            self.desk.bell(info.number).look_now();
+        }
+        Ok(here.is_some())
     }
 
     async fn look(&self) -> Result<(), AccountError> {

@@ -194,7 +194,7 @@ pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold,
 /// Carries out a command about who takes part.
 pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Told, FolderError> {
     if let RosterCommand::People(_) = command {
-        let people = sharing::people(&Kept::in_vault(&desk.engine))?;
+        let people = sharing::people(Kept::in_vault(&desk.engine))?;
         return Ok(Told::People(people));
     }
     let told = with_server(desk, async |session| {

@@ -91,13 +91,12 @@ impl<'s, 'a> Tending<'s, 'a> {
                 known.state = State::Syncing;
             }
         });
-        let sync = match open {
-            Some(sync) => sync,
-            None => {
-                let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
-                fetcher.add(sync.packs());
-                open.insert(sync)
-            }
+        let sync = if let Some(sync) = open {
+            sync
+        } else {
+            let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
+            fetcher.add(sync.packs());
+            open.insert(sync)
         };
         let round = match sync.role() {
             Some(Role::Writer | Role::Owner) => sync.push().await,
@@ -105,6 +104,7 @@ impl<'s, 'a> Tending<'s, 'a> {
         };
         self.desk.outdated(sync.take_outdated());
         let round = round?;
+        sync.tend_roster().await?;
         let role = sync.role();
         sync.set_access(match role {
             Some(Role::Writer | Role::Owner) => Access::Full,

@@ -123,7 +123,7 @@ pub(crate) async fn carry_out(
             return members_shown(&shared).map(Told::Members);
         }
         RosterCommand::Inbox(_) => return inbox_shown(session).await.map(Told::Inbox),
-        RosterCommand::People(_) => return Ok(Told::People(people(session.kept())?)),
+        RosterCommand::People(_) => return Ok(Told::People(people(*session.kept())?)),
         RosterCommand::Role(wanted) => role(session, wanted).await?,
         RosterCommand::Leave(wanted) => leave(session, wanted).await?,
         RosterCommand::Approve(wanted) => approved(session, wanted).await?,
@@ -207,21 +207,18 @@ async fn role(session: &Session<'_>, wanted: &RoleOf) -> Result<String, SharingE
     let mut shared = Shared::open(session, share).await?;
     let member = shared.member(&wanted.user)?;
     let (root, before) = (member.key.root, member.role);
-    let done = match wanted.role.role() {
-        Some(role) => {
-            let book = session.kept().book()?.book;
-            let verified = book.contacts.iter().any(|contact| contact.root == root);
-            if role > before && !verified {
-                let user = wanted.user.clone();
-                return Err(SharingError::NotVerified { user, root });
-            }
-            shared.set_role(root, role).await?;
-            format!("{} is {} now.", wanted.user, role_name(role))
+    let done = if let Some(role) = wanted.role.role() {
+        let book = session.kept().book()?.book;
+        let verified = book.contacts.iter().any(|contact| contact.root == root);
+        if role > before && !verified {
+            let user = wanted.user.clone();
+            return Err(SharingError::NotVerified { user, root });
         }
-        None => {
-            shared.remove(root).await?;
-            removed(&wanted.user)
-        }
+        shared.set_role(root, role).await?;
+        format!("{} is {} now.", wanted.user, role_name(role))
+    } else {
+        shared.remove(root).await?;
+        removed(&wanted.user)
     };
     if shared.rotation_due() {
         shared.rotate().await?;
@@ -310,7 +307,7 @@ fn after(time: std::time::Duration) -> Time {
 }
 
 /// Whom the vault knows, by name. Asks no server.
-pub(crate) fn people(kept: &Kept<'_>) -> Result<Vec<PersonShown>, AccountError> {
+pub(crate) fn people(kept: Kept<'_>) -> Result<Vec<PersonShown>, AccountError> {
     let shown = |user: &str, root, (verified, since)| PersonShown {
         user: user.to_owned(),
         fingerprint: fingerprint(root),

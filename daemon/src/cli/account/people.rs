@@ -61,16 +61,13 @@ fn ask(user: &str, root: ChainRoot) -> Result<(), CliError> {
 
 /// Lists whom the vault knows.
 pub(crate) fn people(args: &ReadArgs) -> Result<(), CliError> {
-    let all: Vec<PersonShown> = match unmount::find(&args.vault) {
-        Ok(record) => {
-            let command = RosterCommand::People(Nothing {});
-            told_by(&record, &Command::Roster(command))?
-        }
-        Err(_) => {
-            let engine = look(&args.vault, &args.unlock)?;
-            let account = Account::of(&engine, Deadlines::default())?;
-            sharing::people(account.kept())?
-        }
+    let all: Vec<PersonShown> = if let Ok(record) = unmount::find(&args.vault) {
+        let command = RosterCommand::People(Nothing {});
+        told_by(&record, &Command::Roster(command))?
+    } else {
+        let engine = look(&args.vault, &args.unlock)?;
+        let account = Account::of(&engine, Deadlines::default())?;
+        sharing::people(*account.kept())?
     };
     match Form::of(args.json) {
         Form::Json => output::json(&all),
