@@ -40,7 +40,7 @@ pub(crate) struct Share {
     #[arg(long, conflicts_with = "write")]
     #[serde(default)]
     pub(crate) owner: bool,
-    /// Begin a new key that also opens what was written under the one before
+    /// Let him also read what was written under earlier keys, as far as this account has them
     #[arg(long)]
     #[serde(default)]
     pub(crate) with_history: bool,

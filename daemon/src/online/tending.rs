@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyfold_fs::share::{Access, ShareInfo};
 use keyfold_protocol::roster::Role;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::desk::{Bell, Desk, State};
 use super::pause::Pauses;
@@ -16,7 +16,9 @@ use crate::sync::{self, Fetcher, Round, ShareSync, SyncError};
 /// How long after a change here it is waited for more of the same.
 const SETTLE: Duration = Duration::from_millis(120);
 /// How long that becomes while changes go on and on.
-const SETTLE_MOST: Duration = Duration::from_secs(10);
+const SETTLE_MOST: Duration = Duration::from_secs(2);
+/// How long a file that is written to is not sent while it stays open.
+const OPEN_MOST: Duration = Duration::from_secs(10);
 /// Time between looks at files that are in use.
 const IN_USE: Duration = Duration::from_secs(1);
 /// Time after which a share is compared with the server although nobody called.
@@ -56,19 +58,39 @@ impl<'s, 'a> Tending<'s, 'a> {
                 pauses.reset();
                 if in_use { IN_USE } else { COMPARE }
             };
+            let ended = Instant::now();
             tokio::select! {
-                () = sleep(pause) => settle = SETTLE,
+                () = sleep(pause) => {}
                 urgent = self.bell.called() => {
-                    // Once more while changes go on, so a file that is written for long is sent
-                    // less and less often.
                     if !urgent {
-                        sleep(settle).await;
-                        settle = (settle * 2).min(SETTLE_MOST);
+                        let quiet = ended.elapsed() >= settle;
+                        settle = if quiet { SETTLE } else { (settle * 2).min(SETTLE_MOST) };
+                        self.settled(settle).await;
                     }
                 }
             }
         }
         self.desk.forget(self.info.number);
+    }
+
+    /// Waits until what changed is likely to stay so for a while.
+    async fn settled(&self, settle: Duration) {
+        let over = Instant::now() + OPEN_MOST;
+        loop {
+            sleep(settle).await;
+            let settled = self
+                .desk
+                .engine
+                .volume()
+                .has_settled_marks(self.info.number);
+            if settled.unwrap_or(true) {
+                return;
+            }
+            tokio::select! {
+                () = sleep_until(over) => return,
+                urgent = self.bell.called() => if urgent { return },
+            }
+        }
     }
 
     fn is_here(&self) -> bool {

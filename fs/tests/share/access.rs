@@ -69,7 +69,10 @@ fn a_share_that_may_only_be_read_refuses_every_change_and_takes_those_of_others(
     for (what, result) in tried {
         assert_eq!(result, Err(FsError::ReadOnly), "{what}");
     }
-    assert!(site.marks().is_empty(), "a change that was refused is marked");
+    assert!(
+        site.marks().is_empty(),
+        "a change that was refused is marked"
+    );
     let mut data = [0; 9];
     assert_eq!(v.read(range, &mut data), Ok(9));
     assert_eq!(&data, b"as it was");
@@ -109,24 +112,38 @@ impl Noticed for Count {
 }
 
 #[test]
-fn whoever_syncs_is_told_of_a_change_once_until_he_looks() {
+fn whoever_syncs_is_told_of_a_change_once_until_he_looks_and_of_the_last_close() {
     let site = Site::shared();
+    let v = site.v();
     let count = Arc::new(Count::default());
-    site.v().set_noticed(Some(Arc::clone(&count) as Arc<_>));
+    v.set_noticed(Some(Arc::clone(&count) as Arc<_>));
     let told = || count.0.swap(0, Ordering::Relaxed);
     let file = site.file(site.root, "f", b"");
     assert!(told() > 0);
-    site.overwrite(file, 0, b"one");
-    assert_eq!(told(), 1);
-    site.overwrite(file, 0, b"two");
-    assert_eq!(told(), 0);
-    assert!(site.v().pending_marks(site.share).unwrap() > 0);
+    let (one, other) = (site.open(file, RW), site.open(file, RW));
+    let write = |data| site.write(file, one, 0, data).unwrap();
     site.marks();
-    site.overwrite(file, 0, b"three");
+    write(b"one");
     assert_eq!(told(), 1);
+    write(b"two");
+    assert_eq!(told(), 0);
+    assert!(v.pending_marks(site.share).unwrap() > 0);
+    site.marks();
+    write(b"three");
+    assert_eq!(told(), 1);
+
+    // A file that is being written to is not settled until its last writer is gone.
+    assert!(!v.has_settled_marks(site.share).unwrap());
+    site.close(file, other);
+    assert_eq!(told(), 0);
+    assert!(!v.has_settled_marks(site.share).unwrap());
+    site.close(file, one);
+    assert_eq!(told(), 1);
+    assert!(v.has_settled_marks(site.share).unwrap());
+
     site.file(keyfold_fs::vfs::Ino::ROOT, "outside", b"x");
     assert_eq!(told(), 0);
-    site.v().set_noticed(None);
+    v.set_noticed(None);
     site.overwrite(file, 0, b"four");
     assert_eq!(told(), 0);
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::error::{FsError, FsResult};
-use crate::layout::{DentryRow, MemberRow, ShareNumber};
+use crate::layout::{DentryRow, Mark, MemberRow, ShareNumber};
 use crate::meta::{Key, Table, Txn};
 use crate::share::{Access, Noticed};
 use crate::vfs::Ino;
@@ -32,6 +32,34 @@ impl Volume {
     /// Those of the metadata.
     pub fn pending_marks(&self, share: ShareNumber) -> FsResult<u64> {
         Ok(self.meta.range(Table::Outbox, share.0)?.len() as u64)
+    }
+
+    /// Whether the outbox of a share has marks of anything but the content of files that are open for
+    /// writing, which may have another content in a moment.
+    ///
+    /// # Errors
+    /// Those of the metadata.
+    pub fn has_settled_marks(&self, share: ShareNumber) -> FsResult<bool> {
+        for row in self.meta.range(Table::Outbox, share.0)?.values() {
+            match Mark::decode(row).map_err(|_| FsError::Database)? {
+                Mark::Content(ino) if self.handles.any_writer(ino) => {}
+                _ => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Somebody who could write to a file has closed it.
+    pub(in crate::volume) fn note_closed(&self, ino: Ino) {
+        if !self.may_have_shares() || self.handles.any_writer(ino) {
+            return;
+        }
+        let marked = self.shares.marks.lock().content.contains_key(&ino);
+        // Where the row cannot be read, whoever syncs looks in time.
+        let member = self.meta.get(&Key::member(ino), MemberRow::decode);
+        if let (true, Ok(Some(member))) = (marked, member) {
+            self.notice(member.share);
+        }
     }
 
     /// Where a directory is, from the root on.
