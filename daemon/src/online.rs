@@ -25,7 +25,7 @@ use crate::account::{AccountError, Kept};
 use crate::cli::exit::Exit;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
-use crate::sync;
+use crate::sync::{self, Fetcher};
 
 pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use folders::{FolderError, folder, roster};
@@ -34,6 +34,7 @@ pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 /// The thread, and what it is told by.
 pub(crate) struct Online {
     desk: Arc<Desk>,
+    fetcher: Mutex<Option<Arc<Fetcher>>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -48,6 +49,7 @@ impl Online {
         let desk = Arc::new(Desk::new(Arc::clone(engine), Owner::of_process()));
         Ok(Self {
             desk,
+            fetcher: Mutex::default(),
             thread: Mutex::default(),
         })
     }
@@ -71,6 +73,13 @@ impl Online {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
+        let fetcher = match Fetcher::new() {
+            Ok(fetcher) => Arc::new(fetcher),
+            Err(error) => return Err(io::Error::other(error.to_string())),
+        };
+        let volume = self.desk.engine.volume();
+        volume.set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
+        *self.fetcher.lock() = Some(Arc::clone(&fetcher));
         let desk = Arc::clone(&self.desk);
         self.desk
             .engine
@@ -82,7 +91,7 @@ impl Online {
                 runtime.block_on(async {
                     tokio::select! {
                         () = desk.stop.notified() => {}
-                        () = connection::keep(&desk) => {}
+                        () = connection::keep(&desk, &fetcher) => {}
                     }
                 });
                 runtime.shutdown_background();
@@ -94,6 +103,9 @@ impl Online {
     /// Ends it, whatever is under way.
     pub(crate) fn stop(&self) {
         let volume = self.desk.engine.volume();
+        if let Some(fetcher) = self.fetcher.lock().take() {
+            fetcher.end();
+        }
         self.desk.stop.notify_one();
         volume.set_noticed(None);
         let thread = self.thread.lock().take();

@@ -13,6 +13,7 @@
 mod compose;
 mod conflict;
 mod error;
+mod fetcher;
 mod merge;
 mod names;
 mod packs;
@@ -41,9 +42,9 @@ use crate::sharing::{Appended, ContentRecord, Shared};
 
 use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
+pub(crate) use fetcher::Fetcher;
 use merge::{Sides, conflict_name, merge};
-#[cfg_attr(not(test), allow(unused_imports, reason = "whoever mounts has one"))]
-pub(crate) use packs::{Fetcher, Packs};
+pub(crate) use packs::Packs;
 use shown::{Nodes, Seen, engine_node, of_tree, of_volume};
 use take::Taking;
 

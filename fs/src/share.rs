@@ -358,7 +358,8 @@ pub enum Access {
 
 /// Is told of marks.
 pub trait Noticed: Send + Sync {
-    /// A share has a mark that nobody took up yet, or a file with a mark was closed. Called by the operation that changes something,
+    /// A share has a mark that nobody took up yet, or a file of it was closed by its last
+    /// writer. Called by the operation that changes something,
     /// holding locks: returns at once and calls nothing of the volume. The mark may be taken up a
     /// moment later.
     fn marked(&self, share: ShareNumber);

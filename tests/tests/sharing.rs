@@ -561,3 +561,195 @@ fn a_line_that_makes_no_sense_fails_with_its_errno_and_says_why() {
     mount.unmount();
     alice.vault.check();
 }
+
+#[test]
+fn what_was_not_read_yet_is_fetched_when_it_is_and_only_then_needs_the_server() {
+    let mut world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    let large = pattern(2, 600_000);
+    for name in ["one", "two", "three"] {
+        fs::write(reports.join(name), &large).unwrap();
+    }
+    let sizes = || -> Vec<u64> {
+        let size = |name| fs::metadata(here.join(name)).map_or(0, |meta| meta.len());
+        ["one", "two", "three"].map(size).to_vec()
+    };
+    until("names and sizes came", SOON, || sizes() == [600_000; 3]);
+    assert!(fs::read(here.join("one")).unwrap() == large);
+    at_bob.unmount();
+    let at_bob = bob.vault.mount();
+    // Nothing was asked of the server yet: whoever reads waits until it was.
+    assert!(fs::read(here.join("two")).unwrap() == large);
+
+    world.server.stop();
+    assert!(fs::read(here.join("one")).unwrap() == large);
+    assert_eq!(sizes(), [600_000; 3]);
+    let away = fs::read(here.join("three")).unwrap_err();
+    assert_eq!(away.raw_os_error(), Some(libc::EHOSTUNREACH));
+    fs::write(here.join("new"), "made meanwhile").unwrap();
+    let told = Told(&[&at_alice, &at_bob]);
+    world.server.start();
+    comes(&reports.join("new"), "made meanwhile");
+    until("it can be read again", SOON, || {
+        fs::read(here.join("three")).is_ok_and(|read| read == large)
+    });
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    bob.vault.check();
+}
+
+#[test]
+fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
+    let mut world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+
+    let writing = fs::File::options()
+        .append(true)
+        .open(here.join("first"))
+        .unwrap();
+    fs::write(reports.join("first"), "alice changed it").unwrap();
+    until("bob's mount waits", SOON, || {
+        share_status(&at_bob)["state"] == "busy"
+    });
+    assert_eq!(
+        fs::read_to_string(here.join("first")).unwrap(),
+        "from alice"
+    );
+    drop(writing);
+    comes(&here.join("first"), "alice changed it");
+
+    // Who reads keeps what he opened.
+    let mut reading = fs::File::open(here.join("first")).unwrap();
+    fs::write(reports.join("first"), "and again").unwrap();
+    comes(&here.join("first"), "and again");
+    let mut kept = String::new();
+    reading.read_to_string(&mut kept).unwrap();
+    assert_eq!(kept, "alice changed it");
+    drop(reading);
+    drop(told);
+
+    world.server.stop();
+    fs::write(reports.join("first"), "alice offline").unwrap();
+    fs::write(here.join("first"), "bob offline").unwrap();
+    world.server.start();
+    let told = Told(&[&at_alice, &at_bob]);
+    until("both edits are on both sides", SOON, || {
+        let contents = |dir: &Path| -> Vec<Vec<u8>> {
+            let tree = tree(dir).unwrap_or_default();
+            let mut all: Vec<_> = tree.into_values().map(|(_, content)| content).collect();
+            all.sort();
+            all
+        };
+        let both = [b"alice offline".to_vec(), b"bob offline".to_vec()];
+        contents(&reports) == both && contents(&here) == both
+    });
+    same("after the conflict", &reports, &here);
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    alice.vault.check();
+    bob.vault.check();
+}
+
+#[test]
+fn unmounting_waits_for_no_transfer_and_the_rest_goes_out_later() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    let large = pattern(3, 40 << 20);
+    fs::write(reports.join("large"), &large).unwrap();
+    world.server.freeze();
+    let begun = std::time::Instant::now();
+    at_alice.unmount();
+    eprintln!("unmounted after {:?}", begun.elapsed());
+    world.server.thaw();
+    let at_alice = alice.vault.mount();
+    let told = Told(&[&at_alice, &at_bob]);
+    run(&["wait-synced", text(at_alice.path()), "--timeout", "120s"]);
+    run(&["wait-synced", text(&here), "--timeout", "60s"]);
+    assert!(fs::read(here.join("large")).unwrap() == large);
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+}
+
+#[test]
+fn another_device_of_the_owner_has_the_folder_too() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let tablet = Vault::new();
+    let (kit, url) = (alice.vault.sandbox().path().join("kit"), world.server.url());
+    let password = world.sandbox.file("account-password", "tall giraffe\n");
+    let login = [
+        "account",
+        "login",
+        "alice",
+        text(tablet.path()),
+        "--server",
+        &url,
+        "--kit",
+        text(&kit),
+        "--account-password-file",
+        text(&password),
+    ];
+    on_vault(&tablet, &login).expect_success("keyfold account login");
+    let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
+    let told = Told(&[&at_alice, &at_tablet]);
+    let reports = shared(&at_alice, bob.name, &[]);
+    let here = at_tablet.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    fs::write(here.join("second"), "from the tablet").unwrap();
+    comes(&reports.join("second"), "from the tablet");
+    drop(told);
+    at_alice.unmount();
+    at_tablet.unmount();
+}
+
+#[test]
+fn the_server_learns_neither_names_nor_contents_and_no_log_has_them() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let folder = at_alice.join("Planted-folder");
+    fs::create_dir(&folder).unwrap();
+    fs::write(
+        folder.join("planted-file"),
+        "planted content ".repeat(10_000),
+    )
+    .unwrap();
+    run(&["share", text(&folder), "bob"]);
+    let here = at_bob.join("Shared/alice/Planted-folder");
+    until("it came", SOON, || {
+        fs::read(here.join("planted-file")).is_ok_and(|read| read.len() == 160_000)
+    });
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    let mut searched = 0;
+    let places = [
+        world.sandbox.path(),
+        alice.vault.sandbox().path(),
+        bob.vault.sandbox().path(),
+    ];
+    for place in places {
+        for (path, (_, content)) in tree(place).unwrap() {
+            let text = String::from_utf8_lossy(&content).to_lowercase();
+            assert!(!text.contains("planted"), "{} has it", path.display());
+            searched += content.len();
+        }
+    }
+    assert!(searched > 1_000_000, "nothing was searched");
+}

@@ -4,7 +4,6 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::future::pending;
-use std::sync::Arc;
 use std::time::Duration;
 
 use keyfold_fs::share::ShareNumber;
@@ -36,10 +35,11 @@ const FETCHING: Deadlines = Deadlines {
 };
 
 /// Keeps shares up to date, with whatever account the vault has. Never ends by itself.
-pub(super) async fn keep(desk: &Desk) {
+pub(super) async fn keep(desk: &Desk, fetcher: &Fetcher) {
     let mut pauses = Pauses::default();
     loop {
-        let Err(error) = attempt(desk).await;
+        let Err(error) = attempt(desk, fetcher).await;
+        fetcher.set_cut_off(true);
         note_failure(desk, &error);
         tokio::time::sleep(pauses.after_failure()).await;
     }
@@ -57,14 +57,11 @@ fn note_failure(desk: &Desk, error: &AccountError) {
     });
 }
 
-async fn attempt(desk: &Desk) -> Result<Infallible, AccountError> {
+async fn attempt(desk: &Desk, fetcher: &Fetcher) -> Result<Infallible, AccountError> {
     let account = || Account::of(&desk.engine, Deadlines::default());
     let session = account()?.session().await?;
     let fetching = Account::of(&desk.engine, FETCHING)?.session().await?;
-    let fetcher = Arc::new(Fetcher::new(fetching.remote().clone())?);
-    desk.engine
-        .volume()
-        .set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
+    fetcher.set_remote(fetching.remote().clone());
     let hired = Hired::default();
     let connection = Connection {
         desk,
@@ -81,7 +78,7 @@ async fn attempt(desk: &Desk) -> Result<Infallible, AccountError> {
 struct Connection<'h, 's, 'a> {
     desk: &'s Desk,
     session: &'s Session<'a>,
-    fetcher: Arc<Fetcher>,
+    fetcher: &'s Fetcher,
     hired: &'h Hired<'s>,
     /// Shares that somebody tends.
     tended: RefCell<BTreeSet<ShareNumber>>,
@@ -178,9 +175,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
                 continue;
             }
             let tending = Tending::new(self.desk, self.session, &info);
-            let fetcher = Arc::clone(&self.fetcher);
-            self.hired
-                .hire(async move { tending.go_on(&fetcher).await });
+            self.hired.hire(tending.go_on(self.fetcher));
         }
         Ok(())
     }

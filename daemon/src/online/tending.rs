@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use keyfold_fs::share::{Access, ShareInfo};
 use keyfold_protocol::roster::Role;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::desk::{Bell, Desk, State};
 use super::pause::Pauses;
@@ -19,8 +19,9 @@ const SETTLE: Duration = Duration::from_millis(120);
 const SETTLE_MOST: Duration = Duration::from_secs(2);
 /// How long a file that is written to is not sent while it stays open.
 const OPEN_MOST: Duration = Duration::from_secs(10);
-/// Time between looks at files that are in use.
-const IN_USE: Duration = Duration::from_secs(1);
+/// Time between looks at files that are in use, before it doubles, and at most.
+const IN_USE: Duration = Duration::from_millis(500);
+const IN_USE_MOST: Duration = Duration::from_secs(30);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
 
@@ -48,47 +49,60 @@ impl<'s, 'a> Tending<'s, 'a> {
         let mut pauses = Pauses::default();
         let mut open = None;
         let mut settle = SETTLE;
+        let mut in_use_for = IN_USE;
         while self.is_here() {
             let round = self.round(&mut open, fetcher).await;
             let in_use = matches!(round, Ok(Round::Waiting(_)));
             let failed = self.note(&round);
             let pause = if failed {
                 pauses.after_failure()
+            } else if in_use {
+                in_use_for = (in_use_for * 2).min(IN_USE_MOST);
+                in_use_for
             } else {
-                pauses.reset();
-                if in_use { IN_USE } else { COMPARE }
+                in_use_for = IN_USE;
+                COMPARE
             };
+            if !failed {
+                pauses.reset();
+            }
             let ended = Instant::now();
-            tokio::select! {
-                () = sleep(pause) => {}
-                urgent = self.bell.called() => {
-                    if !urgent {
-                        let quiet = ended.elapsed() >= settle;
-                        settle = if quiet { SETTLE } else { (settle * 2).min(SETTLE_MOST) };
-                        self.settled(settle).await;
-                    }
+            while let Some(urgent) = self.called_before(ended + pause).await {
+                let quiet = ended.elapsed() >= settle;
+                settle = if quiet {
+                    SETTLE
+                } else {
+                    (settle * 2).min(SETTLE_MOST)
+                };
+                if urgent || in_use || self.settled(settle).await {
+                    break;
                 }
             }
         }
         self.desk.forget(self.info.number);
     }
 
-    /// Waits until what changed is likely to stay so for a while.
-    async fn settled(&self, settle: Duration) {
+    /// Waits to be called. Returns whether it is urgent; nothing when nobody called in time.
+    async fn called_before(&self, over: Instant) -> Option<bool> {
+        timeout_at(over, self.bell.called()).await.ok()
+    }
+
+    /// Waits until what changed is likely to stay so for a while. Returns whether anything did.
+    async fn settled(&self, settle: Duration) -> bool {
+        let volume = self.desk.engine.volume();
+        let number = self.info.number;
         let over = Instant::now() + OPEN_MOST;
         loop {
             sleep(settle).await;
-            let settled = self
-                .desk
-                .engine
-                .volume()
-                .has_settled_marks(self.info.number);
-            if settled.unwrap_or(true) {
-                return;
+            if volume.has_settled_marks(number).unwrap_or(true) {
+                return true;
             }
-            tokio::select! {
-                () = sleep_until(over) => return,
-                urgent = self.bell.called() => if urgent { return },
+            if volume.pending_marks(number).is_ok_and(|marks| marks == 0) {
+                return false;
+            }
+            match self.called_before(over).await {
+                None | Some(true) => return true,
+                Some(false) => {}
             }
         }
     }

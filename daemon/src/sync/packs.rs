@@ -5,16 +5,14 @@
 //! key that he has does not get into a file by that.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 
 use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS, Tag, leaf_hash};
-use keyfold_fs::share::{Ciphertext, Fetch, Fetched, Unfetched, Wanted};
+use keyfold_fs::share::{Ciphertext, Fetched, Wanted};
 use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use keyfold_protocol::pack::{Descriptor, PackFront, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::{Mutex, RwLock};
-use tokio::runtime::Runtime;
 
 use crate::remote::{Remote, RemoteError};
 
@@ -36,7 +34,7 @@ struct Cache {
 /// The packs of a share.
 pub(crate) struct Packs {
     remote: Remote,
-    share: ShareId,
+    pub(super) share: ShareId,
     cache: Mutex<Cache>,
     /// What the volume has, and what it is to have.
     trees: RwLock<[Arc<Tree>; 2]>,
@@ -130,7 +128,11 @@ impl Packs {
         Ok(tags)
     }
 
-    async fn bring(&self, remote: &Remote, wanted: &Wanted) -> Result<Vec<Fetched>, PackError> {
+    pub(super) async fn bring(
+        &self,
+        remote: &Remote,
+        wanted: &Wanted,
+    ) -> Result<Vec<Fetched>, PackError> {
         let trees = self.trees.read().clone();
         let node = NodeId(wanted.node.0);
         let contents = trees.iter().filter_map(|tree| tree.node(node)?.content());
@@ -211,74 +213,5 @@ impl Packs {
         };
         let all: Option<Vec<Fetched>> = wanted.blocks.iter().map(block).collect();
         all.ok_or(PackError::Malformed)
-    }
-}
-
-/// Brings blocks of all shares of a volume.
-///
-/// It has a connection and a thread of its own: whoever reads waits for nothing but the server.
-pub(crate) struct Fetcher {
-    shares: RwLock<BTreeMap<ShareId, Arc<Packs>>>,
-    remote: Remote,
-    runtime: Option<Runtime>,
-    /// Whether the server is known not to answer.
-    cut_off: AtomicBool,
-}
-
-impl Fetcher {
-    /// Brings blocks from this server.
-    pub(crate) fn new(remote: Remote) -> Result<Self, RemoteError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .thread_name("keyfold-fetch")
-            .enable_all()
-            .build();
-        Ok(Self {
-            shares: RwLock::default(),
-            remote,
-            runtime: Some(runtime.map_err(|e| RemoteError::Setup(e.to_string()))?),
-            cut_off: AtomicBool::new(false),
-        })
-    }
-
-    /// Blocks of this share are brought by these.
-    pub(crate) fn add(&self, packs: &Arc<Packs>) {
-        self.shares.write().insert(packs.share, Arc::clone(packs));
-    }
-
-    /// Says whether the server answers: while it does not, nobody waits for it.
-    pub(crate) fn set_cut_off(&self, cut_off: bool) {
-        self.cut_off.store(cut_off, Ordering::Relaxed);
-    }
-}
-
-impl Fetch for Fetcher {
-    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched> {
-        if self.cut_off.load(Ordering::Relaxed) {
-            return Err(Unfetched);
-        }
-        let packs = self.shares.read().get(&ShareId(wanted.share.0)).cloned();
-        let packs = packs.ok_or(Unfetched)?;
-        let runtime = self.runtime.as_ref().ok_or(Unfetched)?;
-        let (remote, wanted) = (self.remote.clone(), wanted.clone());
-        let (sender, brought) = mpsc::sync_channel(1);
-        runtime.spawn(async move {
-            // Nobody may be waiting any more.
-            let _ = sender.send(packs.bring(&remote, &wanted).await);
-        });
-        // A task that is dropped takes its sender along.
-        brought
-            .recv()
-            .map_err(|_| Unfetched)?
-            .map_err(|_| Unfetched)
-    }
-}
-
-impl Drop for Fetcher {
-    fn drop(&mut self) {
-        // Whoever drops it last may be within a runtime himself, which must not wait for another.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }

@@ -54,10 +54,8 @@ impl Volume {
         if !self.may_have_shares() || self.handles.any_writer(ino) {
             return;
         }
-        let marked = self.shares.marks.lock().content.contains_key(&ino);
         // Where the row cannot be read, whoever syncs looks in time.
-        let member = self.meta.get(&Key::member(ino), MemberRow::decode);
-        if let (true, Ok(Some(member))) = (marked, member) {
+        if let Ok(Some(member)) = self.meta.get(&Key::member(ino), MemberRow::decode) {
             self.notice(member.share);
         }
     }
