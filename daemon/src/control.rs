@@ -384,6 +384,7 @@ fn errno(error: &FsError) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use super::roster::{RoleOrNone, RoleWanted};
     use super::*;
 
     #[test]
@@ -427,6 +428,102 @@ mod tests {
             assert_eq!(Command::parse(line).as_ref(), Ok(&command));
             assert_eq!(Command::parse(json).as_ref(), Ok(&command));
             assert_eq!(Command::parse(&command.line()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
+        let share = |write, owner, with_history| {
+            Command::Folder(FolderCommand::Share(Share {
+                path: "My Reports".to_owned(),
+                user: "bob".parse().unwrap(),
+                write,
+                owner,
+                with_history,
+                key: None,
+            }))
+        };
+        let role = |role| {
+            Command::Roster(RosterCommand::Role(RoleOf {
+                share: "ab12".to_owned(),
+                user: "bob".parse().unwrap(),
+                role,
+            }))
+        };
+        for (line, json, command) in [
+            (
+                "share 'My Reports' bob",
+                r#"{"command":"share","path":"My Reports","user":"bob"}"#,
+                share(false, false, false),
+            ),
+            (
+                "share --write \"My Reports\" bob",
+                r#"{"command":"share","path":"My Reports","user":"bob","write":true}"#,
+                share(true, false, false),
+            ),
+            (
+                "share My\\ Reports bob --owner --with-history",
+                r#"{"command":"share","path":"My Reports","user":"bob","owner":true,
+                    "with_history":true}"#,
+                share(false, true, true),
+            ),
+            (
+                "unshare Reports --all",
+                r#"{"command":"unshare","path":"Reports","all":true}"#,
+                Command::Folder(FolderCommand::Unshare(Unshare {
+                    path: "Reports".to_owned(),
+                    user: None,
+                    all: true,
+                })),
+            ),
+            (
+                "accept alice/Reports",
+                r#"{"command":"accept","share":"alice/Reports"}"#,
+                Command::Folder(FolderCommand::Accept(Accept {
+                    share: "alice/Reports".to_owned(),
+                })),
+            ),
+            (
+                "role ab12 bob none",
+                r#"{"command":"role","share":"ab12","user":"bob","role":"none"}"#,
+                role(RoleOrNone::None),
+            ),
+            (
+                "shares",
+                r#"{"command":"shares"}"#,
+                Command::Roster(RosterCommand::Shares(Nothing {})),
+            ),
+            (
+                "approve 1234abcd --role writer --expires 30d",
+                r#"{"command":"approve","id":"1234abcd","role":"writer","expires":"30d"}"#,
+                Command::Roster(RosterCommand::Approve(Approve {
+                    id: "1234abcd".to_owned(),
+                    role: Some(RoleWanted::Writer),
+                    expires: Some("30d".parse().unwrap()),
+                    with_history: false,
+                    key: None,
+                })),
+            ),
+        ] {
+            assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{line}");
+            assert_eq!(Command::parse(json).as_ref(), Ok(&command), "{json}");
+            assert_eq!(Command::parse(&command.line()), Ok(command));
+        }
+        for line in [
+            "share",
+            "share Reports",
+            "share Reports bob --write --owner",
+            "share Reports 'no name'",
+            "unshare Reports",
+            "unshare Reports bob --all",
+            "approve 1234 --expires never",
+            "shares extra",
+            "help",
+            "share --help",
+            r#"{"command":"share","path":"x","user":"bob","json":true}"#,
+            r#"{"command":"shares","x":1}"#,
+        ] {
+            assert!(Command::parse(line).is_err(), "{line}");
         }
     }
 

@@ -334,6 +334,10 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
+        if self.position.read_only {
+            // What was written here before that was forbidden is kept in copies like anything else.
+            self.volume.set_share_access(self.share, Access::Full);
+        }
         let decided = Conflicts {
             volume: &self.volume,
             share: self.share,
@@ -343,7 +347,12 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             head: &self.head,
             who,
         }
-        .decide()?;
+        .decide();
+        if self.position.read_only {
+            self.volume.set_share_access(self.share, Access::ReadOnly);
+        }
+        let decided = decided?;
+        self.outdated.extend(decided.outdated.iter().cloned());
         if decided.copies > 0 {
             seen = self.look()?.1;
         }

@@ -215,11 +215,17 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
     let told = Told(&[&at_alice, &at_bob]);
-    // The kernel remembers that there is none.
+    // The kernel remembers that there is none, and the listing.
+    let listed = || -> Vec<_> {
+        let entries = fs::read_dir(at_bob.path()).unwrap();
+        entries.map(|entry| entry.unwrap().file_name()).collect()
+    };
     assert!(!at_bob.join("Shared").exists());
+    assert!(listed().is_empty());
     let reports = shared(&at_alice, "bob", &["--write"]);
     let here = at_bob.join("Shared/alice/Reports");
     comes(&here.join("first"), "from alice");
+    assert_eq!(listed(), ["Shared"]);
     fs::write(here.join("second"), "from bob").unwrap();
     comes(&reports.join("second"), "from bob");
     fs::write(reports.join("second"), "alice again").unwrap();
@@ -295,8 +301,9 @@ fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
     assert!(!here.join("second").exists());
     let write = fs::write(here.join("first"), "bob").unwrap_err();
     assert_eq!(write.raw_os_error(), Some(libc::EROFS));
-    let not_shared = keyfold(["unshare", text(&reports), "bob"]);
-    refused(&not_shared, 40, "bob is no member");
+    let no_member = keyfold(["unshare", text(&reports), "bob"]);
+    refused(&no_member, 40, "bob is no member");
+    refused(&keyfold(["unshare", text(&reports)]), 2, "required");
 
     // What he had stays his, also once mounted anew, and he comes back where he was.
     drop(told);
@@ -311,6 +318,13 @@ fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
         fs::write(here.join("third"), "bob again").is_ok()
     });
     comes(&reports.join("third"), "bob again");
+    run(&["unshare", text(&reports), "--all"]);
+    until("bob may not write", SOON, || {
+        fs::write(here.join("third"), "bob once more").is_err()
+    });
+    let members = run(&["members", "Reports", text(at_alice.path()), "--json"]);
+    let members: Value = serde_json::from_str(&members).unwrap();
+    assert_eq!(members["members"].as_array().unwrap().len(), 1);
     drop(told);
     at_alice.unmount();
     at_bob.unmount();
@@ -642,15 +656,22 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
     fs::write(here.join("first"), "bob offline").unwrap();
     world.server.start();
     let told = Told(&[&at_alice, &at_bob]);
+    let contents = |dir: &Path| -> Vec<String> {
+        let tree = tree(dir).unwrap_or_default().into_values();
+        let text = tree.map(|(_, content)| String::from_utf8_lossy(&content).into_owned());
+        let mut all: Vec<String> = text.collect();
+        all.sort();
+        all
+    };
+    let both = ["alice offline", "bob offline"];
+    let mut last = Vec::new();
     until("both edits are on both sides", SOON, || {
-        let contents = |dir: &Path| -> Vec<Vec<u8>> {
-            let tree = tree(dir).unwrap_or_default();
-            let mut all: Vec<_> = tree.into_values().map(|(_, content)| content).collect();
-            all.sort();
-            all
-        };
-        let both = [b"alice offline".to_vec(), b"bob offline".to_vec()];
-        contents(&reports) == both && contents(&here) == both
+        let found = [contents(&reports), contents(&here)];
+        if found.as_slice() != last.as_slice() {
+            eprintln!("{found:?}");
+            last = found.to_vec();
+        }
+        found.iter().all(|found| *found == both)
     });
     same("after the conflict", &reports, &here);
     drop(told);

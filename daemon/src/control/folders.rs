@@ -68,7 +68,12 @@ pub(crate) struct Unshare {
     /// The folder
     pub(crate) path: String,
     /// From whom
-    pub(crate) user: UserName,
+    #[arg(required_unless_present = "all")]
+    pub(crate) user: Option<UserName>,
+    /// From everybody
+    #[arg(long, conflicts_with = "user")]
+    #[serde(default)]
+    pub(crate) all: bool,
 }
 
 /// Take what somebody gives.
@@ -95,7 +100,7 @@ pub(crate) struct Look {}
 
 impl FolderCommand {
     pub(super) const KNOWN: &str = "share PATH USER [--write | --owner] [--key KEY], unshare PATH \
-                                    USER, accept OWNER[/NAME], folder PATH, look";
+                                    USER | --all, accept OWNER[/NAME], folder PATH, look";
 
     /// Whether it only looks.
     pub(super) fn changes_nothing(&self) -> bool {

@@ -50,6 +50,8 @@ pub(crate) enum FolderError {
     LinkedOutside(Vec<String>),
     /// Somebody takes part already.
     Already(UserName, Role),
+    /// Neither somebody nor everybody is meant, or both are.
+    WhoseFolder,
     /// Nobody gives himself anything.
     Oneself,
     /// Nobody gave this.
@@ -95,6 +97,7 @@ impl fmt::Display for FolderError {
                 "{user} takes part already, as {}. `keyfold role` changes that",
                 sharing::role_name(*role)
             ),
+            Self::WhoseFolder => write!(f, "say from whom to take it, or --all"),
             Self::Oneself => write!(f, "that is your own account"),
             Self::NoOffer(named) => write!(
                 f,
@@ -121,6 +124,7 @@ impl From<&FolderError> for Exit {
             | FolderError::Root
             | FolderError::Name(_)
             | FolderError::Ambiguous(_)
+            | FolderError::WhoseFolder
             | FolderError::Oneself => Self::Usage,
             FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
                 error.into()
@@ -319,10 +323,23 @@ async fn unshare(
     let info = folder.share.as_ref();
     let info = info.ok_or_else(|| FolderError::NotShared(folder.path.clone()))?;
     let mut shared = Shared::open(session, ShareId(info.id.0)).await?;
-    let root = shared.member(&wanted.user)?.key.root;
-    shared.remove(root).await?;
+    let done = match (&wanted.user, wanted.all) {
+        (Some(user), false) => {
+            let root = shared.member(user)?.key.root;
+            shared.remove(root).await?;
+            sharing::removed(user)
+        }
+        (None, true) => {
+            let own = session.keys().account.root;
+            let members = shared.members()?.into_iter().map(|member| member.root);
+            let others: Vec<_> = members.filter(|root| *root != own).collect();
+            shared.remove_all(&others).await?;
+            format!("Nobody but you takes part in {} now.", wanted.path)
+        }
+        _ => return Err(FolderError::WhoseFolder),
+    };
     desk.look_now();
-    Ok(sharing::removed(&wanted.user))
+    Ok(done)
 }
 
 async fn accept(

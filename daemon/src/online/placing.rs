@@ -112,7 +112,7 @@ impl Placing<'_> {
                 made => {
                     let made = made?;
                     let outdated = Outdated::Entry(parent, name.as_bytes().to_vec());
-                    self.desk.outdated(vec![outdated]);
+                    self.desk.outdated(vec![Outdated::Inode(parent), outdated]);
                     made
                 }
             },

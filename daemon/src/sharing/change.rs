@@ -124,12 +124,19 @@ impl<'s, 'a> Shared<'s, 'a> {
 
     /// Removes somebody: what is written from then on is under a key that he does not have.
     pub(crate) async fn remove(&mut self, root: ChainRoot) -> Result<(), SharingError> {
+        self.remove_all(&[root]).await
+    }
+
+    /// Removes people, at once.
+    pub(crate) async fn remove_all(&mut self, roots: &[ChainRoot]) -> Result<(), SharingError> {
         self.change(&|log| {
-            if !roster(log)?.members.contains_key(&root) {
+            let members = &roster(log)?.members;
+            let there = roots.iter().filter(|root| members.contains_key(*root));
+            let changes: Vec<Change> = there.copied().map(Change::Remove).collect();
+            if changes.is_empty() {
                 return Ok(Step::Done);
             }
-            let change = Change::Remove(root);
-            Ok(Step::Append(vec![change], next_epoch(log)))
+            Ok(Step::Append(changes, next_epoch(log)))
         })
         .await
     }
