@@ -17,6 +17,7 @@ mod front;
 mod idling;
 mod init;
 mod listeners;
+mod notify;
 mod receivers;
 mod reply;
 mod request;
@@ -41,6 +42,7 @@ use self::device::Device;
 use self::front::Front;
 use self::idling::Idling;
 use self::listeners::Listeners;
+pub(crate) use self::notify::Notifier;
 use self::receivers::{Pool, Receivers};
 pub(crate) use crate::control_dir::{ControlCaller, ControlError, ControlService};
 use crate::control_dir::{ControlDir, Owner};
@@ -244,6 +246,7 @@ pub(crate) struct Mounted {
     unmounter: Unmounter,
     #[cfg(test)]
     listeners: Arc<Listeners>,
+    notifier: Arc<Notifier>,
     session: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -266,6 +269,11 @@ impl Mounted {
         Activity {
             front: Arc::downgrade(&self.front),
         }
+    }
+
+    /// Who tells the kernel what it has to ask for again.
+    pub(crate) fn notifier(&self) -> Arc<Notifier> {
+        Arc::clone(&self.notifier)
     }
 
     /// The mount point, absolute and without symlinks.
@@ -340,10 +348,12 @@ pub(crate) fn mount(
     let device = Device::new(connection);
     let started = init::negotiate(&device).and_then(|()| {
         let attachment = unmounter.attachment.clone();
-        session::start(device, adapter, &listeners, threads, attachment)
+        let notifier = Arc::new(Notifier::start(device.duplicate()?)?);
+        let session = session::start(device, adapter, &listeners, threads, attachment)?;
+        Ok((session, notifier))
     });
     match started {
-        Ok(session) => {
+        Ok((session, notifier)) => {
             unmounter.attachment.raise_read_ahead();
             Ok(Mounted {
                 front,
@@ -351,6 +361,7 @@ pub(crate) fn mount(
                 unmounter,
                 #[cfg(test)]
                 listeners,
+                notifier,
                 session: Some(session),
             })
         }

@@ -7,7 +7,6 @@
 mod accounts;
 mod blobs;
 mod error;
-#[cfg_attr(not(test), allow(dead_code, reason = "whoever mounts listens"))]
 pub(crate) mod events;
 mod repeat;
 mod server;

@@ -17,6 +17,7 @@
 mod compose;
 mod conflict;
 mod error;
+mod fetcher;
 mod head;
 mod kept;
 mod merge;
@@ -33,24 +34,27 @@ mod write;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use keyfold_fs::share::{Applied, Mark, Outdated, PendingMark, ShareInfo, ShareNumber};
+use keyfold_fs::error::FsError;
+use keyfold_fs::share::{Access, Applied, Mark, Outdated, PendingMark, ShareInfo, ShareNumber};
 use keyfold_fs::vfs::Ino;
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
+use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Tree;
 use zeroize::Zeroizing;
 
 use crate::account::{Session, now};
 use crate::calendar::date;
-use crate::sharing::{Appended, ContentRecord, Shared, SharingError, Told};
+use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
 use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
+pub(crate) use fetcher::Fetcher;
 use kept::{Becoming, KeptShare, NewestSnapshot};
+pub(crate) use kept::{keep_access, kept_access, was_synced};
 use merge::{Sides, conflict_name, merge};
-#[cfg_attr(not(test), allow(unused_imports, reason = "whoever mounts has one"))]
-pub(crate) use packs::{Fetcher, Packs};
+pub(crate) use packs::Packs;
 use shown::{Nodes, Seen, of_tree, of_volume};
 use take::Taking;
 use waits::Waits;
@@ -78,6 +82,8 @@ struct Position {
     seq: Option<Seq>,
     /// Whether all that the volume had when it began was sent.
     begun: bool,
+    /// Whether this account may not write, as far as was known last.
+    read_only: bool,
 }
 
 /// A record that is being sent, and may be in the log.
@@ -150,6 +156,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             let shared = Shared::open_with_content(session, share, from).await?;
             let mut sync = Self::new(volume, info, shared);
             sync.position.begun = kept.begun;
+            sync.position.read_only = kept.read_only;
             sync
         };
         sync.absorb().await?;
@@ -187,6 +194,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.position = Position {
             seq: kept.seq,
             begun: kept.begun,
+            read_only: kept.read_only,
         };
         self.head_seq = kept.seq;
         self.head = Arc::clone(&there.reached);
@@ -210,8 +218,35 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     }
 
     /// What there is to tell the user of records, since this was asked last.
-    pub(crate) fn take_told(&mut self) -> Vec<Told> {
-        self.shared.take_told()
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        self.shared.take_notices()
+    }
+
+    /// What this account may do, as the log says.
+    pub(crate) fn role(&self) -> Option<Role> {
+        self.shared.log().role()
+    }
+
+    /// Begins another key where somebody left and this account can.
+    pub(crate) async fn tend_roster(&mut self) -> Result<(), SyncError> {
+        if self.role() == Some(Role::Owner) && self.shared.rotation_due() {
+            self.shared.rotate().await?;
+        }
+        Ok(())
+    }
+
+    /// Lets programs change the share, or not.
+    pub(crate) fn set_access(&mut self, access: Access) -> Result<(), SyncError> {
+        let read_only = access == Access::ReadOnly;
+        if self.position.read_only == read_only {
+            self.volume.set_share_access(self.share, access);
+            return Ok(());
+        }
+        self.position.read_only = read_only;
+        let shares = self.volume.shares()?;
+        let info = shares.iter().find(|info| info.number == self.share);
+        let info = info.ok_or(FsError::NotFound)?;
+        Ok(keep_access(&self.volume, info, access)?)
     }
 
     /// Brings what others changed here.
@@ -302,6 +337,10 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
+        if self.position.read_only {
+            // What was written here before that was forbidden is kept in copies like anything else.
+            self.volume.set_share_access(self.share, Access::Full);
+        }
         let decided = Conflicts {
             volume: &self.volume,
             share: self.share,
@@ -311,7 +350,12 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             head: &self.head,
             who,
         }
-        .decide()?;
+        .decide();
+        if self.position.read_only {
+            self.volume.set_share_access(self.share, Access::ReadOnly);
+        }
+        let decided = decided?;
+        self.outdated.extend(decided.outdated.iter().cloned());
         if decided.copies > 0 {
             seen = self.look()?.1;
         }

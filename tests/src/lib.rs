@@ -15,6 +15,7 @@ mod mapping;
 mod mount;
 mod program;
 mod sandbox;
+mod server;
 mod user;
 mod vault;
 mod wait;
@@ -26,6 +27,7 @@ pub use program::{
     Outcome, count, keyfold, keyfold_path, program, shell, state_home, tool, try_shell,
 };
 pub use sandbox::Sandbox;
+pub use server::Server;
 pub use user::OrdinaryUser;
 pub use vault::{Backend, PASSWORD, Vault};
 pub use wait::until;

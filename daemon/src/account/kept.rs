@@ -11,6 +11,7 @@ use keyfold_protocol::chain::SignedEntry;
 use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, ShareId, Time};
 use keyfold_protocol::limits;
 use keyfold_protocol::names::{DeviceName, UserName};
+use parking_lot::MutexGuard;
 use zeroize::Zeroizing;
 
 use super::error::AccountError;
@@ -76,6 +77,11 @@ impl<'a> Kept<'a> {
         Self { engine }
     }
 
+    /// The vault that they are in.
+    pub(crate) fn engine(self) -> &'a Engine {
+        self.engine
+    }
+
     fn read<T: Encoded>(self, slot: Slot) -> Result<Option<T>, AccountError> {
         let value = self.engine.account_value(AccountSlot(slot as u32))?;
         let value = value.map(|value| T::decode(&value)).transpose();
@@ -83,6 +89,11 @@ impl<'a> Kept<'a> {
             DecodeError::UnknownVersion => AccountError::Newer,
             DecodeError::Malformed => AccountError::Kept(FsError::MetadataTampered),
         })
+    }
+
+    /// Keeps others from changing a value between a look at it and its change.
+    pub(crate) fn alone(self) -> MutexGuard<'a, ()> {
+        self.engine.account_change()
     }
 
     /// Puts values, all or none.
@@ -132,6 +143,7 @@ impl<'a> Kept<'a> {
 
     /// Keeps the head of a share, which never goes back.
     pub(crate) fn put_head(self, head: ShareHead) -> Result<(), AccountError> {
+        let _alone = self.alone();
         let mut heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
         match heads.0.iter_mut().find(|known| known.share == head.share) {
             Some(known) if known.seq >= head.seq => return Ok(()),

@@ -50,7 +50,13 @@ impl Adapter {
             Ok(request) => request,
             Err(refusal) => return refuse(device, &header, refusal),
         };
-        match request.operation.manner() {
+        let manner = match request.operation.manner() {
+            Manner::Promptly if request.operation.is_read() && self.front.may_fetch() => {
+                Manner::Waiting
+            }
+            manner => manner,
+        };
+        match manner {
             Manner::Unnoticed => answer(&self.front, device, &request),
             Manner::Promptly => {
                 self.receivers.received();

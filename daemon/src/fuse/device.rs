@@ -57,6 +57,11 @@ impl Device {
         Ok(Self(device.into()))
     }
 
+    /// A descriptor of the same, which receives nothing of its own.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
+    }
+
     /// Puts a request at the start of `buffer`.
     pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Received> {
         loop {

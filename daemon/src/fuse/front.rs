@@ -133,6 +133,11 @@ impl Front {
         }
     }
 
+    /// Whether reading may have to wait for a network.
+    pub(crate) fn may_fetch(&self) -> bool {
+        self.vfs.may_fetch()
+    }
+
     /// When the mount was last used.
     pub(crate) fn last_active(&self) -> Instant {
         self.start + Duration::from_millis(self.active.load(Ordering::Relaxed))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyfold_fs::error::{FsError, FsResult};
-use keyfold_fs::share::{Kept, Mark, PendingMark, ShareNumber};
+use keyfold_fs::share::{Kept, Mark, Outdated, PendingMark, ShareNumber};
 use keyfold_fs::vfs::{
     Caller, FileRange, Ino, Name, OpenMode, Place as VfsPlace, SetAttr, SetTime, Vfs, XattrMode,
 };
@@ -46,6 +46,8 @@ pub(super) struct Decided {
     pub(super) apart: BTreeSet<NodeId>,
     /// Whether anything was copied.
     pub(super) copies: u64,
+    /// Names of copies, which whoever caches listings does not know.
+    pub(super) outdated: Vec<Outdated>,
 }
 
 /// Where conflicts are looked for.
@@ -89,7 +91,7 @@ impl Conflicts<'_> {
                 }
                 None if base.is_some_and(|base| base != node) => {
                     if let Some(place) = node.names.first() {
-                        let copy = self.copy(ino, place)?;
+                        let copy = self.copy(ino, place, &mut decided)?;
                         decided.renamed.push((copy, place.clone()));
                         decided.copies += 1;
                     }
@@ -131,7 +133,7 @@ impl Conflicts<'_> {
         drop(view);
         let names = self.seen.nodes.get(&id).map(|node| &node.names);
         if let Some(place) = names.and_then(|names| names.first()) {
-            self.copy(ino, place)?;
+            self.copy(ino, place, decided)?;
             decided.copies += 1;
         }
         self.confirm(ino, Some(id))
@@ -156,7 +158,7 @@ impl Conflicts<'_> {
     }
 
     /// Copies a file beside it, durably. Returns the copy's node.
-    fn copy(&self, from: Ino, place: &Place) -> FsResult<NodeId> {
+    fn copy(&self, from: Ino, place: &Place, decided: &mut Decided) -> FsResult<NodeId> {
         let dir = self.seen.inos.get(&place.0).copied();
         let dir = dir.ok_or(FsError::NotFound)?;
         let volume = self.volume.as_ref();
@@ -178,6 +180,10 @@ impl Conflicts<'_> {
             }
             let (entry, to) = volume.create(&caller, at, attr.perm & 0o777, RW)?;
             let ino = entry.attr.ino;
+            let made = name.as_str().as_bytes().to_vec();
+            decided
+                .outdated
+                .extend([Outdated::Inode(dir), Outdated::Entry(dir, made)]);
             let handle = volume.open(from, RO);
             let copied = handle.and_then(|handle| {
                 let copied = copy_bytes(volume, (from, handle), (ino, to));

@@ -120,7 +120,8 @@ impl<'s, 'a> Site<'s, 'a> {
         let volume = engine.volume();
         let info = info(volume, id);
         let sync = run(ShareSync::open(session, volume, &info)).unwrap();
-        let fetcher = Fetcher::default();
+        let fetcher = Fetcher::new().unwrap();
+        fetcher.set_remote(session.remote().clone());
         fetcher.add(sync.packs());
         volume.set_fetch(Some(Arc::new(fetcher)));
         Self {

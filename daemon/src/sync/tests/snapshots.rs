@@ -162,7 +162,7 @@ fn a_false_snapshot_is_told_and_nobody_begins_from_it() {
     assert_eq!(bob.told(), [Event::FalseSnapshot]);
     alice.pull();
     assert_eq!(alice.told(), [Event::FalseSnapshot]);
-    let told = alice.sync.take_told();
+    let told = alice.sync.take_notices();
     let bobs = told.iter().map(|told| told.author.to_string() == "bob");
     assert_eq!(bobs.collect::<Vec<_>>(), [true]);
     assert_eq!(told[0].what, Trouble::Event(Event::FalseSnapshot));
