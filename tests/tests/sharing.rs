@@ -465,7 +465,7 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
 fn nothing_comes_unasked_from_who_is_not_verified() {
     let world = World::new();
     let (alice, bob) = (world.person("alice"), world.person("bob"));
-    let key = bob.fingerprint();
+    let (key, key_of_alice) = (bob.fingerprint(), alice.fingerprint());
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
     let told = Told(&[&at_alice, &at_bob]);
     let reports = at_alice.join("Reports");
@@ -496,6 +496,23 @@ fn nothing_comes_unasked_from_who_is_not_verified() {
         status(&at_bob)["sharing"]["shares"] == Value::Array(vec![])
     });
     fs::write(at_bob.join("Shared/alice/Reports/own"), "x").unwrap();
+
+    // What comes next is a share of its own, whatever was there before.
+    let mine = at_bob.join("Mine");
+    fs::create_dir(&mine).unwrap();
+    fs::write(mine.join("first"), "from bob").unwrap();
+    run(&["share", text(&mine), "alice", "--key", &key_of_alice]);
+    comes(&at_alice.join("Shared/bob/Mine/first"), "from bob");
+    fs::write(mine.join("second"), "from bob").unwrap();
+    comes(&at_alice.join("Shared/bob/Mine/second"), "from bob");
+    run(&["unshare", text(&mine), "alice"]);
+    let theirs = at_alice.join("Shared/bob/Mine");
+    until("alice may not write", SOON, || {
+        fs::remove_file(theirs.join("first")).is_err()
+    });
+    assert!(fs::remove_dir_all(&theirs).is_err());
+    run(&["leave", "Shared/bob/Mine", text(at_alice.path())]);
+    fs::remove_dir_all(&theirs).unwrap();
     drop(told);
     at_alice.unmount();
     at_bob.unmount();
