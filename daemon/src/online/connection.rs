@@ -1,12 +1,11 @@
 //! The connection to the account's server, and what it is looked at for.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
-use keyfold_fs::share::ShareNumber;
 use keyfold_protocol::ids::{Seq, ShareId};
 use keyfold_protocol::wire::ShareItem;
 use tokio::time::{Instant, sleep_until};
@@ -63,12 +62,12 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher) -> Result<Infallible, AccountEr
     let fetching = Account::of(&desk.engine, FETCHING)?.session().await?;
     fetcher.set_remote(fetching.remote().clone());
     let hired = Hired::default();
+    desk.begin();
     let connection = Connection {
         desk,
         session: &session,
         fetcher,
         hired: &hired,
-        tended: RefCell::default(),
         seen: RefCell::default(),
     };
     together(connection.watch(), &hired).await
@@ -80,8 +79,6 @@ struct Connection<'h, 's, 'a> {
     session: &'s Session<'a>,
     fetcher: &'s Fetcher,
     hired: &'h Hired<'s>,
-    /// Shares that somebody tends.
-    tended: RefCell<BTreeSet<ShareNumber>>,
     /// The head of each share as the server told it last.
     seen: RefCell<BTreeMap<ShareId, Seq>>,
 }
@@ -170,8 +167,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
     fn tend_all(&self) -> Result<(), AccountError> {
         let shares = self.desk.engine.volume().shares();
         for info in shares.map_err(AccountError::Kept)? {
-            let beginning = self.desk.is_beginning(info.id);
-            if beginning || !self.tended.borrow_mut().insert(info.number) {
+            if self.desk.is_beginning(info.id) || !self.desk.begins_to_tend(info.id) {
                 continue;
             }
             let tending = Tending::new(self.desk, self.session, &info);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyfold_fs::layout::ShareId as EngineShareId;
-use keyfold_fs::share::{Noticed, Outdated, ShareNumber};
+use keyfold_fs::share::{Noticed, Outdated, ShareInfo, ShareNumber};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use parking_lot::Mutex;
@@ -125,6 +125,8 @@ pub(crate) struct Desk {
     pub(super) list: Notify,
     pub(super) stop: Notify,
     bells: Mutex<BTreeMap<ShareNumber, Arc<Bell>>>,
+    /// Shares that somebody tends.
+    tended: Mutex<BTreeSet<EngineShareId>>,
     /// Shares that are just being begun: the server may not know them yet.
     beginning: Mutex<BTreeSet<EngineShareId>>,
     board: Mutex<Board>,
@@ -139,6 +141,7 @@ impl Desk {
             list: Notify::new(),
             stop: Notify::new(),
             bells: Mutex::default(),
+            tended: Mutex::default(),
             beginning: Mutex::default(),
             board: Mutex::default(),
             caches: Mutex::default(),
@@ -179,10 +182,24 @@ impl Desk {
         note(self.board.lock().shares.entry(share).or_default());
     }
 
-    /// A share is none of this volume any more.
-    pub(super) fn forget(&self, share: ShareNumber) {
-        self.bells.lock().remove(&share);
-        self.board.lock().shares.remove(&share);
+    /// Nobody tends anything: a connection begins.
+    pub(super) fn begin(&self) {
+        self.tended.lock().clear();
+    }
+
+    /// Somebody tends a share from now on, unless somebody does already.
+    pub(super) fn begins_to_tend(&self, share: EngineShareId) -> bool {
+        self.tended.lock().insert(share)
+    }
+
+    /// A share is none of this volume any more. Its number may be another's by now.
+    pub(super) fn forget(&self, share: &ShareInfo) {
+        self.tended.lock().remove(&share.id);
+        let shares = self.engine.volume().shares().unwrap_or_default();
+        if shares.iter().all(|info| info.number != share.number) {
+            self.bells.lock().remove(&share.number);
+            self.board.lock().shares.remove(&share.number);
+        }
     }
 
     pub(super) fn set_caches(&self, caches: Arc<dyn Caches>) {

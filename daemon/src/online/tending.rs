@@ -7,7 +7,7 @@ use keyfold_fs::share::{Access, ShareInfo};
 use keyfold_protocol::roster::Role;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::desk::{Bell, Desk, State};
+use super::desk::{Bell, Desk, Known, State};
 use super::pause::Pauses;
 use crate::account::Session;
 use crate::sharing::SharingError;
@@ -35,7 +35,7 @@ pub(super) struct Tending<'s, 'a> {
 
 impl<'s, 'a> Tending<'s, 'a> {
     pub(super) fn new(desk: &'s Desk, session: &'s Session<'a>, info: &ShareInfo) -> Self {
-        desk.note(info.number, |_| {});
+        desk.board(|board| board.shares.insert(info.number, Known::default()));
         Self {
             desk,
             session,
@@ -79,7 +79,9 @@ impl<'s, 'a> Tending<'s, 'a> {
                 }
             }
         }
-        self.desk.forget(self.info.number);
+        self.desk.forget(&self.info);
+        // Another may have come in its place, which nobody tends.
+        self.desk.list.notify_one();
     }
 
     /// Waits to be called. Returns whether it is urgent; nothing when nobody called in time.
@@ -107,12 +109,15 @@ impl<'s, 'a> Tending<'s, 'a> {
         }
     }
 
+    /// Numbers are given again, and ids, too: to a share that was left and is back.
+    fn is(&self, info: &ShareInfo) -> bool {
+        (info.number, info.id, info.root) == (self.info.number, self.info.id, self.info.root)
+    }
+
     fn is_here(&self) -> bool {
         let shares = self.desk.engine.volume().shares();
         // What cannot be read now is not gone.
-        shares.map_or(true, |shares| {
-            shares.iter().any(|info| info.number == self.info.number)
-        })
+        shares.map_or(true, |shares| shares.iter().any(|info| self.is(info)))
     }
 
     async fn round(
@@ -166,7 +171,7 @@ impl<'s, 'a> Tending<'s, 'a> {
     /// The share as the volume has it now.
     fn info_now(&self) -> Result<ShareInfo, SyncError> {
         let shares = self.desk.engine.volume().shares()?;
-        let now = shares.into_iter().find(|i| i.number == self.info.number);
+        let now = shares.into_iter().find(|info| self.is(info));
         Ok(now.unwrap_or_else(|| self.info.clone()))
     }
 

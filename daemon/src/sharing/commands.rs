@@ -228,7 +228,12 @@ async fn role(session: &Session<'_>, wanted: &RoleOf) -> Result<String, SharingE
 
 async fn leave(session: &Session<'_>, wanted: &Leave) -> Result<String, SharingError> {
     let share = find(session, &wanted.share).await?;
-    Shared::open(session, share).await?.leave().await?;
+    match Shared::open(session, share).await {
+        Ok(shared) => shared.leave().await?,
+        // He was taken out before, and has only what is here to leave.
+        Err(SharingError::NotAMember) => {}
+        Err(error) => return Err(error),
+    }
     let volume = session.kept().engine().volume();
     let shares = volume.shares().map_err(AccountError::Kept)?;
     let here = shares.iter().find(|info| info.id.0 == share.0);
