@@ -35,8 +35,10 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use keyfold_fs::error::FsError;
-use keyfold_fs::share::{Access, Applied, Mark, Outdated, PendingMark, ShareInfo, ShareNumber};
-use keyfold_fs::vfs::Ino;
+use keyfold_fs::share::{
+    Access, Applied, Change, Changes, Mark, Outdated, Owner, PendingMark, ShareInfo, ShareNumber,
+};
+use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
@@ -71,7 +73,8 @@ pub(crate) enum Round {
         /// Names that are not sent.
         kept_back: u64,
     },
-    /// These files are in use here, and what others changed waits for that.
+    /// These are in use here, or depend on what is, and what others changed of them waits. Everything
+    /// else is done.
     Waiting(Vec<NodeId>),
 }
 
@@ -384,6 +387,32 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         }
     }
 
+    /// The changes that bring the volume to what is wanted.
+    fn changes(
+        &self,
+        (here, want): (&Nodes, &Nodes),
+        decided: &Decided,
+        waits: &Waits,
+    ) -> Result<Changes, SyncError> {
+        let taking = Taking {
+            here,
+            want,
+            base: &self.base,
+            head: &self.head,
+            reset: &decided.reset,
+            stays: &decided.stays,
+            waits,
+        };
+        let attr = self.volume.getattr(self.root)?;
+        Ok(Changes {
+            owner: Owner {
+                uid: attr.uid,
+                gid: attr.gid,
+            },
+            ..taking.changes()
+        })
+    }
+
     /// Returns what is in use, and then nothing was changed.
     fn apply(
         &mut self,
@@ -394,27 +423,16 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let Some(base) = self.but_for(&self.head, waits) else {
             return Ok(Some(waits.list()));
         };
-        let taking = Taking {
-            here,
-            want,
-            base: &self.base,
-            head: &self.head,
-            reset: &decided.reset,
-            stays: &decided.stays,
-            waits,
-        };
-        let mut changes = taking.changes();
-        let attr = keyfold_fs::vfs::Vfs::getattr(self.volume.as_ref(), self.root)?;
-        changes.owner = keyfold_fs::share::Owner {
-            uid: attr.uid,
-            gid: attr.gid,
-        };
+        let mut changes = self.changes((here, want), decided, waits)?;
         let beyond = |one: &Nodes, other: &Nodes| -> BTreeSet<NodeId> {
             let ids = one.keys().filter(|id| !other.contains_key(id));
             ids.copied().collect()
         };
-        let made = beyond(want, here);
-        self.make_room(&made)?;
+        self.make_room(&beyond(want, here))?;
+        let made = changes.list.iter().filter_map(|change| match change {
+            Change::Make { node, .. } => Some(NodeId(node.0)),
+            _ => None,
+        });
         let reached = Arc::clone(&self.head);
         let before = self.position;
         let log = self.shared.log().keep();
@@ -425,7 +443,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             base: &base,
             reached: &reached,
             waits,
-            made: &made,
+            made: &made.collect(),
             removed: &beyond(here, want),
             reset: &reset.copied().collect(),
         };
