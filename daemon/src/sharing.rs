@@ -15,6 +15,7 @@ mod members;
 mod offers;
 #[cfg(test)]
 pub(crate) mod tests;
+mod title;
 
 use std::fmt;
 

@@ -264,10 +264,11 @@ async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<Str
         person,
         role,
         expires: None,
-        reads: if wanted.with_history {
-            Reads::Before
-        } else {
-            Reads::usual()
+        reads: match &folder.share {
+            Some(_) if wanted.with_history => Reads::Before,
+            Some(_) => Reads::FromNow,
+            // Nothing was written before.
+            None => Reads::ThisEpoch,
         },
         request: None,
     };

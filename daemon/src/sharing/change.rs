@@ -27,34 +27,12 @@ pub(super) enum Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reads {
     /// What is written from now on, and what a snapshot under the new epoch shows.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for shares that have snapshots"))]
     FromNow,
     /// What was written in the present epoch.
     ThisEpoch,
     /// What was written in the present epoch and the one before, and as far back as epochs were begun
     /// so.
     Before,
-}
-
-impl Reads {
-    /// What a newcomer reads unless he is to read all that can be given to him.
-    ///
-    /// The present epoch: what is in the share was written in it, or before, and without a snapshot
-    /// under a key that he has he could not have it at all.
-    pub(crate) fn usual() -> Self {
-        Self::ThisEpoch
-    }
-}
-
-/// What begins when somebody goes or loses a device: an epoch whose key he does not get, and from which
-/// the members who stay, and newcomers, read on into those before.
-fn next_epoch(log: &Log) -> Rotation {
-    let known = roster(log).is_ok_and(|roster| log.epoch_key(roster.epoch).is_some());
-    if known {
-        Rotation::WithHistory
-    } else {
-        Rotation::FromNow
-    }
 }
 
 /// Somebody to be added.
@@ -136,7 +114,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             if changes.is_empty() {
                 return Ok(Step::Done);
             }
-            Ok(Step::Append(changes, next_epoch(log)))
+            Ok(Step::Append(changes, Rotation::FromNow))
         })
         .await
     }
@@ -190,7 +168,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             if !log.rotation_due() && !expired {
                 return Ok(Step::Done);
             }
-            Ok(Step::Append(Vec::new(), next_epoch(log)))
+            Ok(Step::Append(Vec::new(), Rotation::FromNow))
         })
         .await
     }
@@ -212,7 +190,7 @@ impl<'s, 'a> Shared<'s, 'a> {
                 .filter(|entry| entry.unverified().seq > member.key.seq);
             let change = Change::MemberKey(own, later.cloned().collect());
             let rotation = match member.role {
-                Role::Owner => next_epoch(log),
+                Role::Owner => Rotation::FromNow,
                 Role::Reader | Role::Writer => Rotation::Stay,
             };
             Ok(Step::Append(vec![change], rotation))

@@ -279,7 +279,7 @@ async fn approved(session: &Session<'_>, wanted: &Approve) -> Result<String, Sha
         reads: if wanted.with_history {
             Reads::Before
         } else {
-            Reads::usual()
+            Reads::FromNow
         },
         key: wanted.key.as_ref().map(|key| key.value),
     };

@@ -3,10 +3,10 @@
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Delivered};
-use keyfold_protocol::ids::{BlobId, Epoch, OperationId, RecordHash, Seq, ShareId};
+use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId};
 use keyfold_protocol::log::{Applied, Log, Outcome, Void};
-use keyfold_protocol::names::{Title, UserName};
-use keyfold_protocol::operation::{Action, ContentBody, Operation, Shape};
+use keyfold_protocol::names::UserName;
+use keyfold_protocol::operation::{ContentBody, Operation};
 use keyfold_protocol::record::{Header, Kind, Record};
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::snapshot::SnapshotBody;
@@ -15,9 +15,6 @@ use keyfold_protocol::wire::PullQuery;
 use super::error::SharingError;
 use super::{Shared, draft, not_a_member};
 use crate::account::Session;
-
-/// How often something small is written over what others wrote.
-const ATTEMPTS: usize = 8;
 
 /// A record of the log, as whoever keeps the tree applies it.
 #[derive(Debug, Clone)]
@@ -212,42 +209,6 @@ impl<'s, 'a> Shared<'s, 'a> {
             .as_mut()
             .map(std::mem::take)
             .unwrap_or_default()
-    }
-
-    /// What the share was called last, by content that nobody took.
-    pub(crate) async fn take_title(&mut self) -> Result<Option<Title>, SharingError> {
-        let mut content = self.take_content();
-        self.learn_all(&mut content).await?;
-        let operations = content.into_iter().filter_map(|record| match record.said {
-            Said::Operations(operations) => Some(operations),
-            _ => None,
-        });
-        let mut titles = operations.flatten().filter_map(|one| match one.action {
-            Action::Describe { title, .. } => Some(title),
-            _ => None,
-        });
-        Ok(titles.next_back())
-    }
-
-    /// Says what the share is called.
-    pub(crate) async fn describe(&mut self, title: Title) -> Result<(), SharingError> {
-        for _ in 0..ATTEMPTS {
-            let operation = Operation {
-                id: OperationId::generate()?,
-                action: Action::Describe {
-                    title: title.clone(),
-                    shape: Shape::Folder,
-                },
-            };
-            let append = self.draft_content(Outgoing {
-                operations: vec![operation],
-                ..Outgoing::default()
-            })?;
-            if self.append_content(&append).await? == Appended::Done {
-                return Ok(());
-            }
-        }
-        Err(SharingError::Busy)
     }
 
     /// The session that it is synced by.

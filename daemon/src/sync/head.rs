@@ -10,20 +10,16 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keyfold_protocol::error_code::ErrorCode;
-use keyfold_protocol::ids::Epoch;
 use keyfold_protocol::log::Event;
-use keyfold_protocol::pack::blob_id;
 use keyfold_protocol::record::Kind;
 use keyfold_protocol::roster::Role;
-use keyfold_protocol::snapshot::{SnapshotBody, SnapshotPlace};
+use keyfold_protocol::snapshot::SnapshotBody;
 use keyfold_protocol::tree::{At, Tree};
 
 use super::ShareSync;
 use super::error::SyncError;
 use super::kept::NewestSnapshot;
-use crate::remote::RemoteError;
-use crate::sharing::{ContentRecord, Said, SharingError, Trouble};
+use crate::sharing::{ContentRecord, Said, Trouble};
 
 impl ShareSync<'_, '_> {
     /// Applies records to the head, and notices our own.
@@ -141,7 +137,7 @@ impl ShareSync<'_, '_> {
             let Said::Snapshot(body) = record.said.clone() else {
                 continue;
             };
-            match self.open_snapshot(epoch, &body).await? {
+            match self.shared.open_snapshot(epoch, &body).await? {
                 Ok(tree) => {
                     self.begin_from(index, tree);
                     return Ok(());
@@ -178,35 +174,6 @@ impl ShareSync<'_, '_> {
         }
     }
 
-    /// The tree of a snapshot, or what to tell of it.
-    async fn open_snapshot(
-        &self,
-        epoch: Epoch,
-        body: &SnapshotBody,
-    ) -> Result<Result<Tree, Event>, SyncError> {
-        let (remote, share) = (self.shared.session().remote(), self.shared.id());
-        let mut chunks = Vec::new();
-        for (chunk, length) in body.pieces() {
-            match remote.blob(share, chunk, 0..length).await {
-                Ok(bytes) if blob_id(&bytes) == chunk => chunks.push(bytes),
-                Ok(_) => return Ok(Err(Event::SnapshotWithheld)),
-                Err(error) if is_missing(&error) => return Ok(Err(Event::SnapshotWithheld)),
-                Err(error) => return Err(error.into()),
-            }
-        }
-        let place = SnapshotPlace {
-            share,
-            epoch,
-            seq: body.seq,
-            record: body.record,
-        };
-        let key = self.shared.log().epoch_key(epoch);
-        let key = key.ok_or(SharingError::NoEpochKey)?;
-        Ok(place
-            .open(body, &chunks, key)
-            .map_err(|_| Event::FalseSnapshot))
-    }
-
     /// Has blobs that are needed kept.
     pub(super) async fn revive_needed(&mut self) -> Result<(), SyncError> {
         if self.shared.log().role() < Some(Role::Writer) {
@@ -220,11 +187,4 @@ impl ShareSync<'_, '_> {
         self.revive = BTreeSet::new();
         Ok(())
     }
-}
-
-/// Whether the server has the blob not, or another.
-fn is_missing(error: &RemoteError) -> bool {
-    let code = error.code();
-    matches!(code, Some(ErrorCode::NotFound | ErrorCode::BadRange))
-        || matches!(error, RemoteError::Malformed { .. })
 }
