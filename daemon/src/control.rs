@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use keyfold_fs::check::ReadData;
 use keyfold_fs::error::{FsError, LostWrite};
+use keyfold_fs::vfs::Ino;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
@@ -274,7 +275,7 @@ struct Status {
     /// Where the daemon's memory may be written to.
     swap: Swap,
     volume: serde_json::Value,
-    sharing: SharingStatus,
+    sharing: Option<SharingStatus>,
 }
 
 impl VolumeControl {
@@ -342,6 +343,10 @@ impl VolumeControl {
 impl ControlService for VolumeControl {
     fn status_json(&self) -> Vec<u8> {
         json(&self.status()).into_bytes()
+    }
+
+    fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
+        self.desk.attribute(ino, name)
     }
 
     fn run(&self, line: &str, _caller: ControlCaller) -> Result<String, ControlError> {

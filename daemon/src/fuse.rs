@@ -18,6 +18,7 @@ mod idling;
 mod init;
 mod listeners;
 mod notify;
+mod own_attributes;
 mod receivers;
 mod reply;
 mod request;

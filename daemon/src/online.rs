@@ -97,6 +97,7 @@ impl Online {
                 runtime.shutdown_background();
             })?;
         *self.thread.lock() = Some(thread);
+        self.desk.begin_syncing();
         Ok(())
     }
 

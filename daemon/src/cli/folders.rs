@@ -152,12 +152,13 @@ impl Waiting {
     fn shares(&self) -> Result<(SharingStatus, Vec<ShareStatus>), CliError> {
         #[derive(Deserialize)]
         struct Status {
-            sharing: SharingStatus,
+            sharing: Option<SharingStatus>,
         }
         let status: Status = asking::told_by(&self.record, &Command::Status)?;
+        let sharing = status.sharing.unwrap_or_default();
         let Some(path) = &self.inside else {
-            let shares = status.sharing.shares.clone();
-            return Ok((status.sharing, shares));
+            let shares = sharing.shares.clone();
+            return Ok((sharing, shares));
         };
         let command = FolderCommand::Folder(control::Folder { path: path.clone() });
         let folder: FolderStatus = asking::told_by(&self.record, &Command::Folder(command))?;
@@ -165,6 +166,6 @@ impl Waiting {
             exit: Exit::NoSuchPath,
             message: format!("{path} is not shared"),
         })?;
-        Ok((status.sharing, vec![share]))
+        Ok((sharing, vec![share]))
     }
 }

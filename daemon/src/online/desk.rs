@@ -34,6 +34,20 @@ pub(crate) enum State {
     Removed,
 }
 
+impl State {
+    /// What it is called.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Syncing => "syncing",
+            Self::Synced => "synced",
+            Self::Busy => "busy",
+            Self::Failing => "failing",
+            Self::Removed => "removed",
+        }
+    }
+}
+
 /// What is known of a share.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Known {
@@ -124,6 +138,8 @@ pub(crate) struct Desk {
     /// Calls whoever looks at the list of shares.
     pub(super) list: Notify,
     pub(super) stop: Notify,
+    /// Whether anybody syncs anything.
+    syncs: AtomicBool,
     bells: Mutex<BTreeMap<ShareNumber, Arc<Bell>>>,
     /// Shares that somebody tends.
     tended: Mutex<BTreeSet<EngineShareId>>,
@@ -140,12 +156,23 @@ impl Desk {
             owner,
             list: Notify::new(),
             stop: Notify::new(),
+            syncs: AtomicBool::new(false),
             bells: Mutex::default(),
             tended: Mutex::default(),
             beginning: Mutex::default(),
             board: Mutex::default(),
             caches: Mutex::default(),
         }
+    }
+
+    /// Somebody syncs from now on.
+    pub(super) fn begin_syncing(&self) {
+        self.syncs.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody does.
+    pub(super) fn syncs(&self) -> bool {
+        self.syncs.load(Ordering::Relaxed)
     }
 
     /// The bell of a share.

@@ -1,13 +1,17 @@
 //! What `status` tells of shares.
 
 use keyfold_fs::share::ShareInfo;
+use keyfold_fs::vfs::Ino;
+use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Known, State};
+use super::paths;
+use crate::sharing::role_name;
 
 /// What `status` tells of shares.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, Default)]
 pub(crate) struct SharingStatus {
     /// Whether the server answered last.
     pub(crate) connected: bool,
@@ -60,34 +64,42 @@ pub(crate) struct FolderStatus {
 }
 
 impl Desk {
-    /// What is known now.
-    pub(crate) fn status(&self) -> SharingStatus {
+    /// What is known now; nothing of a volume without shares that nobody syncs.
+    pub(crate) fn status(&self) -> Option<SharingStatus> {
         let volume = self.engine.volume();
         let shares = volume.shares().unwrap_or_default();
+        let syncs = self.syncs();
+        if shares.is_empty() && !syncs {
+            return None;
+        }
         let shares = shares.iter().map(|info| self.status_of(info));
         let shares = shares.collect();
-        self.board(|board| SharingStatus {
-            connected: board.connected,
-            error: board.error.clone(),
-            shares,
-            offered: board
-                .offered
-                .iter()
-                .map(|(id, offered)| OfferedStatus {
-                    id: id.to_string(),
-                    owner: offered.owner.clone(),
-                    name: offered.name.clone(),
-                    why: offered.why.clone(),
-                })
-                .collect(),
-        })
+        let idle = "nobody is logged in to an account, so shares are not synced";
+        let idle = (!syncs).then(|| idle.to_owned());
+        Some(self.board(|board| {
+            SharingStatus {
+                connected: board.connected,
+                error: board.error.clone().or(idle),
+                shares,
+                offered: board
+                    .offered
+                    .iter()
+                    .map(|(id, offered)| OfferedStatus {
+                        id: id.to_string(),
+                        owner: offered.owner.clone(),
+                        name: offered.name.clone(),
+                        why: offered.why.clone(),
+                    })
+                    .collect(),
+            }
+        }))
     }
 
     fn share(&self, info: &ShareInfo, known: Known) -> ShareStatus {
         let volume = self.engine.volume();
         let path = volume.path_of_directory(info.root).ok();
         ShareStatus {
-            id: keyfold_protocol::ids::ShareId(info.id.0).to_string(),
+            id: ShareId(info.id.0).to_string(),
             path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),
             role: known.role,
             state: known.state,
@@ -97,6 +109,23 @@ impl Desk {
             trouble: known.trouble.into(),
             rounds: known.rounds,
             running: known.running,
+        }
+    }
+
+    /// What is known of an inode that is in a share, by the name of an attribute.
+    pub(crate) fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
+        let info = paths::share_at(self.engine.volume(), ino).ok()??;
+        let known = self.board(|board| board.shares.get(&info.number).cloned());
+        let known = known.unwrap_or_default();
+        let waits = || self.engine.volume().has_settled_marks(info.number);
+        match name {
+            b"state" if known.state == State::Synced && waits().unwrap_or(true) => {
+                Some(State::Syncing.word().to_owned())
+            }
+            b"state" => Some(known.state.word().to_owned()),
+            b"share" => Some(ShareId(info.id.0).to_string()),
+            b"role" => known.role.map(|role| role_name(role).to_owned()),
+            _ => None,
         }
     }
 
