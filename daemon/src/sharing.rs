@@ -15,6 +15,7 @@ mod members;
 mod offers;
 #[cfg(test)]
 pub(crate) mod tests;
+mod title;
 
 use keyfold_protocol::chain::KeyEntry;
 use keyfold_protocol::error_code::ErrorCode;
@@ -31,7 +32,7 @@ use crate::remote::RemoteError;
 pub(crate) use arrival::Arrival;
 pub(crate) use change::{Newcomer, Reads};
 pub(crate) use commands::{
-    Done, InboxShown, MembersShown, PersonShown, ShareShown, Told, carry_out, people,
+    Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, carry_out, people,
 };
 pub(crate) use content::{Appended, ContentRecord, Outgoing};
 pub(crate) use error::SharingError;

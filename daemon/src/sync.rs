@@ -14,6 +14,7 @@ mod compose;
 mod conflict;
 mod error;
 mod fetcher;
+mod members;
 mod merge;
 mod names;
 mod packs;
@@ -26,14 +27,12 @@ mod write;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use keyfold_fs::error::FsError;
 use keyfold_fs::share::{
     Access, Applied, Kept, Mark, Outdated, PendingMark, ShareInfo, ShareNumber, Standing,
 };
 use keyfold_fs::vfs::Ino;
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::{NodeId, RecordHash, Seq};
-use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::{At, Tree};
 
 use crate::account::{Session, now};
@@ -71,66 +70,26 @@ struct Position {
     seq: Option<Seq>,
     /// Whether all that the volume had when it began was sent.
     begun: bool,
-    /// Whether this account may not write, as far as was known last.
-    read_only: bool,
 }
-
-/// Bits of the first byte of a position.
-const BEGUN: u8 = 1;
-const READ_ONLY: u8 = 2;
 
 impl Position {
     fn decode(data: &[u8]) -> Self {
-        let Some((bits, seq)) = data.split_first() else {
+        let Some((begun, seq)) = data.split_first() else {
             return Self::default();
         };
         Self {
             seq: seq.try_into().ok().map(|seq| Seq(u64::from_le_bytes(seq))),
-            begun: bits & BEGUN != 0,
-            read_only: bits & READ_ONLY != 0,
+            begun: *begun == 1,
         }
     }
 
     fn encode(self) -> Box<[u8]> {
-        let read_only = if self.read_only { READ_ONLY } else { 0 };
-        let mut data = vec![u8::from(self.begun) | read_only];
+        let mut data = vec![u8::from(self.begun)];
         if let Some(seq) = self.seq {
             data.extend_from_slice(&seq.0.to_le_bytes());
         }
         data.into()
     }
-}
-
-/// What programs may do in a share, as far as was known last.
-pub(crate) fn kept_access(info: &ShareInfo) -> Access {
-    if Position::decode(&info.data).read_only {
-        Access::ReadOnly
-    } else {
-        Access::Full
-    }
-}
-
-/// Whether anything of a share ever came from the server, or went there.
-pub(crate) fn was_synced(info: &ShareInfo) -> bool {
-    Position::decode(&info.data).seq.is_some()
-}
-
-/// Says what programs may do in a share from now on, and keeps it for the next time.
-pub(crate) fn keep_access(
-    volume: &Volume,
-    info: &ShareInfo,
-    access: Access,
-) -> Result<(), FsError> {
-    volume.set_share_access(info.number, access);
-    let position = Position {
-        read_only: access == Access::ReadOnly,
-        ..Position::decode(&info.data)
-    };
-    let kept = Kept {
-        share: Some(position.encode()),
-        ..Kept::default()
-    };
-    volume.keep_of_share(info.number, &kept)
 }
 
 /// A record that was sent and may be in the log.
@@ -196,34 +155,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// What whoever caches anything of the volume has to ask for again, since this was asked last.
     pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
         std::mem::take(&mut self.outdated)
-    }
-
-    /// What this account may do, as the log says.
-    pub(crate) fn role(&self) -> Option<Role> {
-        self.shared.log().role()
-    }
-
-    /// Begins another key where somebody left and this account can.
-    pub(crate) async fn tend_roster(&mut self) -> Result<(), SyncError> {
-        if self.role() == Some(Role::Owner) && self.shared.rotation_due() {
-            self.shared.rotate().await?;
-        }
-        Ok(())
-    }
-
-    /// Lets programs change the share, or not.
-    pub(crate) fn set_access(&mut self, access: Access) -> Result<(), SyncError> {
-        self.volume.set_share_access(self.share, access);
-        let read_only = access == Access::ReadOnly;
-        if self.position.read_only == read_only {
-            return Ok(());
-        }
-        self.position.read_only = read_only;
-        let kept = Kept {
-            share: Some(self.position.encode()),
-            ..Kept::default()
-        };
-        Ok(self.volume.keep_of_share(self.share, &kept)?)
     }
 
     /// Brings what others changed here.
@@ -334,10 +265,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
-        if self.position.read_only {
-            // What was written here before that was forbidden is kept in copies like anything else.
-            self.volume.set_share_access(self.share, Access::Full);
-        }
+        // What was written here before that was forbidden is kept in copies like anything else.
+        let access = self.volume.set_share_access(self.share, Access::Full);
         let decided = Conflicts {
             volume: &self.volume,
             share: self.share,
@@ -348,9 +277,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             who,
         }
         .decide();
-        if self.position.read_only {
-            self.volume.set_share_access(self.share, Access::ReadOnly);
-        }
+        self.volume.set_share_access(self.share, access);
         let decided = decided?;
         self.outdated.extend(decided.outdated.iter().cloned());
         if decided.copies > 0 {

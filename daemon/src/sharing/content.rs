@@ -3,18 +3,14 @@
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Delivered};
-use keyfold_protocol::ids::{BlobId, Epoch, OperationId, RecordHash, Seq, ShareId};
+use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId};
 use keyfold_protocol::log::{Applied, Outcome, Void};
-use keyfold_protocol::names::Title;
-use keyfold_protocol::operation::{Action, ContentBody, Operation, Shape};
+use keyfold_protocol::operation::{ContentBody, Operation};
 use keyfold_protocol::record::{Header, Kind, Record};
 
 use super::error::SharingError;
 use super::{Shared, draft, not_a_member};
 use crate::account::Session;
-
-/// How often something small is written over what others wrote.
-const ATTEMPTS: usize = 8;
 
 /// A record of the log, as whoever keeps the tree applies it.
 #[derive(Debug, Clone)]
@@ -138,37 +134,6 @@ impl<'s, 'a> Shared<'s, 'a> {
             .as_mut()
             .map(std::mem::take)
             .unwrap_or_default()
-    }
-
-    /// What the share was called last, by content that nobody took.
-    pub(crate) fn take_title(&mut self) -> Option<Title> {
-        let operations = self.take_content().into_iter().filter_map(|r| r.operations);
-        let mut titles = operations.flatten().filter_map(|one| match one.action {
-            Action::Describe { title, .. } => Some(title),
-            _ => None,
-        });
-        titles.next_back()
-    }
-
-    /// Says what the share is called.
-    pub(crate) async fn describe(&mut self, title: Title) -> Result<(), SharingError> {
-        for _ in 0..ATTEMPTS {
-            let operation = Operation {
-                id: OperationId::generate()?,
-                action: Action::Describe {
-                    title: title.clone(),
-                    shape: Shape::Folder,
-                },
-            };
-            let append = self.draft_content(Outgoing {
-                operations: vec![operation],
-                ..Outgoing::default()
-            })?;
-            if self.append_content(&append).await? == Appended::Done {
-                return Ok(());
-            }
-        }
-        Err(SharingError::Busy)
     }
 
     /// Notes that a record turned out not to be applicable to the tree.
