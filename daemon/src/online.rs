@@ -18,14 +18,15 @@ use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use keyfold_fs::error::FsResult;
+use keyfold_fs::share::Access;
+use keyfold_protocol::ids::ShareId;
 use parking_lot::Mutex;
 
 use crate::account::{AccountError, Kept};
 use crate::cli::exit::Exit;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
-use crate::sync::{self, Fetcher};
+use crate::sync::Fetcher;
 
 pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use folders::{FolderError, folder, roster};
@@ -41,10 +42,13 @@ pub(crate) struct Online {
 impl Online {
     /// Makes ready what a volume needs before it is served: shares that this account may only read
     /// are not written to from the first moment on.
-    pub(crate) fn prepare(engine: &Arc<Engine>) -> FsResult<Self> {
+    pub(crate) fn prepare(engine: &Arc<Engine>) -> Result<Self, AccountError> {
         let volume = engine.volume();
-        for info in volume.shares()? {
-            volume.set_share_access(info.number, sync::kept_access(&info));
+        let read_only = Kept::in_vault(engine).read_only()?;
+        for info in volume.shares().map_err(AccountError::Kept)? {
+            if read_only.contains(&ShareId(info.id.0)) {
+                volume.set_share_access(info.number, Access::ReadOnly);
+            }
         }
         let desk = Arc::new(Desk::new(Arc::clone(engine), Owner::of_process()));
         Ok(Self {

@@ -36,7 +36,7 @@ use crate::remote::RemoteError;
 pub(crate) use arrival::Arrival;
 pub(crate) use change::{Newcomer, Reads};
 pub(crate) use commands::{
-    Done, InboxShown, MembersShown, PersonShown, ShareShown, Told, carry_out, people,
+    Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, carry_out, people,
 };
 pub(crate) use content::{Appended, ContentRecord, Outgoing, Said};
 pub(crate) use error::SharingError;

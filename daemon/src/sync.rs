@@ -20,6 +20,7 @@ mod error;
 mod fetcher;
 mod head;
 mod kept;
+mod members;
 mod merge;
 mod names;
 mod packs;
@@ -34,7 +35,6 @@ mod write;
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use keyfold_fs::error::FsError;
 use keyfold_fs::share::{
     Access, Applied, Change, Changes, Mark, Outdated, Owner, PendingMark, ShareInfo, ShareNumber,
 };
@@ -42,7 +42,6 @@ use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
-use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Tree;
 use zeroize::Zeroizing;
 
@@ -54,7 +53,6 @@ use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
 use kept::{Becoming, KeptShare, NewestSnapshot};
-pub(crate) use kept::{keep_access, kept_access, was_synced};
 use merge::{Sides, conflict_name, merge};
 pub(crate) use packs::Packs;
 use shown::{Nodes, Seen, of_tree, of_volume};
@@ -85,8 +83,6 @@ struct Position {
     seq: Option<Seq>,
     /// Whether all that the volume had when it began was sent.
     begun: bool,
-    /// Whether this account may not write, as far as was known last.
-    read_only: bool,
 }
 
 /// A record that is being sent, and may be in the log.
@@ -159,7 +155,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             let shared = Shared::open_with_content(session, share, from).await?;
             let mut sync = Self::new(volume, info, shared);
             sync.position.begun = kept.begun;
-            sync.position.read_only = kept.read_only;
             sync
         };
         sync.absorb().await?;
@@ -197,7 +192,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.position = Position {
             seq: kept.seq,
             begun: kept.begun,
-            read_only: kept.read_only,
         };
         self.head_seq = kept.seq;
         self.head = Arc::clone(&there.reached);
@@ -223,33 +217,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// What there is to tell the user of records, since this was asked last.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         self.shared.take_notices()
-    }
-
-    /// What this account may do, as the log says.
-    pub(crate) fn role(&self) -> Option<Role> {
-        self.shared.log().role()
-    }
-
-    /// Begins another key where somebody left and this account can.
-    pub(crate) async fn tend_roster(&mut self) -> Result<(), SyncError> {
-        if self.role() == Some(Role::Owner) && self.shared.rotation_due() {
-            self.shared.rotate().await?;
-        }
-        Ok(())
-    }
-
-    /// Lets programs change the share, or not.
-    pub(crate) fn set_access(&mut self, access: Access) -> Result<(), SyncError> {
-        let read_only = access == Access::ReadOnly;
-        if self.position.read_only == read_only {
-            self.volume.set_share_access(self.share, access);
-            return Ok(());
-        }
-        self.position.read_only = read_only;
-        let shares = self.volume.shares()?;
-        let info = shares.iter().find(|info| info.number == self.share);
-        let info = info.ok_or(FsError::NotFound)?;
-        Ok(keep_access(&self.volume, info, access)?)
     }
 
     /// Brings what others changed here.
@@ -340,10 +307,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
-        if self.position.read_only {
-            // What was written here before that was forbidden is kept in copies like anything else.
-            self.volume.set_share_access(self.share, Access::Full);
-        }
+        // What was written here before that was forbidden is kept in copies like anything else.
+        let access = self.volume.set_share_access(self.share, Access::Full);
         let decided = Conflicts {
             volume: &self.volume,
             share: self.share,
@@ -354,9 +319,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             who,
         }
         .decide();
-        if self.position.read_only {
-            self.volume.set_share_access(self.share, Access::ReadOnly);
-        }
+        self.volume.set_share_access(self.share, access);
         let decided = decided?;
         self.outdated.extend(decided.outdated.iter().cloned());
         if decided.copies > 0 {

@@ -17,7 +17,7 @@ use crate::cli::exit::Exit;
 use crate::cli::secret::SecretText;
 use crate::control::{About, VolumeControl};
 use crate::control_dir::Owner;
-use crate::engine::{Engine, EngineError, EngineOptions};
+use crate::engine::{Engine, EngineOptions};
 use crate::fuse::{self, Activity, FuseOptions, Mounted, Unmount, UnmountError, Unmounter};
 use crate::mount::front::FrontError;
 use crate::mount::harden;
@@ -180,7 +180,7 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError
             snapshot_interval: options.snapshot_interval,
         },
     )?);
-    let online = Arc::new(Online::prepare(&engine).map_err(EngineError::Check)?);
+    let online = Arc::new(Online::prepare(&engine)?);
     let desk = Arc::clone(online.desk());
     let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about, desk));
     let vfs = engine.vfs_with_snapshots(Owner::of_process());

@@ -20,7 +20,7 @@ use crate::account::{Account, AccountError, Kept, Session};
 use crate::cli::exit::Exit;
 use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
 use crate::remote::{Deadlines, RemoteError};
-use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Shared, SharingError, Told};
+use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError};
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
@@ -196,10 +196,10 @@ pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold,
 }
 
 /// Carries out a command about who takes part.
-pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Told, FolderError> {
+pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Reply, FolderError> {
     if let RosterCommand::People(_) = command {
         let people = sharing::people(Kept::in_vault(&desk.engine))?;
-        return Ok(Told::People(people));
+        return Ok(Reply::People(people));
     }
     let told = with_server(desk, async |session| {
         Ok(sharing::carry_out(session, command).await?)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use keyfold_fs::share::{Access, ShareInfo};
+use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -11,7 +12,7 @@ use super::desk::{Bell, Desk, Known, State};
 use super::pause::Pauses;
 use crate::account::Session;
 use crate::sharing::SharingError;
-use crate::sync::{self, Fetcher, Round, ShareSync, SyncError};
+use crate::sync::{Fetcher, Round, ShareSync, SyncError};
 
 /// How long after a change here it is waited for more of the same.
 const SETTLE: Duration = Duration::from_millis(120);
@@ -157,7 +158,7 @@ impl<'s, 'a> Tending<'s, 'a> {
         let round = round?;
         sync.tend_roster().await?;
         let role = sync.role();
-        sync.set_access(match role {
+        self.set_access(match role {
             Some(Role::Writer | Role::Owner) => Access::Full,
             Some(Role::Reader) | None => Access::ReadOnly,
         })?;
@@ -173,6 +174,15 @@ impl<'s, 'a> Tending<'s, 'a> {
         let shares = self.desk.engine.volume().shares()?;
         let now = shares.into_iter().find(|info| self.is(info));
         Ok(now.unwrap_or_else(|| self.info.clone()))
+    }
+
+    /// Lets programs change the share, or not, and keeps that for the next time.
+    fn set_access(&self, access: Access) -> Result<(), SyncError> {
+        let volume = self.desk.engine.volume();
+        volume.set_share_access(self.info.number, access);
+        let kept = self.session.kept();
+        let put = kept.put_access(ShareId(self.info.id.0), access);
+        put.map_err(|error| SyncError::Sharing(error.into()))
     }
 
     /// Notes what came of a round. Returns whether it is to be tried again soon.
@@ -214,17 +224,16 @@ impl<'s, 'a> Tending<'s, 'a> {
     fn removed(&self) {
         let volume = self.desk.engine.volume();
         let number = self.info.number;
-        if let Ok(info) = self.info_now() {
-            if !sync::was_synced(&info) {
-                // It was being begun, and the server never came to know it.
-                if let Err(error) = volume.end_share(number) {
-                    tracing::warn!(share = number.0, %error, "a share that never began stays");
-                }
-                return;
+        let pinned = self.session.kept().head(ShareId(self.info.id.0));
+        if matches!(pinned, Ok(None)) {
+            // It was being begun, and the server never came to know it.
+            if let Err(error) = volume.end_share(number) {
+                tracing::warn!(share = number.0, %error, "a share that never began stays");
             }
-            if let Err(error) = sync::keep_access(volume, &info, Access::ReadOnly) {
-                tracing::warn!(share = number.0, %error, "that a share was left is not kept");
-            }
+            return;
+        }
+        if self.set_access(Access::ReadOnly).is_err() {
+            tracing::warn!(share = number.0, "that a share was left is not kept");
         }
         self.desk.note(number, |known| {
             known.state = State::Removed;

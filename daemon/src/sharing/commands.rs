@@ -19,7 +19,7 @@ use crate::sharing::Reads;
 /// What a command tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
-pub(crate) enum Told {
+pub(crate) enum Reply {
     /// Shares.
     Shares(Vec<ShareShown>),
     /// Members of one.
@@ -114,16 +114,16 @@ pub(crate) struct PersonShown {
 pub(crate) async fn carry_out(
     session: &Session<'_>,
     command: &RosterCommand,
-) -> Result<Told, SharingError> {
+) -> Result<Reply, SharingError> {
     let done = match command {
-        RosterCommand::Shares(_) => return shares(session).await.map(Told::Shares),
+        RosterCommand::Shares(_) => return shares(session).await.map(Reply::Shares),
         RosterCommand::Members(of) => {
             let share = find(session, &of.share).await?;
             let shared = Shared::open(session, share).await?;
-            return members_shown(&shared).map(Told::Members);
+            return members_shown(&shared).map(Reply::Members);
         }
-        RosterCommand::Inbox(_) => return inbox_shown(session).await.map(Told::Inbox),
-        RosterCommand::People(_) => return Ok(Told::People(people(*session.kept())?)),
+        RosterCommand::Inbox(_) => return inbox_shown(session).await.map(Reply::Inbox),
+        RosterCommand::People(_) => return Ok(Reply::People(people(*session.kept())?)),
         RosterCommand::Role(wanted) => role(session, wanted).await?,
         RosterCommand::Leave(wanted) => leave(session, wanted).await?,
         RosterCommand::Approve(wanted) => approved(session, wanted).await?,
@@ -137,7 +137,7 @@ pub(crate) async fn carry_out(
             "Taken back.".to_owned()
         }
     };
-    Ok(Told::Done(Done { done }))
+    Ok(Reply::Done(Done { done }))
 }
 
 async fn shares(session: &Session<'_>) -> Result<Vec<ShareShown>, SharingError> {

@@ -2,8 +2,8 @@
 //! through the log again, and the record that is on its way.
 //!
 //! ```text
-//! of the share = [1, begun (0 or 1), read only (0 or 1), seq or null, log or null, tree head or null,
-//!                 [[node(16), bytes]...], other or null, snapshot or null, in flight or null]
+//! of the share = [1, begun (0 or 1), seq or null, log or null, tree head or null, [[node(16), bytes]...],
+//!                 other or null, snapshot or null, in flight or null]
 //! other        = [tree head, [[node(16), bytes or null]...], [node(16)...], [node(16)...]]
 //! snapshot     = [seq, epoch, [blob(32)...]]
 //! in flight    = [append, [mark...], last (0 or 1)]
@@ -19,8 +19,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use keyfold_fs::error::FsError;
-use keyfold_fs::share::{Access, Kept, NodeInfo, ShareInfo, Standing};
+use keyfold_fs::share::{Kept, NodeInfo, ShareInfo, Standing};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::exchange::Append;
@@ -49,8 +48,6 @@ pub(super) struct NewestSnapshot {
 #[derive(Default)]
 pub(super) struct KeptShare {
     pub(super) begun: bool,
-    /// Whether this account may not write, as far as was known last.
-    pub(super) read_only: bool,
     pub(super) seq: Option<Seq>,
     pub(super) log: Option<Zeroizing<Vec<u8>>>,
     tree: Option<Vec<u8>>,
@@ -209,10 +206,9 @@ impl Encoded for KeptShare {
     const LIMIT: usize = LONGEST;
 
     fn write(&self, w: &mut Writer) {
-        w.array(10);
+        w.array(9);
         w.uint(1);
         w.uint(u64::from(self.begun));
-        w.uint(u64::from(self.read_only));
         w.optional(self.seq.as_ref(), |w, seq| seq.write(w));
         w.optional(self.log.as_ref(), |w, log| w.bytes(log));
         w.optional(self.tree.as_ref(), |w, tree| w.bytes(tree));
@@ -223,12 +219,11 @@ impl Encoded for KeptShare {
     }
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(10)?;
+        r.array(9)?;
         r.version()?;
         let bytes = |r: &mut Reader<'_>| r.bytes(LONGEST).map(<[u8]>::to_vec);
         Ok(Self {
             begun: r.uint_up_to(1)? == 1,
-            read_only: r.uint_up_to(1)? == 1,
             seq: r.optional(Seq::read)?,
             log: r.optional(bytes)?.map(Zeroizing::new),
             tree: r.optional(bytes)?,
@@ -279,38 +274,6 @@ impl KeptShare {
             waits,
         })
     }
-}
-
-/// What programs may do in a share, as far as was known last.
-pub(crate) fn kept_access(info: &ShareInfo) -> Access {
-    if KeptShare::of(info).read_only {
-        Access::ReadOnly
-    } else {
-        Access::Full
-    }
-}
-
-/// Whether anything of a share ever came from the server, or went there.
-pub(crate) fn was_synced(info: &ShareInfo) -> bool {
-    KeptShare::of(info).seq.is_some()
-}
-
-/// Says what programs may do in a share from now on, and keeps it for the next time.
-pub(crate) fn keep_access(
-    volume: &Volume,
-    info: &ShareInfo,
-    access: Access,
-) -> Result<(), FsError> {
-    volume.set_share_access(info.number, access);
-    let kept = KeptShare {
-        read_only: access == Access::ReadOnly,
-        ..KeptShare::of(info)
-    };
-    let kept = Kept {
-        share: Some(kept.encode().into()),
-        ..Kept::default()
-    };
-    volume.keep_of_share(info.number, &kept)
 }
 
 /// Whether the content that a file has here was copied and is to become the others'.
@@ -373,7 +336,6 @@ impl ShareSync<'_, '_> {
         kept.nodes.extend(stale);
         let kept_share = KeptShare {
             begun: self.position.begun,
-            read_only: self.position.read_only,
             seq: self.position.seq,
             log: self.log.clone(),
             tree: Some(new.base.encode_head()),

@@ -12,13 +12,18 @@ use crate::volume::ops::MAX_DEPTH;
 
 impl Volume {
     /// Says whether programs may change a share. Not kept: whoever syncs the share says so each time
-    /// the volume is opened. Changes of others come all the same.
-    pub fn set_share_access(&self, share: ShareNumber, access: Access) {
+    /// the volume is opened. Changes of others come all the same. Returns what they could do before.
+    pub fn set_share_access(&self, share: ShareNumber, access: Access) -> Access {
         let mut refused = self.shares.refused.write();
-        match access {
+        let was_refused = match access {
             Access::Full => refused.remove(&share),
-            Access::ReadOnly => refused.insert(share),
+            Access::ReadOnly => !refused.insert(share),
         };
+        if was_refused {
+            Access::ReadOnly
+        } else {
+            Access::Full
+        }
     }
 
     /// Says whom to tell of marks that are new.
