@@ -261,10 +261,18 @@ impl Meta {
     ) {
         if let Some(frozen) = self.maps.read().frozen.clone() {
             self.cache.take_over(frozen.iter());
+            self.cache.note_commit(frozen.bytes());
         }
         self.cache.take_over(others);
         let dropped = self.maps.write().frozen.take();
         drop(dropped);
+    }
+
+    /// Gives up cached rows in whose way memory cannot go back to the system, when nothing was committed
+    /// since the last call. Returns whether it did.
+    pub(crate) fn come_to_rest(&self) -> bool {
+        let epoch = self.maps.read().epoch;
+        self.cache.come_to_rest(epoch)
     }
 
     /// The frozen rows could not be written and belong to the next commit.

@@ -353,6 +353,9 @@ impl Volume {
             }
             // A failure is kept in the volume's state; a full disk is tried again next time.
             let _ = self.commit_and_clean();
+            if self.meta.come_to_rest() {
+                memory::return_to_system();
+            }
             self.pin_in_time();
             self.end_abandoned_hold();
         }

@@ -8,7 +8,7 @@
     target_arch = "x86_64",
     allow(
         unsafe_code,
-        reason = "vector loads and stores, and calls behind a processor check"
+        reason = "vector loads and stores, an addition, and calls behind a processor check"
     )
 )]
 
@@ -256,14 +256,18 @@ mod wide {
             _mm512_ror_epi32::<25>(e),
         );
         let chosen = _mm512_ternarylogic_epi32::<CHOOSE>(e, f, g);
-        let t1 = add(add(h, kw), add(big1, chosen));
+        // A round waits for `e` of the one before: what needs it is added last, so that from `e` to the
+        // next are one rotation, one XOR and one addition.
+        let hkw = add(h, kw);
+        let t1 = add_in_order(add_in_order(hkw, chosen), big1);
+        let next = add_in_order(add_in_order(add_in_order(d, hkw), chosen), big1);
         let big0 = xor(
             _mm512_ror_epi32::<2>(a),
             _mm512_ror_epi32::<13>(a),
             _mm512_ror_epi32::<22>(a),
         );
         let most = _mm512_ternarylogic_epi32::<MAJORITY>(a, b, c);
-        [add(t1, add(big0, most)), a, b, c, add(d, t1), e, f, g]
+        [add_in_order(t1, add(big0, most)), a, b, c, next, e, f, g]
     }
 
     #[inline]
@@ -290,6 +294,21 @@ mod wide {
     #[target_feature(enable = "avx512f")]
     fn xor(a: Words, b: Words, c: Words) -> Words {
         _mm512_ternarylogic_epi32::<XOR>(a, b, c)
+    }
+
+    /// The sum, which the compiler does not put into another order with other sums.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn add_in_order(a: Words, b: Words) -> Words {
+        let sum;
+        // SAFETY: an addition of two registers into a third, which AVX-512 has.
+        unsafe {
+            std::arch::asm!(
+                "vpaddd {}, {}, {}", out(zmm_reg) sum, in(zmm_reg) a, in(zmm_reg) b,
+                options(pure, nomem, nostack, preserves_flags)
+            );
+        }
+        sum
     }
 
     #[inline]

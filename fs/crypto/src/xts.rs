@@ -9,6 +9,8 @@
     reason = "code not inlined into a cipher backend is compiled without its processor features"
 )]
 
+mod masks;
+
 use aes::Aes256;
 use aes::cipher::array::{Array, ArraySize};
 use aes::cipher::consts::{U16, U32};
@@ -19,12 +21,11 @@ use aes::cipher::{
 use subtle::ConstantTimeEq;
 use xts_mode::Xts128;
 
+use self::masks::{Masks, masks};
 use crate::BLOCK_SIZE;
 
 type Cell = Array<u8, U16>;
 const CELLS: usize = BLOCK_SIZE / 16;
-/// Masks made side by side, one processor lane each.
-const LANES: usize = 8;
 
 /// Expanded keys. Not authenticated: a caller must check a tag before decrypting.
 #[derive(Clone)]
@@ -115,7 +116,7 @@ impl BlockCipherEncClosure for Encrypt<'_> {
     #[inline(always)]
     fn call<B: BlockCipherEncBackend<BlockSize = U16>>(self, backend: &B) {
         for (first, unit) in self.first.iter().zip(self.units) {
-            let masks = masks(*first);
+            let masks = masks(first.0);
             xor(unit, &masks);
             let (runs, rest) = runs_of::<B::ParBlocksSize>(unit);
             for run in runs {
@@ -131,7 +132,7 @@ impl BlockCipherDecClosure for Decrypt<'_> {
     #[inline(always)]
     fn call<B: BlockCipherDecBackend<BlockSize = U16>>(self, backend: &B) {
         for (first, unit) in self.first.iter().zip(self.units) {
-            let masks = masks(*first);
+            let masks = masks(first.0);
             xor(unit, &masks);
             let (runs, rest) = runs_of::<B::ParBlocksSize>(unit);
             for run in runs {
@@ -152,40 +153,10 @@ fn runs_of<N: ArraySize>(unit: &mut [u8; BLOCK_SIZE]) -> (&mut [Array<Cell, N>],
 }
 
 #[inline(always)]
-fn xor(unit: &mut [u8; BLOCK_SIZE], masks: &[u64; CELLS * 2]) {
+fn xor(unit: &mut [u8; BLOCK_SIZE], masks: &Masks) {
     for (bytes, mask) in unit.as_chunks_mut().0.iter_mut().zip(masks) {
         *bytes = (u64::from_ne_bytes(*bytes) ^ mask).to_ne_bytes();
     }
-}
-
-/// All masks of a unit as they lie in memory: each is the one before times x in GF(2^128).
-///
-/// The first eight are made one after the other; then each lane goes on by itself, multiplying
-/// by x^8, so that eight are made at once.
-#[inline(always)]
-fn masks(first: Cell) -> [u64; CELLS * 2] {
-    let mut low = [0; LANES];
-    let mut high = [0; LANES];
-    let mut mask = u128::from_le_bytes(first.0);
-    for lane in 0..LANES {
-        low[lane] = mask as u64;
-        high[lane] = (mask >> 64) as u64;
-        mask = (mask << 1) ^ (0x87 * (mask >> 127));
-    }
-    let mut out = [0; CELLS * 2];
-    for run in out.as_chunks_mut::<{ 2 * LANES }>().0 {
-        for lane in 0..LANES {
-            run[2 * lane] = low[lane].to_le();
-            run[2 * lane + 1] = high[lane].to_le();
-        }
-        for lane in 0..LANES {
-            let over = high[lane] >> 56;
-            high[lane] = (high[lane] << 8) | (low[lane] >> 56);
-            // x^128 = x^7 + x^2 + x + 1.
-            low[lane] = (low[lane] << 8) ^ over ^ (over << 1) ^ (over << 2) ^ (over << 7);
-        }
-    }
-    out
 }
 
 #[cfg(test)]

@@ -76,11 +76,24 @@ impl Content {
         if let Some(source) = self.cut.as_ref().and_then(|c| c.source(block)) {
             return Ok(source);
         }
+        self.base_source(block, leaves)
+    }
+
+    fn base_source(&self, block: BlockIndex, leaves: &impl Leaves) -> FsResult<Source> {
         if block.offset() >= self.base.size {
             return Ok(Source::Hole);
         }
         let leaf = leaves.leaf(&self.base, block.leaf())?;
         Ok(Source::of(leaf.get(block.within_leaf())))
+    }
+
+    /// As [`Content::kind`], of what is committed. A file without holes needs no look at its leaves.
+    fn base_kind(&self, block: BlockIndex, leaves: &impl Leaves) -> FsResult<BlockKind> {
+        let dense = self.base.blocks == self.base.size.div_ceil(BLOCK_SIZE as u64);
+        if dense && block.offset() < self.base.size {
+            return Ok(BlockKind::Data);
+        }
+        Ok(self.base_source(block, leaves)?.kind())
     }
 
     /// The entry of a block as last committed.
@@ -107,7 +120,7 @@ impl Content {
         let changed = self.head.kind(block);
         match changed.or_else(|| self.cut.as_ref().and_then(|c| c.kind(block))) {
             Some(kind) => Ok(kind),
-            None => Ok(self.source(block, leaves)?.kind()),
+            None => self.base_kind(block, leaves),
         }
     }
 
