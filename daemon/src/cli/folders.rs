@@ -7,6 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use keyfold_protocol::roster::Role;
 use serde::Deserialize;
 
 use crate::cli::asking;
@@ -125,7 +126,9 @@ pub(crate) fn wait_synced(args: &WaitArgs) -> Result<(), CliError> {
         let (sharing, shares) = waiting.shares()?;
         let behind = |share: &&ShareStatus| {
             let rounds = due.get(&share.id).copied().unwrap_or(1);
-            share.state != State::Synced || share.waiting > 0 || share.rounds < rounds
+            // What a reader has beyond the others goes nowhere.
+            let waits = share.waiting > 0 && share.role != Some(Role::Reader);
+            share.state != State::Synced || waits || share.rounds < rounds
         };
         let Some(behind) = shares.iter().find(behind) else {
             return Ok(());

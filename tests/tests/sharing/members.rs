@@ -233,3 +233,80 @@ fn the_server_learns_neither_names_nor_contents_and_no_log_has_them() {
     }
     assert!(searched > 1_000_000, "nothing was searched");
 }
+
+#[test]
+fn edits_that_may_not_be_sent_any_more_are_kept_here() {
+    let mut world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    world.server.stop();
+    fs::write(here.join("first"), "bob's edit").unwrap();
+    fs::write(here.join("new"), "bob's file").unwrap();
+    at_bob.unmount();
+    world.server.start();
+    run(&["role", "Reports", "bob", "reader", text(at_alice.path())]);
+    fs::write(reports.join("first"), "alice's edit").unwrap();
+    run(&["wait-synced", text(&reports), "--timeout", "60s"]);
+    let at_bob = bob.vault.mount();
+    let told = Told(&[&at_alice, &at_bob]);
+    comes(&here.join("first"), "alice's edit");
+    run(&["wait-synced", text(&here), "--timeout", "60s"]);
+    let mut contents: Vec<Vec<u8>> = tree(&here).unwrap().into_values().map(|(_, c)| c).collect();
+    contents.sort();
+    let expected: [&[u8]; 3] = [b"alice's edit", b"bob's edit", b"bob's file"];
+    assert_eq!(contents, expected);
+    assert!(share_status(&at_bob)["waiting"].as_u64() > Some(0));
+    assert!(fs::write(here.join("new"), "x").is_err());
+    assert_eq!(tree(&reports).unwrap().len(), 1);
+    drop(told);
+    at_alice.unmount();
+    at_bob.unmount();
+    bob.vault.check();
+}
+
+#[test]
+fn an_owner_gives_on_what_he_was_given_and_shares_do_not_mix() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let carol = world.person("carol");
+    bob.trusts(&carol);
+    carol.trusts(&alice);
+    carol.trusts(&bob);
+    let mounts = [alice.vault.mount(), bob.vault.mount(), carol.vault.mount()];
+    let [at_alice, at_bob, at_carol] = &mounts;
+    let told = Told(&[at_alice, at_bob, at_carol]);
+    let reports = shared(at_alice, "bob", &["--owner"]);
+    let at_bobs = at_bob.join("Shared/alice/Reports");
+    comes(&at_bobs.join("first"), "from alice");
+    run(&["share", text(&at_bobs), "carol", "--write"]);
+    // A folder of the same name, of somebody else.
+    let other = at_bob.join("Reports");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("first"), "from bob").unwrap();
+    run(&["share", text(&other), "carol"]);
+    comes(&at_carol.join("Shared/alice/Reports/first"), "from alice");
+    comes(&at_carol.join("Shared/bob/Reports/first"), "from bob");
+    fs::write(at_carol.join("Shared/alice/Reports/third"), "from carol").unwrap();
+    comes(&reports.join("third"), "from carol");
+    comes(&at_bobs.join("third"), "from carol");
+    assert!(!other.join("third").exists());
+    let across = fs::rename(at_bobs.join("third"), other.join("third"));
+    assert_eq!(across.unwrap_err().raw_os_error(), Some(libc::EXDEV));
+    run(&["unshare", text(&reports), "carol"]);
+    until("carol may not write there", SOON, || {
+        fs::write(at_carol.join("Shared/alice/Reports/x"), "x").is_err()
+    });
+    fs::write(other.join("second"), "still for carol").unwrap();
+    comes(
+        &at_carol.join("Shared/bob/Reports/second"),
+        "still for carol",
+    );
+    drop(told);
+    for mount in mounts {
+        mount.unmount();
+    }
+    carol.vault.check();
+}
