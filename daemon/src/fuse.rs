@@ -115,7 +115,7 @@ pub(crate) struct FuseOptions {
     pub(crate) threads: Option<usize>,
     /// How deeply processors may sleep meanwhile.
     pub(crate) cpu_idle: CpuIdle,
-    /// Whether requests come through `io_uring`; `threads` does not count there.
+    /// Whether requests come through `io_uring`. There `threads` counts for each processor.
     pub(crate) ring: RingUse,
     /// Further options by the words of mount(8): `nosuid`, `nodev` (both are the default), `suid`,
     /// `dev`, `noexec`, `exec`, `noatime`, `atime`, `nodiratime`, `diratime`, `relatime`,
@@ -403,7 +403,7 @@ impl Attached {
                 None => Transport::Device,
             }
         })?;
-        let ring = prepared.map_or(Ok(None), ring::Prepared::begin)?;
+        let ring = prepared.map_or(Ok(None), |prepared| prepared.begin(options.threads))?;
         #[cfg(test)]
         let transport = match ring {
             Some(_) => Transport::Ring,

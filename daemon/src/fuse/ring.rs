@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 
 use nix::errno::Errno;
 
-use self::crew::Crew;
+use self::crew::{Crew, Home};
 use self::entry::{Entry, Next};
 use self::seat::{Place, Seat};
 use super::adapter::{outcome, refused};
@@ -30,8 +30,10 @@ use super::wire::Malformed;
 
 /// More processors than this are served through the device: each has threads of its own here.
 const PROCESSORS_MAX: usize = 64;
-/// Threads of a queue at the start: one may be held up while another is free.
-const THREADS: usize = 2;
+/// Threads of all queues together at the start, unless asked for more.
+const THREADS: usize = 32;
+/// Fewest and most threads of a queue at the start.
+const THREADS_OF_QUEUE: [usize; 2] = [4, 8];
 /// A read from this size on is worth another processor.
 const SPREAD: u32 = 64 << 10;
 /// Times in a row that the kernel may refuse a reply before a thread gives up.
@@ -183,7 +185,8 @@ fn spawn(
 impl Prepared {
     /// Begins, once the kernel was told that requests can come this way: until each queue has an
     /// entry it holds all requests back. `None` when it refused, and sends everything to the device.
-    pub(crate) fn begin(self) -> io::Result<Option<Serving>> {
+    /// There are `threads` for each queue at the start.
+    pub(crate) fn begin(self, threads: Option<usize>) -> io::Result<Option<Serving>> {
         for recruit in &self.recruits {
             if let Err(error) = recruit.obey(Order::Register) {
                 tracing::warn!(%error, "requests come through the device: the ring was refused");
@@ -196,17 +199,20 @@ impl Prepared {
             calls,
             called,
         } = self;
-        let threads = recruits.into_iter().map(|recruit| {
+        let recruits = recruits.into_iter().map(|recruit| {
             let _ = recruit.orders.send(Order::Serve);
             recruit.thread
         });
+        let [fewest, most] = THREADS_OF_QUEUE;
+        let usual = (THREADS / shared.crews.len()).clamp(fewest, most);
+        let threads = threads.unwrap_or(usual).clamp(fewest, crew::MOST);
         let mut serving = Serving {
-            threads: threads.collect(),
+            threads: recruits.collect(),
             shared,
             called,
         };
         for queue in 0..serving.shared.crews.len() as u16 {
-            for _ in 1..THREADS {
+            for _ in 1..threads {
                 let calls = calls.clone();
                 serving.add(Call { queue, calls });
             }
@@ -333,16 +339,26 @@ impl Post {
             // Whoever takes calls ends after this thread.
             let _ = self.calls.send(Call { queue, calls });
         }
-        seat.settle(self.place_for(&request.operation));
+        let _home = self.settle(seat, &request.operation);
         outcome(&self.shared.front, &request, reply)
     }
 
-    fn place_for(&self, operation: &Operation<'_>) -> Place {
-        match operation {
-            Operation::File(FileOp::Read(_, SPREAD..)) if self.crew().has_others() => Place::Away,
-            Operation::File(FileOp::Read(_, SPREAD..)) => Place::Anywhere,
-            _ => Place::Home,
-        }
+    /// Takes the thread to where it serves `operation` best. Of several large reads one is served at
+    /// home; once elsewhere, a thread stays there as long as it reads.
+    fn settle(&self, seat: &mut Seat, operation: &Operation<'_>) -> Option<Home<'_>> {
+        let home = match (operation, seat.place()) {
+            (Operation::File(FileOp::Read(_, SPREAD..)), Place::Home) => {
+                self.crew().stay_if_first()
+            }
+            (Operation::File(FileOp::Read(_, SPREAD..)), Place::Away) => None,
+            _ => Some(self.crew().stay()),
+        };
+        seat.settle(if home.is_some() {
+            Place::Home
+        } else {
+            Place::Away
+        });
+        home
     }
 }
 

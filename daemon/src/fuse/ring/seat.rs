@@ -14,8 +14,6 @@ pub(super) enum Place {
     Home,
     /// Elsewhere.
     Away,
-    /// Where the thread is.
-    Anywhere,
 }
 
 /// Where the calling thread runs.
@@ -43,9 +41,14 @@ impl Seat {
         }
     }
 
+    /// Where the thread is.
+    pub(super) fn place(&self) -> Place {
+        self.now
+    }
+
     /// Takes the thread to where `place` says.
     pub(super) fn settle(&mut self, place: Place) {
-        if place == self.now || place == Place::Anywhere {
+        if place == self.now {
             return;
         }
         let set = if place == Place::Home {
