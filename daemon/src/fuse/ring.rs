@@ -220,7 +220,8 @@ impl Prepared {
         Ok(Some(serving))
     }
 
-    fn fall_back(self) -> io::Result<()> {
+    /// Has the kernel refuse the ring, upon which all requests come through the device.
+    pub(crate) fn fall_back(self) -> io::Result<()> {
         let told = self
             .recruits
             .iter()

@@ -408,7 +408,7 @@ mod tests {
     #[test]
     fn every_option_of_ours_takes_effect() {
         let options = parse(
-            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,control=read,\
+            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,no_ring,control=read,\
              passwordcommand=pass show a\\,b",
         )
         .unwrap();
@@ -420,6 +420,7 @@ mod tests {
         assert_eq!(options.snapshot_interval, Some(Duration::from_hours(1)));
         assert_eq!(options.threads, Some(3));
         assert_eq!(options.cpu_idle, CpuIdle::Deep);
+        assert_eq!(options.ring, RingUse::Never);
         assert_eq!(options.control, ControlAccess::Read);
         assert_eq!(
             options.source,
@@ -429,7 +430,8 @@ mod tests {
 
     #[test]
     fn a_later_option_replaces_an_earlier_one() {
-        let options = parse("nosuid,ro,suid,rw,snapshots=1h,snapshots=off").unwrap();
+        let options = parse("nosuid,ro,no_ring,suid,rw,ring,snapshots=1h,snapshots=off").unwrap();
+        assert_eq!(options.ring, RingUse::WhereOffered);
         assert_eq!(options.snapshot_interval, None);
         assert_eq!(options.flags, [KernelFlag::Suid]);
         assert_eq!(options.access, MountAccess::ReadWrite);
