@@ -77,8 +77,9 @@ pub(super) struct Entry {
     turn: Turn,
     /// What came while the entry was registered.
     early: Option<i32>,
-    /// Keeps the descriptor that the ring uses open.
-    _device: Arc<Device>,
+    /// Not registered with the ring: that would keep the connection open for a while after the
+    /// process has ended, and a mount whose daemon was killed would not be known as dead.
+    device: Arc<Device>,
 }
 
 impl Entry {
@@ -88,7 +89,6 @@ impl Entry {
             .setup_single_issuer()
             .setup_defer_taskrun()
             .build(1)?;
-        ring.submitter().register_files(&[device.as_raw_fd()])?;
         let size = NonZeroUsize::MIN.saturating_add(SIZE - 1);
         let access = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: the kernel chooses where, so nothing else is there.
@@ -99,7 +99,7 @@ impl Entry {
             queue,
             turn: Turn::Unknown,
             early: None,
-            _device: Arc::clone(device),
+            device: Arc::clone(device),
         })
     }
 
@@ -208,7 +208,7 @@ impl Entry {
             .u64(unique.0)
             .u16(self.queue)
             .zeros();
-        opcode::UringCmd80::new(types::Fixed(0), what).cmd(words)
+        opcode::UringCmd80::new(types::Fd(self.device.as_raw_fd()), what).cmd(words)
     }
 
     fn push(&mut self, command: &Entry128) -> io::Result<()> {
