@@ -398,21 +398,14 @@ impl Attached {
         let mut prepared = None;
         init::negotiate(&self.device, || {
             prepared = self.prepare_ring(options.ring);
-            match prepared {
-                Some(_) => Transport::Ring,
-                None => Transport::Device,
-            }
+            Transport::of(prepared.as_ref())
         })?;
         let ring = prepared.map_or(Ok(None), |prepared| prepared.begin(options.threads))?;
-        #[cfg(test)]
-        let transport = match ring {
-            Some(_) => Transport::Ring,
-            None => Transport::Device,
-        };
-        let (threads, idling) = match ring {
+        let transport = Transport::of(ring.as_ref());
+        let (threads, idling) = match transport {
             // What still comes from the device is rare, and nobody waits for it.
-            Some(_) => (1, Arc::new(Idling::leave_alone())),
-            None => {
+            Transport::Ring => (1, Arc::new(Idling::leave_alone())),
+            Transport::Device => {
                 let threads = options.threads;
                 let threads = threads.unwrap_or_else(|| usual_threads(&self.idling));
                 (threads.max(THREADS_MIN), self.idling)

@@ -94,6 +94,13 @@ pub(crate) enum Transport {
     Ring,
 }
 
+impl Transport {
+    /// The ring if there is one.
+    pub(crate) fn of<T>(ring: Option<&T>) -> Self {
+        ring.map_or(Self::Device, |_| Self::Ring)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// Our version, upon which a newer kernel asks again in its words.

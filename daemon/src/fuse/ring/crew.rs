@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn another_thread_is_called_for_once_when_few_are_free_and_one_may_wait() {
         let crew = Crew::default();
-        (0..SPARE + 1).for_each(|_| crew.join());
+        (0..=SPARE).for_each(|_| crew.join());
         let first = crew.begin();
         assert!(!crew.needs_another());
         let second = crew.begin();

@@ -188,12 +188,9 @@ impl Entry {
         // SAFETY: the crate has no way to say how many parts there are; the number is 4 bytes at 24
         // in the kernel's `io_uring_sqe`, which `Entry128` is to the bit.
         unsafe {
-            (&raw mut command)
-                .cast::<u8>()
-                .add(24)
-                .cast::<u32>()
-                .write(2)
-        };
+            let parts = (&raw mut command).cast::<u8>().add(24);
+            parts.cast::<[u8; 4]>().write(2_u32.to_ne_bytes());
+        }
         self.push(&command)?;
         // The kernel reads `parts` while it takes the command.
         self.ring.submit()?;
