@@ -199,7 +199,7 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
     ("threads=N", "threads that serve requests, 1 to 64"),
     (
         "ring, no_ring",
-        "requests through io_uring where the kernel offers it (default), or not",
+        "take requests through io_uring where offered (default), or not",
     ),
     ("verify=first|later", "as with --verify"),
     (
