@@ -143,12 +143,12 @@ impl Recruit {
                     Order::Register => entry.register(),
                     Order::BeRefused => entry.be_refused(),
                     Order::Serve => {
-                        return Post {
+                        let post = Post {
                             shared,
                             queue,
                             calls,
-                        }
-                        .serve(entry, seat);
+                        };
+                        return post.serve(entry, seat);
                     }
                 });
             }
@@ -222,16 +222,10 @@ impl Prepared {
 
     /// Has the kernel refuse the ring, upon which all requests come through the device.
     pub(crate) fn fall_back(self) -> io::Result<()> {
-        let told = self
-            .recruits
-            .iter()
-            .map(|recruit| recruit.obey(Order::BeRefused));
-        // One refusal is enough; a thread that failed before may have no ring to be refused with.
-        let mut told = told.collect::<Vec<_>>();
-        let told = told
-            .iter()
-            .position(Result::is_ok)
-            .map_or_else(|| told.remove(0), |_| Ok(()));
+        let told = self.recruits.iter();
+        let told = told.map(|recruit| recruit.obey(Order::BeRefused));
+        // One refusal is enough; a thread that failed before may have nothing to be refused with.
+        let told = told.reduce(Result::or).unwrap_or(Ok(()));
         for recruit in self.recruits {
             drop(recruit.orders);
             let _ = recruit.thread.join();
@@ -260,12 +254,14 @@ impl Serving {
         let thread = spawn(queue, move || {
             let seat = Seat::take(queue.into());
             match Entry::new(&shared.device, queue) {
-                Ok(entry) => Post {
-                    shared,
-                    queue,
-                    calls,
+                Ok(entry) => {
+                    let post = Post {
+                        shared,
+                        queue,
+                        calls,
+                    };
+                    post.serve(entry, seat)
                 }
-                .serve(entry, seat),
                 Err(error) => {
                     tracing::warn!(%error, "a queue of the ring gets no further thread");
                     shared.crews[usize::from(queue)].give_up();

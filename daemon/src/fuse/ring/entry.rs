@@ -121,9 +121,12 @@ impl Entry {
 
     /// Has the kernel refuse an entry, upon which it does without the ring if that is not ready.
     pub(super) fn be_refused(&mut self) -> io::Result<()> {
-        let queue = std::mem::replace(&mut self.queue, u16::MAX);
+        let (queue, turn) = (self.queue, self.turn);
+        self.queue = u16::MAX;
         let refused = self.register();
         self.queue = queue;
+        // The kernel goes on knowing an entry that it took before.
+        self.turn = turn;
         match refused {
             Ok(()) => Err(io::ErrorKind::Other.into()),
             Err(_) => Ok(()),
