@@ -198,7 +198,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 15] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -212,6 +212,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 15] = [
         "time between automatic snapshots, 4h unless set",
     ),
     ("threads=N", "threads that serve requests, 1 to 64"),
+    (
+        "ring, no_ring",
+        "take requests through io_uring where offered (default), or not",
+    ),
     ("verify=first|later", "as with --verify"),
     (
         "deep_idle",

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
@@ -36,6 +36,12 @@ pub(crate) enum Received {
 /// An open connection to the kernel.
 #[derive(Debug)]
 pub(crate) struct Device(OwnedFd);
+
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
 
 impl Device {
     pub(crate) fn new(connection: OwnedFd) -> Self {

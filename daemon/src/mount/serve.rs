@@ -22,7 +22,7 @@ use crate::fuse::{self, Activity, FuseOptions, Mounted, Unmount, UnmountError, U
 use crate::mount::front::FrontError;
 use crate::mount::harden;
 use crate::mount::log;
-use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions};
+use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions, RingUse};
 use crate::mount::pins;
 use crate::mount::point::MountPoint;
 use crate::mount::swap::Swap;
@@ -246,6 +246,10 @@ fn fuse_options(options: &MountOptions, about: &About) -> FuseOptions {
         cpu_idle: match options.cpu_idle {
             CpuIdle::Shallow => fuse::CpuIdle::Shallow,
             CpuIdle::Deep => fuse::CpuIdle::Deep,
+        },
+        ring: match options.ring {
+            RingUse::WhereOffered => fuse::RingUse::WhereOffered,
+            RingUse::Never => fuse::RingUse::Never,
         },
         mount_options: options.flags.iter().copied().map(word).collect(),
     }
