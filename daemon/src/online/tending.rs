@@ -16,6 +16,8 @@ use crate::sync::{Fetcher, Round, ShareSync, SyncError};
 
 /// How long after a change here it is waited for more of the same.
 const SETTLE: Duration = Duration::from_millis(120);
+/// A change that comes later than this after what was sent last follows nothing.
+const QUIET: Duration = Duration::from_millis(250);
 /// How long that becomes while changes go on and on.
 const SETTLE_MOST: Duration = Duration::from_secs(2);
 /// How long a file that is written to is not sent while it stays open.
@@ -69,7 +71,7 @@ impl<'s, 'a> Tending<'s, 'a> {
             }
             let ended = Instant::now();
             while let Some(urgent) = self.called_before(ended + pause).await {
-                let quiet = ended.elapsed() >= settle;
+                let quiet = ended.elapsed() >= QUIET;
                 settle = if quiet {
                     SETTLE
                 } else {
