@@ -12,6 +12,7 @@ mod docs;
 pub(crate) mod error;
 pub(crate) mod exit;
 mod extract;
+mod folders;
 mod inside;
 pub(crate) mod listing;
 mod mounting;
@@ -120,6 +121,10 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Account { command } => account::account(&command),
         Command::Trust(args) => account::trust(&args),
         Command::People(args) => account::people(&args),
+        Command::Share(wanted) => folders::share(&wanted),
+        Command::Unshare(wanted) => folders::unshare(&wanted),
+        Command::WaitSynced(args) => folders::wait_synced(&args),
+        Command::Accept(args) => folders::accept(&args),
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),
         Command::Role(args) => sharing::role(&args),

@@ -7,15 +7,24 @@ use std::time::SystemTime;
 
 use keyfold_fs::check::ReadData;
 use keyfold_fs::error::{FsError, LostWrite};
+use keyfold_fs::vfs::Ino;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 use crate::mount::swap::Swap;
+use crate::online::{self, Desk, FolderError, SharingStatus};
 
+mod errno;
+mod folders;
+mod roster;
 mod snapshots;
+mod words;
 
+pub(crate) use errno::{errno_of, exit_of};
+pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
+pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
 
@@ -37,6 +46,10 @@ pub(crate) enum Command {
     Hold,
     /// The backup is done.
     Release,
+    /// Something about a folder that is shared or to be shared.
+    Folder(FolderCommand),
+    /// Something about who takes part in shares.
+    Roster(RosterCommand),
 }
 
 /// Why a line is not a command.
@@ -59,6 +72,8 @@ pub(crate) enum ParseError {
     },
     /// The command needs one more word.
     Missing(&'static str, &'static str),
+    /// Its words make no sense.
+    Words(String),
     /// It is not the JSON of a command.
     Json(String),
 }
@@ -83,7 +98,12 @@ impl Command {
             "hold" => without_arguments("hold", arguments, Self::Hold),
             "release" => without_arguments("release", arguments, Self::Release),
             "snapshot" => SnapshotCommand::parse(arguments).map(Self::Snapshot),
-            _ => Err(ParseError::Unknown(name.clone())),
+            _ => {
+                let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
+                let roster = || words::parse(&words).map(|c| c.map(Self::Roster));
+                let unknown = || Err(ParseError::Unknown(name.clone()));
+                folder().or_else(roster).unwrap_or_else(unknown)
+            }
         }
     }
 
@@ -100,6 +120,11 @@ impl Command {
             Snapshot(SnapshotJson),
             Hold {},
             Release {},
+        }
+        let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
+        let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
+        if let Some(parsed) = folder().or_else(roster) {
+            return parsed;
         }
         match serde_json::from_str(text) {
             Ok(Json::Status {}) => Ok(Self::Status),
@@ -123,6 +148,8 @@ impl Command {
             Self::Hold => "hold".to_owned(),
             Self::Release => "release".to_owned(),
             Self::Snapshot(command) => command.line(),
+            Self::Folder(command) => words::line(command),
+            Self::Roster(command) => words::line(command),
         }
     }
 
@@ -132,6 +159,8 @@ impl Command {
             Self::Status | Self::Check(_) => true,
             Self::Sync | Self::Hold | Self::Release => false,
             Self::Snapshot(command) => command.changes_nothing(),
+            Self::Folder(command) => command.changes_nothing(),
+            Self::Roster(command) => command.changes_nothing(),
         }
     }
 }
@@ -188,7 +217,12 @@ fn split_words(line: &str) -> Result<Vec<String>, ParseError> {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
-        let known = format_args!("{KNOWN}, {}", SnapshotCommand::KNOWN);
+        let known = format!(
+            "{KNOWN}, {}, {}, {}",
+            SnapshotCommand::KNOWN,
+            FolderCommand::KNOWN,
+            RosterCommand::KNOWN
+        );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
             Self::Unfinished => {
@@ -202,6 +236,7 @@ impl fmt::Display for ParseError {
             Self::Missing(command, what) => {
                 write!(f, "command {command:?} needs a {what}. {known}")
             }
+            Self::Words(why) => write!(f, "{why}. {known}"),
             Self::Json(why) => write!(f, "not a command in JSON: {why}"),
         }
     }
@@ -226,6 +261,7 @@ pub(crate) struct About {
 pub(crate) struct VolumeControl {
     engine: Arc<Engine>,
     about: About,
+    desk: Arc<Desk>,
 }
 
 #[derive(Serialize)]
@@ -239,12 +275,17 @@ struct Status {
     /// Where the daemon's memory may be written to.
     swap: Swap,
     volume: serde_json::Value,
+    sharing: Option<SharingStatus>,
 }
 
 impl VolumeControl {
-    /// Obeys commands for `engine`.
-    pub(crate) fn new(engine: Arc<Engine>, about: About) -> Self {
-        Self { engine, about }
+    /// Obeys commands for `engine`, whose shares are known at the desk.
+    pub(crate) fn new(engine: Arc<Engine>, about: About, desk: Arc<Desk>) -> Self {
+        Self {
+            engine,
+            about,
+            desk,
+        }
     }
 
     fn permitted(&self, command: &Command) -> bool {
@@ -266,6 +307,7 @@ impl VolumeControl {
             mounted_since: since.map_or(0, |d| d.as_secs()),
             swap: Swap::now(),
             volume: self.engine.status(),
+            sharing: self.desk.status(),
         }
     }
 
@@ -292,6 +334,8 @@ impl VolumeControl {
             Command::Snapshot(command) => command.obey(&self.engine),
             Command::Hold => snapshots::hold(&self.engine),
             Command::Release => snapshots::release(&self.engine),
+            Command::Folder(command) => told(online::folder(&self.desk, command)),
+            Command::Roster(command) => told(online::roster(&self.desk, command)),
         }
     }
 }
@@ -299,6 +343,10 @@ impl VolumeControl {
 impl ControlService for VolumeControl {
     fn status_json(&self) -> Vec<u8> {
         json(&self.status()).into_bytes()
+    }
+
+    fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
+        self.desk.attribute(ino, name)
     }
 
     fn run(&self, line: &str, _caller: ControlCaller) -> Result<String, ControlError> {
@@ -314,6 +362,13 @@ impl ControlService for VolumeControl {
         }
         self.obey(&command)
     }
+}
+
+fn told(done: Result<impl Serialize, FolderError>) -> Result<String, ControlError> {
+    done.map(|told| json(&told)).map_err(|e| ControlError {
+        errno: errno_of((&e).into()),
+        message: e.to_string(),
+    })
 }
 
 fn json(value: &impl Serialize) -> String {
@@ -334,6 +389,7 @@ fn errno(error: &FsError) -> i32 {
 
 #[cfg(test)]
 mod tests {
+    use super::roster::{RoleOrNone, RoleWanted};
     use super::*;
 
     #[test]
@@ -377,6 +433,102 @@ mod tests {
             assert_eq!(Command::parse(line).as_ref(), Ok(&command));
             assert_eq!(Command::parse(json).as_ref(), Ok(&command));
             assert_eq!(Command::parse(&command.line()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
+        let share = |write, owner, with_history| {
+            Command::Folder(FolderCommand::Share(Share {
+                path: "My Reports".to_owned(),
+                user: "bob".parse().unwrap(),
+                write,
+                owner,
+                with_history,
+                key: None,
+            }))
+        };
+        let role = |role| {
+            Command::Roster(RosterCommand::Role(RoleOf {
+                share: "ab12".to_owned(),
+                user: "bob".parse().unwrap(),
+                role,
+            }))
+        };
+        for (line, json, command) in [
+            (
+                "share 'My Reports' bob",
+                r#"{"command":"share","path":"My Reports","user":"bob"}"#,
+                share(false, false, false),
+            ),
+            (
+                "share --write \"My Reports\" bob",
+                r#"{"command":"share","path":"My Reports","user":"bob","write":true}"#,
+                share(true, false, false),
+            ),
+            (
+                "share My\\ Reports bob --owner --with-history",
+                r#"{"command":"share","path":"My Reports","user":"bob","owner":true,
+                    "with_history":true}"#,
+                share(false, true, true),
+            ),
+            (
+                "unshare Reports --all",
+                r#"{"command":"unshare","path":"Reports","all":true}"#,
+                Command::Folder(FolderCommand::Unshare(Unshare {
+                    path: "Reports".to_owned(),
+                    user: None,
+                    all: true,
+                })),
+            ),
+            (
+                "accept alice/Reports",
+                r#"{"command":"accept","share":"alice/Reports"}"#,
+                Command::Folder(FolderCommand::Accept(Accept {
+                    share: "alice/Reports".to_owned(),
+                })),
+            ),
+            (
+                "role ab12 bob none",
+                r#"{"command":"role","share":"ab12","user":"bob","role":"none"}"#,
+                role(RoleOrNone::None),
+            ),
+            (
+                "shares",
+                r#"{"command":"shares"}"#,
+                Command::Roster(RosterCommand::Shares(Nothing {})),
+            ),
+            (
+                "approve 1234abcd --role writer --expires 30d",
+                r#"{"command":"approve","id":"1234abcd","role":"writer","expires":"30d"}"#,
+                Command::Roster(RosterCommand::Approve(Approve {
+                    id: "1234abcd".to_owned(),
+                    role: Some(RoleWanted::Writer),
+                    expires: Some("30d".parse().unwrap()),
+                    with_history: false,
+                    key: None,
+                })),
+            ),
+        ] {
+            assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{line}");
+            assert_eq!(Command::parse(json).as_ref(), Ok(&command), "{json}");
+            assert_eq!(Command::parse(&command.line()), Ok(command));
+        }
+        for line in [
+            "share",
+            "share Reports",
+            "share Reports bob --write --owner",
+            "share Reports 'no name'",
+            "unshare Reports",
+            "unshare Reports bob --all",
+            "approve 1234 --expires never",
+            "shares extra",
+            "help",
+            "share --help",
+            r#"{"command":"share","path":"x","user":"bob","json":true}"#,
+            r#"{"command":"shares","x":1}"#,
+        ] {
+            assert!(Command::parse(line).is_err(), "{line}");
         }
     }
 

@@ -36,6 +36,12 @@ pub(crate) trait ControlService: Send + Sync {
     /// `line` has no surrounding white space, no control characters (in JSON: none but white
     /// space) and at most 4096 bytes. May wait for the disk.
     fn run(&self, line: &str, caller: ControlCaller) -> Result<String, ControlError>;
+
+    /// What is known of an inode of the volume, where it is in a share: its `state`, `share` or
+    /// `role`.
+    fn attribute(&self, _ino: Ino, _name: &[u8]) -> Option<String> {
+        None
+    }
 }
 
 /// The process that wrote a command.
@@ -220,6 +226,11 @@ impl ControlDir {
         let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed));
         self.open.lock().insert(handle, Arc::new(Mutex::new(file)));
         Ok(handle)
+    }
+
+    /// What is known of an inode of the volume by this name.
+    pub(crate) fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
+        self.service.attribute(ino, name)
     }
 
     pub(crate) fn release(&self, handle: Handle) {

@@ -14,6 +14,7 @@ use keyfold_fs::vfs::{FileRange, Vfs};
 use keyfold_fs::volume::{
     AccountChange, AccountSlot, Verification, Verify, Volume, VolumeError, VolumeOptions,
 };
+use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
 
 use crate::cli::exit::Exit;
@@ -48,6 +49,8 @@ pub(crate) enum EngineError {
 /// An open volume.
 pub(crate) struct Engine {
     volume: Arc<Volume>,
+    /// One change of what is kept of the account at a time.
+    account: Mutex<()>,
 }
 
 impl Engine {
@@ -67,7 +70,14 @@ impl Engine {
             options.dirty_limit = usize::try_from(limit).unwrap_or(usize::MAX);
         }
         let volume = Volume::open(vault, options).map_err(EngineError::Volume)?;
-        Ok(Self { volume })
+        Ok(Self::of(volume))
+    }
+
+    fn of(volume: Arc<Volume>) -> Self {
+        Self {
+            volume,
+            account: Mutex::new(()),
+        }
     }
 
     /// Repairs the volume in `vault`, which nobody uses.
@@ -80,7 +90,6 @@ impl Engine {
     }
 
     /// The volume itself, for who syncs its shares.
-    #[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
     pub(crate) fn volume(&self) -> &Arc<Volume> {
         &self.volume
     }
@@ -139,7 +148,7 @@ impl Engine {
         let images = self.volume.images();
         let named = images.iter().find(|i| i.name == name);
         let volume = self.volume.image(named.ok_or(FsError::NotFound)?.id)?;
-        Ok(Self { volume })
+        Ok(Self::of(volume))
     }
 
     /// Deletes the snapshot of this name.
@@ -154,6 +163,11 @@ impl Engine {
     /// A value of the user's account.
     pub(crate) fn account_value(&self, slot: AccountSlot) -> FsResult<Option<Zeroizing<Vec<u8>>>> {
         self.volume.account_value(slot)
+    }
+
+    /// Keeps others from changing values of the account between a look at one and its change.
+    pub(crate) fn account_change(&self) -> MutexGuard<'_, ()> {
+        self.account.lock()
     }
 
     /// Puts values of the user's account, all or none, durably.

@@ -17,9 +17,12 @@ mod front;
 mod idling;
 mod init;
 mod listeners;
+mod notify;
+mod own_attributes;
 mod receivers;
 mod reply;
 mod request;
+mod ring;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -40,8 +43,11 @@ use self::attach::Attachment;
 use self::device::Device;
 use self::front::Front;
 use self::idling::Idling;
+use self::init::Transport;
 use self::listeners::Listeners;
+pub(crate) use self::notify::Notifier;
 use self::receivers::{Pool, Receivers};
+use self::session::Opened;
 pub(crate) use crate::control_dir::{ControlCaller, ControlError, ControlService};
 use crate::control_dir::{ControlDir, Owner};
 
@@ -88,6 +94,16 @@ pub(crate) enum CpuIdle {
     Deep,
 }
 
+/// Whether requests come through `io_uring`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) enum RingUse {
+    /// Where the kernel offers it.
+    #[default]
+    WhereOffered,
+    /// Nowhere: they are read from the device.
+    Never,
+}
+
 /// How to mount.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct FuseOptions {
@@ -102,6 +118,8 @@ pub(crate) struct FuseOptions {
     pub(crate) threads: Option<usize>,
     /// How deeply processors may sleep meanwhile.
     pub(crate) cpu_idle: CpuIdle,
+    /// Whether requests come through `io_uring`. There `threads` counts for each processor.
+    pub(crate) ring: RingUse,
     /// Further options by the words of mount(8): `nosuid`, `nodev` (both are the default), `suid`,
     /// `dev`, `noexec`, `exec`, `noatime`, `atime`, `nodiratime`, `diratime`, `relatime`,
     /// `norelatime`, `sync`, `async`, `dirsync`, `nodirsync`, `max_read=`, `context=`,
@@ -117,6 +135,7 @@ impl Default for FuseOptions {
             access: Access::default(),
             threads: None,
             cpu_idle: CpuIdle::default(),
+            ring: RingUse::default(),
             mount_options: Vec::new(),
         }
     }
@@ -244,6 +263,9 @@ pub(crate) struct Mounted {
     unmounter: Unmounter,
     #[cfg(test)]
     listeners: Arc<Listeners>,
+    notifier: Arc<Notifier>,
+    #[cfg(test)]
+    transport: Transport,
     session: Option<JoinHandle<io::Result<()>>>,
 }
 
@@ -266,6 +288,11 @@ impl Mounted {
         Activity {
             front: Arc::downgrade(&self.front),
         }
+    }
+
+    /// Who tells the kernel what it has to ask for again.
+    pub(crate) fn notifier(&self) -> Arc<Notifier> {
+        Arc::clone(&self.notifier)
     }
 
     /// The mount point, absolute and without symlinks.
@@ -323,26 +350,17 @@ pub(crate) fn mount(
         CpuIdle::Shallow => Idling::watch(),
         CpuIdle::Deep => Idling::leave_alone(),
     };
-    let threads = options.threads.unwrap_or_else(|| usual_threads(&idling));
-    let threads = threads.max(THREADS_MIN);
     let idling = Arc::new(idling);
-    let listeners = Arc::new(Listeners::new(threads, Arc::clone(&idling)));
-    let receivers = Receivers::new(threads, idling);
-    let adapter = Adapter::new(
-        Arc::clone(&front),
-        receivers,
-        Arc::clone(&listeners),
-        Arc::clone(&pool),
-    );
-
     let (connection, attachment) = attach::attach(mountpoint, options)?;
     let unmounter = Unmounter { attachment };
-    let device = Device::new(connection);
-    let started = init::negotiate(&device).and_then(|()| {
-        let attachment = unmounter.attachment.clone();
-        session::start(device, adapter, &listeners, threads, attachment)
-    });
-    match started {
+    let attached = Attached {
+        device: Arc::new(Device::new(connection)),
+        attachment: unmounter.attachment.clone(),
+        front: Arc::clone(&front),
+        pool: Arc::clone(&pool),
+        idling,
+    };
+    match attached.start(options) {
         Ok(session) => {
             unmounter.attachment.raise_read_ahead();
             Ok(Mounted {
@@ -350,8 +368,11 @@ pub(crate) fn mount(
                 pool,
                 unmounter,
                 #[cfg(test)]
-                listeners,
-                session: Some(session),
+                listeners: session.listeners,
+                #[cfg(test)]
+                transport: session.transport,
+                notifier: session.notifier,
+                session: Some(session.thread),
             })
         }
         Err(e) => {
@@ -360,5 +381,73 @@ pub(crate) fn mount(
             }
             Err(MountError::Start(e))
         }
+    }
+}
+
+/// A mount before requests are served.
+struct Attached {
+    device: Arc<Device>,
+    attachment: Attachment,
+    front: Arc<Front>,
+    pool: Arc<Pool>,
+    idling: Arc<Idling>,
+}
+
+/// A mount whose requests are served.
+struct Session {
+    thread: JoinHandle<io::Result<()>>,
+    notifier: Arc<Notifier>,
+    #[cfg(test)]
+    listeners: Arc<Listeners>,
+    #[cfg(test)]
+    transport: Transport,
+}
+
+impl Attached {
+    /// Agrees with the kernel on how they talk, and starts serving.
+    fn start(self, options: &FuseOptions) -> io::Result<Session> {
+        let mut prepared = None;
+        init::negotiate(&self.device, || {
+            prepared = self.prepare_ring(options.ring);
+            Transport::of(prepared.as_ref())
+        })?;
+        let ring = prepared.map_or(Ok(None), |prepared| prepared.begin(options.threads))?;
+        let transport = Transport::of(ring.as_ref());
+        let (threads, idling) = match transport {
+            // What still comes from the device is rare, and nobody waits for it.
+            Transport::Ring => (1, Arc::new(Idling::leave_alone())),
+            Transport::Device => {
+                let threads = options.threads;
+                let threads = threads.unwrap_or_else(|| usual_threads(&self.idling));
+                (threads.max(THREADS_MIN), self.idling)
+            }
+        };
+        let listeners = Arc::new(Listeners::new(threads, Arc::clone(&idling)));
+        let receivers = Receivers::new(threads, idling);
+        let adapter = Adapter::new(self.front, receivers, Arc::clone(&listeners), self.pool);
+        let notifier = Arc::new(Notifier::start(self.device.duplicate()?)?);
+        let opened = Opened {
+            device: self.device,
+            attachment: self.attachment,
+            ring,
+        };
+        Ok(Session {
+            thread: session::start(opened, adapter, &listeners, threads)?,
+            notifier,
+            #[cfg(test)]
+            listeners,
+            #[cfg(test)]
+            transport,
+        })
+    }
+
+    fn prepare_ring(&self, wanted: RingUse) -> Option<ring::Prepared> {
+        if wanted == RingUse::Never {
+            return None;
+        }
+        let prepared = ring::prepare(&self.device, &self.front, &self.idling);
+        prepared
+            .inspect_err(|error| tracing::info!(%error, "requests come through the device"))
+            .ok()
     }
 }

@@ -11,10 +11,10 @@ mod fuse;
 mod fuzzing;
 mod mount;
 mod mount_table;
+mod online;
 mod remote;
 mod sharing;
 mod snapshot_dir;
-#[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
 mod sync;
 
 use std::process::ExitCode;

@@ -7,6 +7,10 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+
+/// How often a mount is asked whether it lives, while threads of its program end.
+const ASKED: usize = 64;
 /// The filesystem type of our mounts in the kernel's table.
 pub(crate) const FS_TYPE: &str = "fuse.keyfold";
 
@@ -74,7 +78,16 @@ fn uppermost(mounts: Vec<MountRecord>, point: &Path) -> Option<MountRecord> {
 /// Whether the program that served what is mounted at `point` is gone. Asks in a way that no cache
 /// of the kernel answers.
 pub(crate) fn is_dead(point: &Path) -> bool {
-    nix::sys::statfs::statfs(point).err() == Some(nix::errno::Errno::ENOTCONN)
+    for _ in 0..ASKED {
+        match nix::sys::statfs::statfs(point).err() {
+            // Gone before it was asked, or before it answered.
+            Some(Errno::ENOTCONN | Errno::ECONNABORTED) => return true,
+            // The thread that was asked has ended; the program may be about to.
+            Some(Errno::ECANCELED) => {}
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// The path under which the kernel's table lists `point`: absolute and free of symbolic links,

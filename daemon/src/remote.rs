@@ -7,6 +7,7 @@
 mod accounts;
 mod blobs;
 mod error;
+pub(crate) mod events;
 mod repeat;
 mod server;
 mod shares;
@@ -215,7 +216,8 @@ impl Remote {
         }
     }
 
-    async fn attempt(&self, call: &Call) -> Result<Vec<u8>, RemoteError> {
+    /// A request as it is sent.
+    fn request_of(&self, call: &Call) -> reqwest::RequestBuilder {
         let spec = call.route.spec();
         let url = self.address.url(&call.path);
         let mut request = self.http.request(method(spec.method), url);
@@ -231,22 +233,33 @@ impl Remote {
                 .header(CONTENT_TYPE, content)
                 .body(call.body.clone());
         }
-        let failed = |e: &reqwest::Error| self.transport(call.route, e);
-        let mut response = request.send().await.map_err(|e| failed(&e))?;
+        request
+    }
+
+    async fn attempt(&self, call: &Call) -> Result<Vec<u8>, RemoteError> {
+        let response = self.request_of(call).send().await;
+        let response = response.map_err(|e| self.transport(call.route, &e))?;
+        self.take(call.route, response).await
+    }
+
+    /// The body of a success, or what the server said instead.
+    async fn take(
+        &self,
+        route: Route,
+        mut response: reqwest::Response,
+    ) -> Result<Vec<u8>, RemoteError> {
         let status = response.status().as_u16();
         let retry_after = retry_after(&response);
         let limit = if response.status().is_success() {
-            reply_limit(call.route)
+            reply_limit(route)
         } else {
             SMALL
         };
         let mut body = Vec::new();
+        let failed = |e: &reqwest::Error| self.transport(route, e);
         while let Some(piece) = response.chunk().await.map_err(|e| failed(&e))? {
             if body.len() + piece.len() > limit {
-                return Err(RemoteError::TooLarge {
-                    server: self.address.to_string(),
-                    route: call.route.name(),
-                });
+                return Err(self.too_large(route));
             }
             body.extend_from_slice(&piece);
         }
@@ -286,6 +299,13 @@ impl Remote {
                 server,
                 why: error::reason(e),
             }
+        }
+    }
+
+    fn too_large(&self, route: Route) -> RemoteError {
+        RemoteError::TooLarge {
+            server: self.address.to_string(),
+            route: route.name(),
         }
     }
 

@@ -4,8 +4,9 @@
 //! applied before. Every change is one record, appended only where it was made for: whoever comes
 //! second looks at what came first and decides again.
 
+mod arrival;
 mod change;
-#[cfg_attr(not(test), allow(dead_code, reason = "directories are synced with it"))]
+mod commands;
 mod content;
 mod draft;
 mod error;
@@ -14,29 +15,84 @@ mod members;
 mod offers;
 #[cfg(test)]
 pub(crate) mod tests;
+mod title;
 
+use std::fmt;
+
+use keyfold_protocol::chain::KeyEntry;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
-use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop};
+use keyfold_protocol::limits;
+use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop, Void};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::receipt::Receipt;
 use keyfold_protocol::roster::{Role, Roster};
 use keyfold_protocol::signed::Signed;
+use keyfold_protocol::wire::PullQuery;
 
 use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
-pub(crate) use change::Reads;
-#[cfg_attr(
-    not(test),
-    allow(unused_imports, reason = "directories are shared with it")
-)]
-pub(crate) use content::{Appended, ContentRecord, Outgoing};
+pub(crate) use arrival::Arrival;
+pub(crate) use change::{Newcomer, Reads};
+pub(crate) use commands::{
+    Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, carry_out, people,
+};
+pub(crate) use content::{Appended, ContentRecord, Outgoing, Said};
 pub(crate) use error::SharingError;
-pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, withdraw};
+pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, trusted, withdraw};
 pub(crate) use offers::{Wish, request};
+
+/// What a role is called.
+pub(crate) fn role_name(role: Role) -> &'static str {
+    match role {
+        Role::Reader => "reader",
+        Role::Writer => "writer",
+        Role::Owner => "owner",
+    }
+}
+
+/// What there is to say of somebody who was removed.
+pub(crate) fn removed(user: &UserName) -> String {
+    format!(
+        "{user} is no member any more. What is written from now on is under a new key; what was \
+         there before, {user} may have kept."
+    )
+}
 
 /// Pulls of one reading: a server that says that there is more and gives nothing is not believed.
 const PULLS: usize = 64 << 10;
+
+/// What is wrong with a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// Something beside what it does.
+    Event(Event),
+    /// It has no effect.
+    Void(Void),
+}
+
+/// Something to tell the user of a record. Of a withheld grant or snapshot it is the server's doing, of
+/// anything else its author's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// Its place.
+    pub(crate) seq: Seq,
+    /// Who wrote it.
+    pub(crate) author: UserName,
+    /// What is wrong.
+    pub(crate) what: Trouble,
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "record {} of {}: ", self.seq.0, self.author)?;
+        match self.what {
+            Trouble::Event(event) => write!(f, "{event:?}"),
+            Trouble::Void(void) => write!(f, "without effect, {void:?}"),
+        }
+    }
+}
 
 /// A share, applied up to its head.
 pub(crate) struct Shared<'s, 'a> {
@@ -45,8 +101,12 @@ pub(crate) struct Shared<'s, 'a> {
     receipts: Vec<Signed<Receipt>>,
     /// What to tell the user of what was applied.
     events: Vec<(Seq, Event)>,
+    /// The same with who did it, and void records, until they are taken.
+    told: Vec<Notice>,
     /// What content records say, where somebody wants to know.
     content: Option<Vec<ContentRecord>>,
+    /// Bodies of content and snapshots before this place are not pulled.
+    bodies_from: Option<Seq>,
 }
 
 /// Who applies logs for this session.
@@ -77,7 +137,10 @@ impl<'s, 'a> Shared<'s, 'a> {
             log: Log::new(own(session), share),
             receipts: Vec::new(),
             events: Vec::new(),
+            told: Vec::new(),
             content: None,
+            // Rosters are always whole.
+            bodies_from: Some(Seq(limits::NUMBER)),
         }
     }
 
@@ -96,6 +159,28 @@ impl<'s, 'a> Shared<'s, 'a> {
         &self.events
     }
 
+    /// What there is to tell the user since this was asked last.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        std::mem::take(&mut self.told)
+    }
+
+    /// Notes what there is to tell of a record.
+    pub(crate) fn note(&mut self, seq: Seq, author: &UserName, what: Trouble) {
+        match what {
+            Trouble::Event(event) => self.events.push((seq, event)),
+            Trouble::Void(void) => self.log.note_void(seq, void),
+        }
+        let author = author.clone();
+        self.told.push(Notice { seq, author, what });
+    }
+
+    /// Who made it.
+    pub(crate) fn creator(&self) -> Result<&KeyEntry, SharingError> {
+        let roster = self.roster()?;
+        let creator = roster.members.get(&roster.creator);
+        Ok(&creator.ok_or(SharingError::NotAMember)?.key)
+    }
+
     fn roster(&self) -> Result<&Roster, SharingError> {
         self.log.roster().ok_or(SharingError::NotAMember)
     }
@@ -106,7 +191,12 @@ impl<'s, 'a> Shared<'s, 'a> {
         let pinned = self.session.kept().head(self.id())?;
         for _ in 0..PULLS {
             let from = self.log.head().map_or(Seq(0), |(seq, _)| seq.next());
-            let pulled = self.session.remote().pull(self.id(), from).await;
+            let query = PullQuery {
+                from,
+                limit: None,
+                bodies_from: self.bodies_from,
+            };
+            let pulled = self.session.remote().pull(self.id(), &query).await;
             let pulled = pulled.map_err(not_a_member)?;
             let before = self.log.head();
             let applied = match self.log.absorb(&pulled.records) {
@@ -117,11 +207,12 @@ impl<'s, 'a> Shared<'s, 'a> {
                 content::collect(content, &applied, &pulled.records);
             }
             for record in applied {
-                let seq = record.seq;
-                self.events
-                    .extend(record.events.into_iter().map(|event| (seq, event)));
+                let (seq, author) = (record.seq, &record.author.user);
+                for event in record.events {
+                    self.note(seq, author, Trouble::Event(event));
+                }
                 if let Outcome::Void(void) = record.outcome {
-                    self.log.note_void(seq, void);
+                    self.note(seq, author, Trouble::Void(void));
                 }
             }
             self.receipts = pulled.receipts;
@@ -229,8 +320,15 @@ fn not_a_member(error: RemoteError) -> SharingError {
     }
 }
 
-/// The share that is meant by its id or the beginning of it.
+/// The share that is meant by its path in the vault, its id, or the beginning of that.
 pub(crate) async fn find(session: &Session<'_>, named: &str) -> Result<ShareId, SharingError> {
+    let volume = session.kept().engine().volume();
+    for info in volume.shares().map_err(AccountError::Kept)? {
+        let path = volume.path_of_directory(info.root);
+        if path.is_ok_and(|path| path == named.trim_matches('/').as_bytes()) {
+            return Ok(ShareId(info.id.0));
+        }
+    }
     let shares = session.remote().shares().await?.shares;
     let meant = |share: &ShareId| !named.is_empty() && share.to_string().starts_with(named);
     let mut meant = shares.iter().map(|item| item.share).filter(meant);

@@ -364,6 +364,9 @@ impl Vfs for WithSnapshots {
     fn sync(&self) -> FsResult<()> {
         self.live.sync()
     }
+    fn may_fetch(&self) -> bool {
+        self.live.may_fetch()
+    }
 }
 
 #[cfg(test)]

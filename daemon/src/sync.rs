@@ -5,45 +5,59 @@
 //! anywhere, or whose reply was lost, is looked at anew and goes on; nothing has to be undone.
 //!
 //! # Invariants
-//! - The base is the tree after the record whose place is kept with the share; it is kept in the same
-//!   transaction as the changes that make the volume so.
+//! - The base is the tree after the record whose place is kept with the share, but for what waits
+//!   because files are in use here; of that it has what is here. It is kept in the same transaction as
+//!   the changes that make the volume so.
+//! - The log that is kept is at a place of which the base has everything.
 //! - Marks are confirmed only when a record that was made after they were taken is in the log.
-//! - A record is made only while base and head are the same tree.
+//! - A record is made only while base and head are the same tree, but for what waits, and it says
+//!   nothing of that. Its bytes are kept durably before they are sent, and it is looked
+//!   for in the log before another is made.
 
 mod compose;
 mod conflict;
 mod error;
+mod fetcher;
+mod head;
+mod kept;
+mod members;
 mod merge;
 mod names;
 mod packs;
 mod shown;
+mod snapshot;
 mod take;
 #[cfg(test)]
 mod tests;
+mod waits;
 mod write;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use keyfold_fs::share::{
-    Applied, Kept, Mark, Outdated, PendingMark, ShareInfo, ShareNumber, Standing,
+    Access, Applied, Change, Changes, Mark, Outdated, Owner, PendingMark, ShareInfo, ShareNumber,
 };
-use keyfold_fs::vfs::Ino;
+use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_fs::volume::Volume;
-use keyfold_protocol::ids::{NodeId, RecordHash, Seq};
-use keyfold_protocol::tree::{At, Tree};
+use keyfold_protocol::exchange::Append;
+use keyfold_protocol::ids::{BlobId, NodeId, Seq};
+use keyfold_protocol::tree::Tree;
+use zeroize::Zeroizing;
 
 use crate::account::{Session, now};
 use crate::calendar::date;
-use crate::sharing::{Appended, ContentRecord, Shared};
+use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
 use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
+pub(crate) use fetcher::Fetcher;
+use kept::{Becoming, KeptShare, NewestSnapshot};
 use merge::{Sides, conflict_name, merge};
-#[cfg_attr(not(test), allow(unused_imports, reason = "whoever mounts has one"))]
-pub(crate) use packs::{Fetcher, Packs};
-use shown::{Nodes, Seen, engine_node, of_tree, of_volume};
+pub(crate) use packs::Packs;
+use shown::{Nodes, Seen, of_tree, of_volume};
 use take::Taking;
+use waits::Waits;
 
 /// How often a push or a look is begun anew because something changed meanwhile.
 const ATTEMPTS: usize = 8;
@@ -57,11 +71,12 @@ pub(crate) enum Round {
         /// Names that are not sent.
         kept_back: u64,
     },
-    /// These files are in use here, and what others changed waits for that.
+    /// These are in use here, or depend on what is, and what others changed of them waits. Everything
+    /// else is done.
     Waiting(Vec<NodeId>),
 }
 
-/// What is kept with the share.
+/// Where the volume is.
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
     /// The last record that the volume has.
@@ -70,33 +85,22 @@ struct Position {
     begun: bool,
 }
 
-impl Position {
-    fn decode(data: &[u8]) -> Self {
-        let Some((begun, seq)) = data.split_first() else {
-            return Self::default();
-        };
-        Self {
-            seq: seq.try_into().ok().map(|seq| Seq(u64::from_le_bytes(seq))),
-            begun: *begun == 1,
-        }
-    }
-
-    fn encode(self) -> Box<[u8]> {
-        let mut data = vec![u8::from(self.begun)];
-        if let Some(seq) = self.seq {
-            data.extend_from_slice(&seq.0.to_le_bytes());
-        }
-        data.into()
-    }
-}
-
-/// A record that was sent and may be in the log.
+/// A record that is being sent, and may be in the log.
+#[derive(Clone)]
 struct InFlight {
-    record: RecordHash,
+    append: Append,
     /// Marks that are done with once it is.
     marks: Vec<u64>,
     /// Whether nothing is left to send after it.
     last: bool,
+}
+
+/// What came of bringing the volume to the head.
+enum Brought {
+    /// It is there, but for files that are in use.
+    There,
+    /// Nothing was changed: what waits for these files cannot be parted from the rest.
+    Waiting(Vec<NodeId>),
 }
 
 /// A share of a volume, and its log.
@@ -106,43 +110,98 @@ pub(crate) struct ShareSync<'s, 'a> {
     share: ShareNumber,
     root: Ino,
     position: Position,
+    /// What the volume was brought to.
     base: Arc<Tree>,
+    /// What the log made there: the base, but for files that wait.
+    reached: Arc<Tree>,
+    waits: Waits,
+    /// Whether rows have the base.
+    rows_fit: bool,
     head: Arc<Tree>,
     head_seq: Option<Seq>,
+    /// Records that are not applied yet.
+    unapplied: VecDeque<ContentRecord>,
+    /// The log at a place before which everything is in the volume, as it is kept.
+    log: Option<Zeroizing<Vec<u8>>>,
+    newest: Option<NewestSnapshot>,
+    /// Snapshots that are not begun from.
+    unusable: BTreeSet<Seq>,
+    /// Blobs that were dropped and are needed.
+    revive: BTreeSet<BlobId>,
     packs: Arc<Packs>,
     in_flight: Option<InFlight>,
     outdated: Vec<Outdated>,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
-    /// A share as the volume was left.
+    /// A share as the volume was left. Asks the server only where nothing was kept of it.
     pub(crate) async fn open(
         session: &'s Session<'a>,
         volume: &Arc<Volume>,
         info: &ShareInfo,
     ) -> Result<Self, SyncError> {
         let share = keyfold_protocol::ids::ShareId(info.id.0);
-        let mut shared = Shared::open_with_content(session, share).await?;
-        let content = shared.take_content();
-        let mut sync = Self {
+        let kept = KeptShare::of(info);
+        let brought = kept.brought(&volume.share_nodes(info.number)?);
+        let log = kept.log.as_deref().filter(|_| brought.is_ok());
+        let resumed = log.and_then(|log| Shared::resume(session, share, log));
+        let mut sync = if let (Some(shared), Ok(brought)) = (resumed, brought) {
+            let mut sync = Self::new(volume, info, shared);
+            sync.restore(kept, brought);
+            sync
+        } else {
+            let there = session.remote().share(share).await;
+            let from = there.map_err(SharingError::from)?.snapshot;
+            let shared = Shared::open_with_content(session, share, from).await?;
+            let mut sync = Self::new(volume, info, shared);
+            sync.position.begun = kept.begun;
+            sync
+        };
+        sync.absorb().await?;
+        Ok(sync)
+    }
+
+    /// A share of which nothing is known yet but its log.
+    fn new(volume: &Arc<Volume>, info: &ShareInfo, shared: Shared<'s, 'a>) -> Self {
+        let packs = Packs::new(shared.session().remote().clone(), shared.id());
+        Self {
             volume: Arc::clone(volume),
             shared,
             share: info.number,
             root: info.root,
-            position: Position::decode(&info.data),
+            position: Position::default(),
             base: Arc::default(),
+            reached: Arc::default(),
+            waits: Waits::default(),
+            rows_fit: false,
             head: Arc::default(),
             head_seq: None,
-            packs: Arc::new(Packs::new(session.remote().clone(), share)),
+            unapplied: VecDeque::new(),
+            log: None,
+            newest: None,
+            unusable: BTreeSet::new(),
+            revive: BTreeSet::new(),
+            packs: Arc::new(packs),
             in_flight: None,
             outdated: Vec::new(),
+        }
+    }
+
+    /// Goes on from what was kept.
+    fn restore(&mut self, kept: KeptShare, there: kept::Brought) {
+        self.position = Position {
+            seq: kept.seq,
+            begun: kept.begun,
         };
-        let known = |record: &ContentRecord| Some(record.seq) <= sync.position.seq;
-        let (had, new): (Vec<_>, Vec<_>) = content.into_iter().partition(known);
-        sync.absorb(had)?;
-        sync.base = Arc::clone(&sync.head);
-        sync.absorb(new)?;
-        Ok(sync)
+        self.head_seq = kept.seq;
+        self.head = Arc::clone(&there.reached);
+        self.reached = there.reached;
+        self.base = there.base;
+        self.waits = there.waits;
+        self.rows_fit = true;
+        self.log = kept.log;
+        self.newest = kept.snapshot;
+        self.in_flight = kept.in_flight;
     }
 
     /// Who brings its blocks.
@@ -155,82 +214,66 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         std::mem::take(&mut self.outdated)
     }
 
+    /// What there is to tell the user of records, since this was asked last.
+    pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
+        self.shared.take_notices()
+    }
+
     /// Brings what others changed here.
     pub(crate) async fn pull(&mut self) -> Result<Round, SyncError> {
+        self.take_in().await?;
+        let brought = self.bring_here()?;
+        Ok(self.round(brought, 0))
+    }
+
+    /// Learns what is in the log.
+    async fn take_in(&mut self) -> Result<(), SyncError> {
         self.shared.pull().await?;
-        let content = self.shared.take_content();
-        self.absorb(content)?;
-        self.bring_here()
+        self.absorb().await?;
+        self.revive_needed().await
+    }
+
+    fn round(&self, brought: Brought, kept_back: u64) -> Round {
+        match brought {
+            Brought::Waiting(nodes) => Round::Waiting(nodes),
+            Brought::There if self.waits.is_empty() => Round::Done { kept_back },
+            Brought::There => Round::Waiting(self.waits.list()),
+        }
     }
 
     /// Sends what changed here, after what others changed was brought here.
     pub(crate) async fn push(&mut self) -> Result<Round, SyncError> {
         for _ in 0..ATTEMPTS {
-            if let Round::Waiting(nodes) = self.pull().await? {
+            self.take_in().await?;
+            if let Brought::Waiting(nodes) = self.bring_here()? {
                 return Ok(Round::Waiting(nodes));
             }
-            let (marks, seen) = self.look()?;
-            if marks.is_empty() && self.position.begun {
-                return Ok(Round::Done { kept_back: 0 });
-            }
-            let work = self.compose(&seen).await?;
-            let marks: Vec<u64> = marks.iter().map(|mark| mark.number).collect();
-            if work.is_empty() {
-                self.position.begun = true;
-                self.settle(marks)?;
-            } else if self.send(work, marks).await? == Appended::Moved {
+            if self.send_again().await? == Appended::Moved {
                 continue;
             }
-            let kept_back = seen.kept_back;
-            return Ok(Round::Done { kept_back });
-        }
-        Err(SyncError::Busy)
-    }
-
-    /// Applies records to the head, and notices our own.
-    fn absorb(&mut self, content: Vec<ContentRecord>) -> Result<(), SyncError> {
-        for record in content {
-            let operations = record.operations.ok_or(SyncError::NoHistory)?;
-            let at = At {
-                seq: record.seq,
-                epoch: record.epoch,
-                added: &record.added,
-                dropped: &record.dropped,
-            };
-            let own = self.in_flight.take_if(|own| own.record == record.record);
-            let applied = Arc::make_mut(&mut self.head).apply(at, &operations);
-            if let Err(void) = applied {
-                self.shared.note_void(record.seq, void);
-                if own.is_some() {
-                    return Err(SyncError::Void(void));
+            let (marks, seen) = self.look()?;
+            let marks = self.waits.sent(marks, &seen);
+            let mut kept_back = 0;
+            if !marks.is_empty() || !self.position.begun {
+                let work = self.compose(&seen).await?;
+                kept_back = seen.kept_back;
+                if work.is_empty() {
+                    self.position.begun = true;
+                    self.keep_as_is(marks)?;
+                } else {
+                    match self.send(work, marks).await {
+                        Ok(Appended::Done) => {}
+                        Ok(Appended::Moved) => continue,
+                        // What is here needs what waits.
+                        Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
+                        Err(error) => return Err(error),
+                    }
                 }
             }
-            self.head_seq = Some(record.seq);
-            if let Some(own) = own {
-                // It was made over the base, and of what is in the volume.
-                self.base = Arc::clone(&self.head);
-                self.position.seq = self.head_seq;
-                self.position.begun |= own.last;
-                self.settle(own.marks)?;
-            }
+            self.snapshot_if_due().await?;
+            return Ok(self.round(Brought::There, kept_back));
         }
-        self.packs
-            .know([Arc::clone(&self.base), Arc::clone(&self.head)]);
-        Ok(())
-    }
-
-    /// Keeps that others know these marks, and forgets nodes that they know to be gone.
-    fn settle(&self, marks: Vec<u64>) -> Result<(), SyncError> {
-        let nodes = self.volume.share_nodes(self.share)?;
-        let gone = nodes.into_iter().filter(|node| {
-            node.standing == Standing::Gone && self.base.node(NodeId(node.node.0)).is_none()
-        });
-        let kept = Kept {
-            share: Some(self.position.encode()),
-            nodes: gone.map(|node| (node.node, None)).collect(),
-            confirmed: marks,
-        };
-        Ok(self.volume.keep_of_share(self.share, &kept)?)
+        Err(SyncError::Busy)
     }
 
     /// What is in the volume, and marks of all of it that differs from the base. Nothing was changed
@@ -253,16 +296,19 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         Err(SyncError::Busy)
     }
 
-    /// Brings the volume from the base to the head, and keeps what was changed in it.
-    fn bring_here(&mut self) -> Result<Round, SyncError> {
+    /// Brings the volume from the base to the head, and keeps what was changed in it. A file that is
+    /// in use stays as it is.
+    fn bring_here(&mut self) -> Result<Brought, SyncError> {
         if Arc::ptr_eq(&self.base, &self.head) {
-            return Ok(Round::Done { kept_back: 0 });
+            return Ok(Brought::There);
         }
         let (marks, mut seen) = self.look()?;
         let base = of_tree(&self.base);
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
+        // What was written here before that was forbidden is kept in copies like anything else.
+        let access = self.volume.set_share_access(self.share, Access::Full);
         let decided = Conflicts {
             volume: &self.volume,
             share: self.share,
@@ -272,34 +318,45 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             head: &self.head,
             who,
         }
-        .decide()?;
+        .decide();
+        self.volume.set_share_access(self.share, access);
+        let decided = decided?;
+        self.outdated.extend(decided.outdated.iter().cloned());
         if decided.copies > 0 {
             seen = self.look()?.1;
         }
-        let there = of_tree(&self.head);
-        let sides = Sides {
-            base: &base,
-            here: &seen.nodes,
-            there: &there,
-            given_up: &decided.given_up,
+        let mut waits = Waits {
+            held: decided.held.clone(),
+            apart: decided.apart.clone(),
         };
-        let mut want = merge(&sides, &|name, n| conflict_name(name, who, n));
-        for (copy, place) in &decided.renamed {
-            let taken = want.values().any(|node| node.names.contains(place));
-            if let (false, Some(node)) = (taken, want.get_mut(copy)) {
-                node.names = BTreeSet::from([place.clone()]);
+        loop {
+            let there = waits.part(&base, &of_tree(&self.head));
+            let want = wanted((&base, &seen.nodes, &there), &decided, &waits, who);
+            let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
+                return Ok(Brought::There);
+            };
+            let before = waits.clone();
+            for id in &busy {
+                let content = self.head.node(*id).and_then(|node| node.content());
+                if content.is_none() || waits.contains(id) {
+                    waits.apart.insert(*id);
+                } else {
+                    waits.held.insert(*id);
+                }
+            }
+            if waits == before {
+                return Ok(Brought::Waiting(busy));
             }
         }
-        for id in decided.reset.keys() {
-            // The stamp goes with the content.
-            if let (Some(node), Some(there)) = (want.get_mut(id), there.get(id)) {
-                node.mtime = there.mtime;
-            }
-        }
-        self.apply(&seen.nodes, &want, &decided)
     }
 
-    fn apply(&mut self, here: &Nodes, want: &Nodes, decided: &Decided) -> Result<Round, SyncError> {
+    /// The changes that bring the volume to what is wanted.
+    fn changes(
+        &self,
+        (here, want): (&Nodes, &Nodes),
+        decided: &Decided,
+        waits: &Waits,
+    ) -> Result<Changes, SyncError> {
         let taking = Taking {
             here,
             want,
@@ -307,50 +364,104 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             head: &self.head,
             reset: &decided.reset,
             stays: &decided.stays,
+            waits,
         };
-        let mut changes = taking.changes();
-        let attr = keyfold_fs::vfs::Vfs::getattr(self.volume.as_ref(), self.root)?;
-        changes.owner = keyfold_fs::share::Owner {
-            uid: attr.uid,
-            gid: attr.gid,
-        };
-        let position = Position {
-            seq: self.head_seq,
-            ..self.position
-        };
-        changes.kept.share = Some(position.encode());
-        let reset = decided.reset.keys();
-        changes.kept.nodes = reset
-            .map(|id| (engine_node(*id), Some(Box::default())))
-            .collect();
-        self.make_room(here, want)?;
-        match self.volume.apply_to_share(self.share, &changes)? {
-            Applied::Done(outdated) => self.outdated.extend(outdated),
-            Applied::Busy(nodes) => {
-                let nodes = nodes.iter().map(|node| NodeId(node.0));
-                return Ok(Round::Waiting(nodes.collect()));
-            }
-        }
-        self.base = Arc::clone(&self.head);
-        self.position = position;
-        self.packs
-            .know([Arc::clone(&self.base), Arc::clone(&self.head)]);
-        Ok(Round::Done { kept_back: 0 })
+        let attr = self.volume.getattr(self.root)?;
+        Ok(Changes {
+            owner: Owner {
+                uid: attr.uid,
+                gid: attr.gid,
+            },
+            ..taking.changes()
+        })
     }
 
-    /// Nodes that were removed here and come back are forgotten first.
-    fn make_room(&self, here: &Nodes, want: &Nodes) -> Result<(), SyncError> {
-        let mut kept = Kept::default();
-        for id in want.keys().filter(|id| !here.contains_key(id)) {
-            let node = engine_node(*id);
-            let known = self.volume.share_node(self.share, node)?;
-            if known.is_some_and(|known| known.standing == Standing::Gone) {
-                kept.nodes.push((node, None));
+    /// Returns what is in use, and then nothing was changed.
+    fn apply(
+        &mut self,
+        (here, want): (&Nodes, &Nodes),
+        decided: &Decided,
+        waits: &Waits,
+    ) -> Result<Option<Vec<NodeId>>, SyncError> {
+        let Some(base) = self.but_for(&self.head, waits) else {
+            return Ok(Some(waits.list()));
+        };
+        let mut changes = self.changes((here, want), decided, waits)?;
+        let beyond = |one: &Nodes, other: &Nodes| -> BTreeSet<NodeId> {
+            let ids = one.keys().filter(|id| !other.contains_key(id));
+            ids.copied().collect()
+        };
+        self.make_room(&beyond(want, here))?;
+        let made = changes.list.iter().filter_map(|change| match change {
+            Change::Make { node, .. } => Some(NodeId(node.0)),
+            _ => None,
+        });
+        let reached = Arc::clone(&self.head);
+        let before = self.position;
+        let log = self.shared.log().keep();
+        let log = std::mem::replace(&mut self.log, log);
+        self.position.seq = self.head_seq;
+        let reset = decided.reset.keys().filter(|id| !waits.contains(id));
+        let becoming = Becoming {
+            base: &base,
+            reached: &reached,
+            waits,
+            made: &made.collect(),
+            removed: &beyond(here, want),
+            reset: &reset.copied().collect(),
+        };
+        let applied = self
+            .keep_base(&becoming, &mut changes.kept)
+            .and_then(|()| Ok(self.volume.apply_to_share(self.share, &changes)?));
+        match applied {
+            Ok(Applied::Done(outdated)) => self.outdated.extend(outdated),
+            other => {
+                (self.position, self.log) = (before, log);
+                let Applied::Busy(nodes) = other? else {
+                    return Ok(None);
+                };
+                return Ok(Some(nodes.iter().map(|node| NodeId(node.0)).collect()));
             }
         }
-        if kept.nodes.is_empty() {
-            return Ok(());
-        }
-        Ok(self.volume.keep_of_share(self.share, &kept)?)
+        (self.base, self.reached) = (base, reached);
+        self.waits.clone_from(waits);
+        self.rows_fit = true;
+        self.packs
+            .know([Arc::clone(&self.base), Arc::clone(&self.head)]);
+        Ok(None)
     }
+}
+
+/// What the volume is to be, of what it was brought to, what is in it and what the others have.
+fn wanted(
+    (base, here, there): (&Nodes, &Nodes, &Nodes),
+    decided: &Decided,
+    waits: &Waits,
+    who: (&str, &str),
+) -> Nodes {
+    let sides = Sides {
+        base,
+        here,
+        there,
+        given_up: &decided.given_up,
+    };
+    let mut want = merge(&sides, &|name, n| conflict_name(name, who, n));
+    for (copy, place) in &decided.renamed {
+        let taken = want.values().any(|node| node.names.contains(place));
+        if let (false, Some(node)) = (taken, want.get_mut(copy)) {
+            node.names = BTreeSet::from([place.clone()]);
+        }
+    }
+    for id in decided.reset.keys() {
+        // The stamp goes with the content.
+        if let (Some(node), Some(there)) = (want.get_mut(id), there.get(id)) {
+            node.mtime = there.mtime;
+        }
+    }
+    for id in &waits.held {
+        if let (Some(node), Some(here)) = (want.get_mut(id), here.get(id)) {
+            node.mtime = here.mtime;
+        }
+    }
+    want
 }

@@ -347,6 +347,24 @@ pub struct Fetched {
     pub ciphertext: Box<Ciphertext>,
 }
 
+/// What programs may do in a share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read and write.
+    Full,
+    /// Read: every change is refused with [`crate::error::FsError::ReadOnly`].
+    ReadOnly,
+}
+
+/// Is told of marks.
+pub trait Noticed: Send + Sync {
+    /// A share has a mark that nobody took up yet, or a file of it was closed by its last
+    /// writer. Called by the operation that changes something,
+    /// holding locks: returns at once and calls nothing of the volume. The mark may be taken up a
+    /// moment later.
+    fn marked(&self, share: ShareNumber);
+}
+
 /// Nobody can fetch the blocks now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unfetched;

@@ -428,4 +428,8 @@ pub trait Vfs: Send + Sync {
     fn removexattr(&self, ino: Ino, name: &[u8]) -> FsResult<()>;
     /// Makes everything done so far durable; waits for the disk.
     fn sync(&self) -> FsResult<()>;
+    /// Whether reading may have to wait for a network.
+    fn may_fetch(&self) -> bool {
+        false
+    }
 }

@@ -5,6 +5,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "share/access.rs"]
+mod access;
 #[path = "share/apply.rs"]
 mod apply;
 #[path = "share/begin.rs"]

@@ -14,7 +14,9 @@ mod bytes;
 mod mapping;
 mod mount;
 mod program;
+mod ring;
 mod sandbox;
+mod server;
 mod user;
 mod vault;
 mod wait;
@@ -25,7 +27,9 @@ pub use mount::{Mount, alive, mounted};
 pub use program::{
     Outcome, count, keyfold, keyfold_path, program, shell, state_home, tool, try_shell,
 };
+pub use ring::{RingOffered, is_through_ring};
 pub use sandbox::Sandbox;
+pub use server::Server;
 pub use user::OrdinaryUser;
 pub use vault::{Backend, PASSWORD, Vault};
 pub use wait::until;

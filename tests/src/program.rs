@@ -71,7 +71,7 @@ pub fn state_home() -> PathBuf {
     HOME.get_or_init(Sandbox::new).dir("state")
 }
 
-fn outcome(command: &mut Command) -> Outcome {
+pub(crate) fn outcome(command: &mut Command) -> Outcome {
     let output = command.output().unwrap();
     Outcome {
         code: output.status.code(),

@@ -300,3 +300,47 @@ fn a_kill_while_nothing_was_synced_leaves_whole_files_or_none() {
     }
     vault.check();
 }
+
+/// The same while requests come through `io_uring`.
+mod ring_offered {
+    use keyfold_tests::{RingOffered, is_through_ring};
+    use nix::sys::signal::Signal;
+
+    use super::*;
+
+    #[test]
+    fn a_kill_through_the_ring_leaves_what_fsync_confirmed() {
+        let Some(_offered) = RingOffered::by_the_kernel() else {
+            return;
+        };
+        let vault = Vault::new();
+        let mount = vault.mount();
+        assert!(is_through_ring(&mount));
+        mount.unmount();
+        kills(count("KEYFOLD_KILLS", 4));
+    }
+
+    #[test]
+    fn being_told_to_end_under_load_through_the_ring_commits_and_ends() {
+        let Some(_offered) = RingOffered::by_the_kernel() else {
+            return;
+        };
+        let vault = Vault::new();
+        let writers = Writers::default();
+        let mut mount = vault.mount();
+        assert!(is_through_ring(&mount));
+        // Beneath the mount there is no such directory, so the writers end with it.
+        let dir = mount.join("work");
+        fs::create_dir(&dir).unwrap();
+        Writers::prepare(&dir);
+        writers.work_until_killed(&dir, 50, || {
+            mount.signal(Signal::SIGTERM);
+            assert!(mount.wait().success());
+        });
+        drop(mount);
+        let mount = vault.mount();
+        writers.expect_all_confirmed(&mount.join("work"));
+        mount.unmount();
+        vault.check();
+    }
+}

@@ -4,6 +4,7 @@ mod known;
 
 use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
+use keyfold_fs::share::Access;
 use keyfold_fs::volume::AccountSlot;
 use keyfold_protocol::account::{AccountBook, AccountRoot};
 use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
@@ -11,13 +12,14 @@ use keyfold_protocol::chain::SignedEntry;
 use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, ShareId, Time};
 use keyfold_protocol::limits;
 use keyfold_protocol::names::{DeviceName, UserName};
+use parking_lot::MutexGuard;
 use zeroize::Zeroizing;
 
 use super::error::AccountError;
 use crate::engine::Engine;
 use crate::remote::{CaFile, Server, Token};
 
-pub(crate) use known::{Heads, Known, Listed, People, ShareHead, Shown, ShownRequest};
+pub(crate) use known::{Heads, Known, Listed, People, ShareHead, Shares, Shown, ShownRequest};
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
@@ -44,6 +46,8 @@ pub(crate) enum Slot {
     Next = 6,
     /// Requests that were shown.
     Shown = 7,
+    /// Shares that the account may not change, as far as was known last.
+    ReadOnly = 8,
 }
 
 /// The values of one vault.
@@ -76,6 +80,11 @@ impl<'a> Kept<'a> {
         Self { engine }
     }
 
+    /// The vault that they are in.
+    pub(crate) fn engine(self) -> &'a Engine {
+        self.engine
+    }
+
     fn read<T: Encoded>(self, slot: Slot) -> Result<Option<T>, AccountError> {
         let value = self.engine.account_value(AccountSlot(slot as u32))?;
         let value = value.map(|value| T::decode(&value)).transpose();
@@ -83,6 +92,11 @@ impl<'a> Kept<'a> {
             DecodeError::UnknownVersion => AccountError::Newer,
             DecodeError::Malformed => AccountError::Kept(FsError::MetadataTampered),
         })
+    }
+
+    /// Keeps others from changing a value between a look at it and its change.
+    pub(crate) fn alone(self) -> MutexGuard<'a, ()> {
+        self.engine.account_change()
     }
 
     /// Puts values, all or none.
@@ -132,6 +146,7 @@ impl<'a> Kept<'a> {
 
     /// Keeps the head of a share, which never goes back.
     pub(crate) fn put_head(self, head: ShareHead) -> Result<(), AccountError> {
+        let _alone = self.alone();
         let mut heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
         match heads.0.iter_mut().find(|known| known.share == head.share) {
             Some(known) if known.seq >= head.seq => return Ok(()),
@@ -139,6 +154,25 @@ impl<'a> Kept<'a> {
             None => heads.0.push(head),
         }
         self.change(&Changes::default().put(Slot::Heads, &heads))
+    }
+
+    /// Shares that the account may not change, as far as was known last.
+    pub(crate) fn read_only(self) -> Result<Vec<ShareId>, AccountError> {
+        let kept: Shares = self.read(Slot::ReadOnly)?.unwrap_or_default();
+        Ok(kept.0)
+    }
+
+    /// Keeps whether the account may change a share.
+    pub(crate) fn put_access(self, share: ShareId, access: Access) -> Result<(), AccountError> {
+        let _alone = self.alone();
+        let mut kept = self.read_only()?;
+        let known = kept.iter().position(|known| *known == share);
+        match (known, access) {
+            (None, Access::ReadOnly) => kept.push(share),
+            (Some(known), Access::Full) => drop(kept.remove(known)),
+            (None, Access::Full) | (Some(_), Access::ReadOnly) => return Ok(()),
+        }
+        self.change(&Changes::default().put(Slot::ReadOnly, &Listed(kept)))
     }
 
     /// Requests that were shown last.

@@ -107,6 +107,7 @@ impl Session<'_> {
 
     /// Holds a chain against what was seen, and keeps what is new. Returns since when it is known.
     fn remember(&self, user: &UserName, chain: &KeyChain) -> Result<Time, AccountError> {
+        let _alone = self.kept().alone();
         let mut people = self.kept().people()?;
         let entries: Vec<EntryHash> = chain.entries().iter().map(ChainEntry::hash).collect();
         let known = people.0.iter_mut().find(|known| known.user == *user);

@@ -21,7 +21,7 @@ use crate::cli::secret::UnlockArgs;
 use crate::engine::Engine;
 use crate::remote::{Deadlines, RemoteError};
 
-pub(crate) use args::{AccountCommand, ReadArgs, TrustArgs, fingerprint};
+pub(crate) use args::{AccountCommand, ReadArgs, TrustArgs};
 pub(crate) use people::{people, trust};
 
 /// Carries out one of the `account` commands.

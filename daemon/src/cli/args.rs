@@ -9,8 +9,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
+use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
+use crate::control;
 use crate::mount::options::parse_duration;
 
 /// An end-to-end encrypted folder
@@ -114,9 +116,9 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: HeaderCommand,
     },
-    /// Show the state of a mounted vault
+    /// Show the state of a mounted vault, or of a folder in it
     Status {
-        /// The mount point
+        /// The mount point, or a path in it
         mount: PathBuf,
         /// Print JSON
         #[arg(long)]
@@ -134,6 +136,19 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// List the people this vault knows
     People(ReadArgs),
+    /// Give somebody a folder of a mounted vault
+    ///
+    /// It appears in his mount below Shared/, named as here. Without an option he may read. He has to be
+    /// verified with `keyfold trust`, or his fingerprint be given with --key.
+    Share(control::Share),
+    /// Take a folder back from somebody
+    ///
+    /// What is written from then on is under a key that he does not have.
+    Unshare(control::Unshare),
+    /// Wait until a shared folder is the same here and on the server
+    WaitSynced(WaitArgs),
+    /// Take into a mounted vault what somebody gives who is not verified
+    Accept(AcceptArgs),
     /// List the shares that an account is in
     Shares(ReadArgs),
     /// List who is in a share, and at what record each was last seen
@@ -183,7 +198,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 15] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -197,6 +212,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 15] = [
         "time between automatic snapshots, 4h unless set",
     ),
     ("threads=N", "threads that serve requests, 1 to 64"),
+    (
+        "ring, no_ring",
+        "take requests through io_uring where offered (default), or not",
+    ),
     ("verify=first|later", "as with --verify"),
     (
         "deep_idle",

@@ -1,19 +1,25 @@
 //! Giving a command to a mounted volume.
 
+use std::io;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
 
 use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
+use crate::control::{Command, exit_of};
 use crate::mount::client::{self, Answer};
 use crate::mount::unmount::UnmountError;
 use crate::mount_table::MountRecord;
 
 /// The reply to a command, in words.
 pub(crate) fn reply(record: &MountRecord, line: &str) -> Result<String, CliError> {
+    told(record, client::ask(&record.point, line))
+}
+
+fn told(record: &MountRecord, answer: io::Result<Answer>) -> Result<String, CliError> {
     let point = &record.point;
-    match client::ask(point, line) {
+    match answer {
         Ok(Answer::Done(reply)) => Ok(reply),
         Ok(Answer::Failed(e, said)) => {
             let why = if said.is_empty() {
@@ -40,10 +46,31 @@ pub(crate) fn reply(record: &MountRecord, line: &str) -> Result<String, CliError
     }
 }
 
+/// What a command about shares tells, which fails as it does where nothing is mounted.
+pub(crate) fn told_by<T: DeserializeOwned>(
+    record: &MountRecord,
+    command: &Command,
+) -> Result<T, CliError> {
+    let reply = match client::ask(&record.point, &command.line()) {
+        Ok(Answer::Failed(e, said)) if !said.is_empty() => {
+            let exit = e.raw_os_error().and_then(exit_of);
+            return Err(CliError::Server {
+                exit: exit.unwrap_or(Exit::General),
+                message: said,
+            });
+        }
+        answer => told(record, answer)?,
+    };
+    read(record, &reply)
+}
+
 /// The reply to a command that answers in JSON.
 pub(crate) fn answer<T: DeserializeOwned>(record: &MountRecord, line: &str) -> Result<T, CliError> {
-    let reply = reply(record, line)?;
-    serde_json::from_str(&reply).map_err(|e| {
+    read(record, &reply(record, line)?)
+}
+
+fn read<T: DeserializeOwned>(record: &MountRecord, reply: &str) -> Result<T, CliError> {
+    serde_json::from_str(reply).map_err(|e| {
         refused(
             &record.point,
             Exit::General,

@@ -45,6 +45,17 @@ pub(crate) enum CliError {
     NotConfirmed,
     /// Something has to be said on the command line, as there is no terminal to ask on.
     Unasked(&'static str),
+    /// A path that is no text.
+    NoText,
+    /// What was waited for did not come.
+    NotSynced {
+        /// Where the share is in the mount.
+        path: String,
+        /// Whether the server answers.
+        connected: bool,
+        /// What the last attempt failed with.
+        why: Option<String>,
+    },
     /// A path inside the vault.
     Inside {
         /// The path as the user gave it.
@@ -121,7 +132,7 @@ impl CliError {
             Self::Vault(e) => e.into(),
             Self::Engine(e) => e.into(),
             Self::Secret(_) => Exit::NoSecret,
-            Self::Option(_) | Self::Unasked(_) => Exit::Usage,
+            Self::Option(_) | Self::Unasked(_) | Self::NoText => Exit::Usage,
             Self::Point(e) => e.into(),
             Self::Front(e) => e.into(),
             Self::Unmount(e) => e.into(),
@@ -131,6 +142,13 @@ impl CliError {
                 RestoreError::InTheWay(_) | RestoreError::NoParent(_) => Exit::Destination,
                 RestoreError::Failed { source, .. } => Exit::from_io(source, Exit::Destination),
             },
+            Self::NotSynced { connected, .. } => {
+                if *connected {
+                    Exit::Incomplete
+                } else {
+                    Exit::Unreachable
+                }
+            }
             Self::Mounted { .. } => Exit::InUse,
             Self::Export(e) => e.into(),
             Self::File { source, .. } => Exit::from_io(source, Exit::Destination),
@@ -167,6 +185,14 @@ impl fmt::Display for CliError {
                 f,
                 "cannot ask: standard input is not a terminal. Give {option}"
             ),
+            Self::NotSynced { path, why, .. } => {
+                write!(f, "{path} is not synced")?;
+                match why {
+                    Some(why) => write!(f, ": {why}"),
+                    None => write!(f, " yet"),
+                }
+            }
+            Self::NoText => write!(f, "the path is no text, which others could not read"),
             Self::Inside { path, error } => {
                 write!(f, "cannot read {} in the vault: {error}", path.display())?;
                 match error {

@@ -328,6 +328,7 @@ impl From<&SharingError> for Exit {
             SharingError::NotAMember
             | SharingError::NoSuchShare
             | SharingError::Ambiguous
+            | SharingError::NoSuchUser(_)
             | SharingError::NoSuchMember(_)
             | SharingError::NoSuchRequest => Self::NoSuchPath,
             SharingError::Busy | SharingError::Over(_) => Self::Refused,

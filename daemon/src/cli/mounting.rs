@@ -9,6 +9,7 @@ use keyfold_fs::volume::Verify;
 use crate::cli::args::{MountArgs, UnmountArgs, VerifyWhen};
 use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
+use crate::cli::folders;
 use crate::cli::inside;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::{SecretText, Source};
@@ -112,7 +113,10 @@ pub(crate) fn unmount(args: &UnmountArgs) -> Result<(), CliError> {
 
 /// Shows the state of a mounted vault.
 pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
-    let record = unmount::find(mount)?;
+    let record = match unmount::find(mount) {
+        Err(UnmountError::NotMounted(_)) if mount.exists() => return folder(mount, form),
+        found => found?,
+    };
     let text = client::status(&record.point).map_err(|e| match e.raw_os_error() {
         Some(libc::ENOTCONN) => UnmountError::Dead(record.point.clone()),
         Some(libc::EACCES) => UnmountError::Denied(record.point.clone()),
@@ -126,6 +130,22 @@ pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
         (Form::Text, Ok(status)) => output::text(&lines(&status, "")),
         // Also what is not JSON is better shown than kept back.
         _ => output::bytes(&text),
+    }
+}
+
+/// Shows the state of a folder in a mount.
+fn folder(path: &Path, form: Form) -> Result<(), CliError> {
+    let status = folders::status(path)?;
+    if form == Form::Json {
+        return output::json(&status);
+    }
+    match status.share {
+        None => output::line("not shared"),
+        // What has a form in JSON has lines.
+        Some(share) => {
+            let value = serde_json::to_value(&share).unwrap_or_default();
+            output::text(&lines(&value, ""))
+        }
     }
 }
 

@@ -36,6 +36,11 @@ pub(crate) fn bytes(data: &[u8]) -> Result<(), CliError> {
         .map_err(CliError::Output)
 }
 
+/// Prints a line of text.
+pub(crate) fn line(text: &str) -> Result<(), CliError> {
+    self::text(&format!("{text}\n"))
+}
+
 /// Prints `value` as JSON.
 pub(crate) fn json(value: &impl Serialize) -> Result<(), CliError> {
     let mut line =

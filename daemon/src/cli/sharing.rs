@@ -1,137 +1,87 @@
-//! `shares`, `members`, `role` and `leave`: who takes part; and what is asked for, in [`asking`].
+//! Commands about who takes part in shares: carried out here, or by the daemon of a mounted vault.
 
 mod args;
-mod asking;
 
 use std::fmt::Write;
+use std::path::Path;
 
-use keyfold_protocol::account::fingerprint;
-use keyfold_protocol::ids::Seq;
-use keyfold_protocol::roster::Role;
-use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::calendar::moment;
 use crate::cli::account::{ReadArgs, open, session, wait};
+use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
-use crate::sharing::{self, Shared, SharingError};
+use crate::cli::secret::UnlockArgs;
+use crate::control::{Command, Nothing, RosterCommand};
+use crate::mount::unmount;
+use crate::sharing::{self, Done, InboxShown, MembersShown, ShareShown};
 
 pub(crate) use args::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
-pub(crate) use asking::{approve, deny, inbox, request, withdraw};
 
-use self::args::RoleOrNone;
-
-/// What a role is called.
-fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Reader => "reader",
-        Role::Writer => "writer",
-        Role::Owner => "owner",
-    }
+/// A vault, and what unlocks it where it is not mounted.
+pub(crate) struct Where<'a> {
+    pub(crate) vault: &'a Path,
+    pub(crate) unlock: &'a UnlockArgs,
 }
 
-#[derive(Serialize)]
-struct ShareShown {
-    share: String,
-    role: &'static str,
-    records: u64,
-    rotation_due: bool,
+/// Carries out a command: by the daemon where the vault is mounted, here where it is not.
+pub(crate) fn carry_out<T: DeserializeOwned>(
+    at: &Where<'_>,
+    command: RosterCommand,
+) -> Result<T, CliError> {
+    if let Ok(record) = unmount::find(at.vault) {
+        return asking::told_by(&record, &Command::Roster(command));
+    }
+    let engine = open(at.vault, at.unlock)?;
+    let told = wait(async {
+        let session = session(&engine).await?;
+        Ok(sharing::carry_out(&session, &command).await?)
+    })?;
+    engine.close()?;
+    // Whatever is told has the form of what the daemon sends, and is read as that.
+    let told = serde_json::to_value(told).and_then(serde_json::from_value);
+    told.map_err(|e| CliError::Output(std::io::Error::other(e)))
+}
+
+fn done(at: &Where<'_>, command: RosterCommand) -> Result<(), CliError> {
+    let told: Done = carry_out(at, command)?;
+    output::line(&told.done)
 }
 
 /// Lists shares.
 pub(crate) fn shares(args: &ReadArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let found = wait(async {
-        let session = session(&engine).await?;
-        Ok(session.remote().shares().await?.shares)
-    })?;
-    engine.close()?;
-    let shown: Vec<ShareShown> = found
-        .iter()
-        .map(|item| ShareShown {
-            share: item.share.to_string(),
-            role: role_name(item.role),
-            records: item.head.seq.0 + 1,
-            rotation_due: item.rotation_due,
-        })
-        .collect();
-    match Form::of(args.json) {
-        Form::Json => output::json(&shown),
-        Form::Text => {
-            let lines = shown
-                .iter()
-                .map(|one| format!("{}  {:<6}  {} records\n", one.share, one.role, one.records));
-            output::text(&lines.collect::<String>())
-        }
+    let shown: Vec<ShareShown> = carry_out(&args.at(), RosterCommand::Shares(Nothing {}))?;
+    if let Form::Json = Form::of(args.json) {
+        return output::json(&shown);
     }
-}
-
-#[derive(Serialize)]
-struct MembersShown {
-    share: String,
-    records: u64,
-    rotation_due: bool,
-    /// What the account was not given, and other trouble that no server alone could make.
-    trouble: Vec<String>,
-    members: Vec<MemberLine>,
-}
-
-#[derive(Serialize)]
-struct MemberLine {
-    user: String,
-    role: &'static str,
-    fingerprint: String,
-    verified: bool,
-    expires: Option<u64>,
-    expired: bool,
-    confirmed_record: Option<u64>,
-    confirmed_at: Option<u64>,
+    let mut text = String::new();
+    for one in &shown {
+        let place = match (&one.path, &one.owner, &one.name) {
+            (Some(path), ..) => path.clone(),
+            (None, Some(owner), Some(name)) => {
+                format!("not here yet: `keyfold accept {owner}/{name}` takes it in")
+            }
+            _ => String::new(),
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{}  {:<6}  {} records  {place}",
+            one.share, one.role, one.records
+        );
+    }
+    output::text(&text)
 }
 
 /// Lists members.
 pub(crate) fn members(args: &MembersArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let shown = wait(async {
-        let session = session(&engine).await?;
-        let share = sharing::find(&session, &args.share).await?;
-        let shared = Shared::open(&session, share).await?;
-        Ok(members_shown(&shared)?)
-    })?;
-    engine.close()?;
+    let command = RosterCommand::Members(args.what.clone());
+    let shown: MembersShown = carry_out(&args.at(), command)?;
     match Form::of(args.json) {
         Form::Json => output::json(&shown),
         Form::Text => output::text(&members_text(&shown)),
     }
-}
-
-fn members_shown(shared: &Shared<'_, '_>) -> Result<MembersShown, SharingError> {
-    let members = shared.members()?;
-    let lines = members.into_iter().map(|member| MemberLine {
-        user: member.user.to_string(),
-        role: role_name(member.role),
-        fingerprint: fingerprint(member.root),
-        verified: member.verified,
-        expires: member.expires.map(|time| time.0),
-        expired: member.expired,
-        confirmed_record: member.confirmed.map(|(seq, _)| seq.0),
-        confirmed_at: member.confirmed.map(|(_, time)| time.0),
-    });
-    let trouble = shared.events().iter();
-    let voids = shared
-        .log()
-        .voids()
-        .map(|(seq, void)| (seq, format!("{void:?}")));
-    let trouble = trouble.map(|(seq, event)| (*seq, format!("{event:?}")));
-    Ok(MembersShown {
-        share: shared.id().to_string(),
-        records: shared.log().head().map_or(0, |(seq, _)| seq.0 + 1),
-        rotation_due: shared.rotation_due(),
-        trouble: trouble
-            .chain(voids)
-            .map(|(Seq(seq), what)| format!("record {seq}: {what}"))
-            .collect(),
-        members: lines.collect(),
-    })
 }
 
 fn members_text(shown: &MembersShown) -> String {
@@ -167,42 +117,59 @@ fn members_text(shown: &MembersShown) -> String {
 
 /// Changes somebody's role.
 pub(crate) fn role(args: &RoleArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    wait(async {
-        let session = session(&engine).await?;
-        let share = sharing::find(&session, &args.share).await?;
-        let mut shared = Shared::open(&session, share).await?;
-        let root = shared.member(&args.user)?.key.root;
-        match args.role {
-            RoleOrNone::Reader => shared.set_role(root, Role::Reader).await?,
-            RoleOrNone::Writer => shared.set_role(root, Role::Writer).await?,
-            RoleOrNone::Owner => shared.set_role(root, Role::Owner).await?,
-            RoleOrNone::None => shared.remove(root).await?,
-        }
-        if shared.rotation_due() {
-            shared.rotate().await?;
-        }
-        Ok(())
-    })?;
-    engine.close()?;
-    output::text(&match args.role {
-        RoleOrNone::None => format!(
-            "{} is no member any more. What is written from now on is under a new key; what was \
-             there before, {} may have kept.\n",
-            args.user, args.user
-        ),
-        role => format!("{} is {} now.\n", args.user, role.name()),
-    })
+    done(&args.at(), RosterCommand::Role(args.what.clone()))
 }
 
 /// Leaves a share.
 pub(crate) fn leave(args: &LeaveArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    wait(async {
-        let session = session(&engine).await?;
-        let share = sharing::find(&session, &args.share).await?;
-        Ok(Shared::open(&session, share).await?.leave().await?)
-    })?;
-    engine.close()?;
-    output::text("Left the share.\n")
+    done(&args.at(), RosterCommand::Leave(args.what.clone()))
+}
+
+/// Lists requests.
+pub(crate) fn inbox(args: &ReadArgs) -> Result<(), CliError> {
+    let shown: InboxShown = carry_out(&args.at(), RosterCommand::Inbox(Nothing {}))?;
+    for error in &shown.refused {
+        eprintln!("keyfold: a request is not shown: {error}");
+    }
+    if let Form::Json = Form::of(args.json) {
+        return output::json(&shown.items);
+    }
+    let mut text = String::new();
+    for item in &shown.items {
+        let known = if item.verified {
+            "verified"
+        } else {
+            "not verified"
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "{}  {} asks to be {} of \"{}\"\n          {} ({known})",
+            item.id, item.user, item.role, item.title, item.fingerprint
+        );
+        for line in item.message.iter().flat_map(|message| message.lines()) {
+            let _ = writeln!(text, "          > {line}");
+        }
+    }
+    output::text(&text)
+}
+
+/// Grants a request.
+pub(crate) fn approve(args: &ApproveArgs) -> Result<(), CliError> {
+    done(&args.at(), RosterCommand::Approve(args.what.clone()))
+}
+
+/// Refuses a request.
+pub(crate) fn deny(args: &DecideArgs) -> Result<(), CliError> {
+    done(&args.at(), RosterCommand::Deny(args.what.clone()))
+}
+
+/// Asks for something.
+pub(crate) fn request(args: &RequestArgs) -> Result<(), CliError> {
+    done(&args.at(), RosterCommand::Request(args.what.clone()))
+}
+
+/// Takes a request back.
+pub(crate) fn withdraw(args: &DecideArgs) -> Result<(), CliError> {
+    done(&args.at(), RosterCommand::Withdraw(args.what.clone()))
 }

@@ -50,7 +50,13 @@ impl Adapter {
             Ok(request) => request,
             Err(refusal) => return refuse(device, &header, refusal),
         };
-        match request.operation.manner() {
+        let manner = match request.operation.manner() {
+            Manner::Promptly if request.operation.is_read() && self.front.may_fetch() => {
+                Manner::Waiting
+            }
+            manner => manner,
+        };
+        match manner {
             Manner::Unnoticed => answer(&self.front, device, &request),
             Manner::Promptly => {
                 self.receivers.received();
@@ -95,7 +101,11 @@ fn answer(front: &Front, device: &Device, request: &Request<'_>) {
 }
 
 /// The outcome of a request. A panic becomes `EIO`, and the mount lives on.
-fn outcome(front: &Front, request: &Request<'_>, reply: &mut Reply) -> Result<(), Errno> {
+pub(super) fn outcome(
+    front: &Front,
+    request: &Request<'_>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Errno> {
     let (what, ino) = (request.operation.name(), request.header.ino.0);
     let performed = catch_unwind(AssertUnwindSafe(|| perform(front, request, reply)));
     performed.map_or_else(
@@ -116,15 +126,21 @@ fn errno(what: &'static str, ino: u64, failure: Failure) -> Errno {
 }
 
 fn refuse(device: &Device, header: &Header, refusal: Refusal) {
+    let errno = refused(header, refusal);
+    Reply::lent(|reply| send(device, reply, header.unique, Err(errno)));
+}
+
+/// The errno of a request that is answered without being looked at.
+pub(super) fn refused(header: &Header, refusal: Refusal) -> Errno {
     let opcode = header.opcode;
     match refusal {
         Refusal::Malformed => tracing::error!(opcode, "a request of the kernel is malformed"),
         Refusal::Unknown => tracing::debug!(opcode, "the kernel asks for what is not known here"),
     }
-    Reply::lent(|reply| send(device, reply, header.unique, Err(refusal.errno())));
+    refusal.errno()
 }
 
-fn send(device: &Device, reply: &mut Reply, unique: Unique, result: Result<(), Errno>) {
+fn send(device: &Device, reply: &mut Reply<'_>, unique: Unique, result: Result<(), Errno>) {
     if let Err(error) = device.send(reply.message(unique, result)) {
         tracing::debug!(%error, "the kernel did not take a reply");
     }

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
 use nix::errno::Errno;
@@ -37,6 +37,12 @@ pub(crate) enum Received {
 #[derive(Debug)]
 pub(crate) struct Device(OwnedFd);
 
+impl AsRawFd for Device {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
+
 impl Device {
     pub(crate) fn new(connection: OwnedFd) -> Self {
         Self(connection)
@@ -55,6 +61,11 @@ impl Device {
         // SAFETY: the kernel reads a descriptor's number from `ours`, which outlives the call.
         unsafe { request::clone(device.as_raw_fd(), &raw mut ours) }?;
         Ok(Self(device.into()))
+    }
+
+    /// A descriptor of the same, which receives nothing of its own.
+    pub(crate) fn duplicate(&self) -> io::Result<Self> {
+        self.0.try_clone().map(Self)
     }
 
     /// Puts a request at the start of `buffer`.

@@ -12,7 +12,7 @@ use super::request::{
 };
 
 /// Does what is asked for and puts the result into `reply`.
-pub(crate) fn perform(front: &Front, request: &Request<'_>, reply: &mut Reply) -> Outcome<()> {
+pub(crate) fn perform(front: &Front, request: &Request<'_>, reply: &mut Reply<'_>) -> Outcome<()> {
     let serving = Serving {
         front,
         asker: request.header.asker,
@@ -34,7 +34,7 @@ struct Serving<'a> {
 }
 
 impl Serving<'_> {
-    fn name(&self, op: &NameOp<'_>, reply: &mut Reply) -> Outcome<()> {
+    fn name(&self, op: &NameOp<'_>, reply: &mut Reply<'_>) -> Outcome<()> {
         let (front, asker) = (self.front, self.asker);
         let at = |name| (self.ino, name);
         match *op {
@@ -65,7 +65,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    fn inode(&self, op: &InodeOp<'_>, reply: &mut Reply) -> Outcome<()> {
+    fn inode(&self, op: &InodeOp<'_>, reply: &mut Reply<'_>) -> Outcome<()> {
         let (front, ino) = (self.front, self.ino);
         match *op {
             InodeOp::Getattr => reply.attr(&front.getattr(ino)?),
@@ -83,7 +83,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    fn file(&self, op: &FileOp<'_>, reply: &mut Reply) -> Outcome<()> {
+    fn file(&self, op: &FileOp<'_>, reply: &mut Reply<'_>) -> Outcome<()> {
         let (front, asker, ino) = (self.front, self.asker, self.ino);
         match *op {
             FileOp::Open(mode) => reply.opened(&front.open(asker, ino, mode)?),
@@ -115,7 +115,7 @@ impl Serving<'_> {
         self.front.seek(at, what)
     }
 
-    fn directory(&self, op: &DirectoryOp, reply: &mut Reply) -> Outcome<()> {
+    fn directory(&self, op: &DirectoryOp, reply: &mut Reply<'_>) -> Outcome<()> {
         let (front, ino) = (self.front, self.ino);
         match op {
             DirectoryOp::Opendir => reply.opened(&front.opendir(ino)?),
@@ -135,7 +135,7 @@ impl Serving<'_> {
         Ok(())
     }
 
-    fn mount(&self, op: &MountOp<'_>, reply: &mut Reply) -> Outcome<()> {
+    fn mount(&self, op: &MountOp<'_>, reply: &mut Reply<'_>) -> Outcome<()> {
         let (front, ino) = (self.front, self.ino);
         match op {
             MountOp::Statfs => reply.statfs(&front.statfs()?),

@@ -14,21 +14,13 @@ use nix::errno::Errno;
 
 use super::acl;
 use super::errno::Failure;
+use super::own_attributes;
 use crate::control_dir::{self, ControlCaller, ControlDir, Node};
 use crate::snapshot_dir;
 
 /// Most bytes one request copies between files: a longer copy would keep its thread too long, and
 /// programs go on after a short one.
 const COPY_STEP: u64 = 16 << 20;
-/// Attributes answered from the volume's state. Read only, and never listed, so that no copy of a
-/// file carries them away.
-const STATE_PREFIX: &[u8] = b"user.keyfold.";
-const STATE_NAME: &[u8] = b"user.keyfold.state";
-/// The state of a file that is in no share.
-const STATE_PRIVATE: &[u8] = b"private";
-/// The state of a file as a snapshot shows it.
-const STATE_SNAPSHOT: &[u8] = b"snapshot";
-
 pub(crate) type Outcome<T> = Result<T, Failure>;
 
 /// Who sent a request.
@@ -131,6 +123,11 @@ impl Front {
             start: Instant::now(),
             active: AtomicU64::new(0),
         }
+    }
+
+    /// Whether reading may have to wait for a network.
+    pub(crate) fn may_fetch(&self) -> bool {
+        self.vfs.may_fetch()
     }
 
     /// When the mount was last used.
@@ -431,7 +428,7 @@ impl Front {
         mode: XattrMode,
     ) -> Outcome<()> {
         real(ino, Errno::EPERM)?;
-        if name.starts_with(STATE_PREFIX) {
+        if name.starts_with(own_attributes::PREFIX) {
             return Err(Errno::EPERM.into());
         }
         self.vfs.setxattr(ino, name, value, mode)?;
@@ -443,12 +440,8 @@ impl Front {
 
     pub(crate) fn getxattr(&self, ino: Ino, name: &[u8]) -> Outcome<Vec<u8>> {
         real(ino, Errno::ENODATA)?;
-        if name.starts_with(STATE_PREFIX) {
-            return match name {
-                STATE_NAME if snapshot_dir::shows(ino) => Ok(STATE_SNAPSHOT.to_vec()),
-                STATE_NAME => Ok(STATE_PRIVATE.to_vec()),
-                _ => Err(Errno::ENODATA.into()),
-            };
+        if let Some(name) = name.strip_prefix(own_attributes::PREFIX) {
+            return own_attributes::value(&self.control, ino, name);
         }
         Ok(self.vfs.getxattr(ino, name)?)
     }
@@ -462,7 +455,7 @@ impl Front {
 
     pub(crate) fn removexattr(&self, ino: Ino, name: &[u8]) -> Outcome<()> {
         real(ino, Errno::EPERM)?;
-        if name.starts_with(STATE_PREFIX) {
+        if name.starts_with(own_attributes::PREFIX) {
             return Err(Errno::EPERM.into());
         }
         Ok(self.vfs.removexattr(ino, name)?)

@@ -85,6 +85,22 @@ impl Offer {
     }
 }
 
+/// How requests come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    /// They are read from the device.
+    Device,
+    /// Through `io_uring`; see `ring`.
+    Ring,
+}
+
+impl Transport {
+    /// The ring if there is one.
+    pub(crate) fn of<T>(ring: Option<&T>) -> Self {
+        ring.map_or(Self::Device, |_| Self::Ring)
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Answer {
     /// Our version, upon which a newer kernel asks again in its words.
@@ -93,8 +109,9 @@ enum Answer {
     Refused,
 }
 
-/// Agrees with the kernel. Fails where it lacks what the volume's semantics rest on.
-pub(crate) fn negotiate(device: &Device) -> io::Result<()> {
+/// Agrees with the kernel. Fails where it lacks what the volume's semantics rest on. Where it offers
+/// requests through the ring, `transport` says whether they are to come that way.
+pub(crate) fn negotiate(device: &Device, transport: impl FnOnce() -> Transport) -> io::Result<()> {
     let mut buffer = vec![0; BUFFER];
     loop {
         let len = match device.receive(&mut buffer)? {
@@ -124,7 +141,13 @@ pub(crate) fn negotiate(device: &Device) -> io::Result<()> {
             }
             Answer::Agreed => {
                 head(OUT_HEADER + INIT_OUT, 0);
-                put(body, offer);
+                let offers_ring = offer.flags & init::OVER_IO_URING != 0;
+                let transport = if offers_ring {
+                    transport()
+                } else {
+                    Transport::Device
+                };
+                put(body, offer, transport);
                 return device.send(&reply);
             }
             Answer::Refused => {
@@ -138,9 +161,13 @@ pub(crate) fn negotiate(device: &Device) -> io::Result<()> {
 }
 
 /// `fuse_init_out`.
-fn put(out: &mut [u8], offer: Offer) {
-    let flags = WANTED & offer.flags;
-    let missing = WANTED & !offer.flags;
+fn put(out: &mut [u8], offer: Offer, transport: Transport) {
+    let wanted = match transport {
+        Transport::Device => WANTED,
+        Transport::Ring => WANTED | init::OVER_IO_URING,
+    };
+    let flags = wanted & offer.flags;
+    let missing = wanted & !offer.flags;
     tracing::debug!(
         minor = offer.minor,
         flags,
@@ -201,9 +228,11 @@ mod tests {
         let offer = offered(44, !init::ASYNC_DIO);
         assert_eq!(offer.answer(), Answer::Agreed);
         let mut out = [0xff; INIT_OUT];
-        put(&mut out, offer);
-        let flags = u64::from(u32_at(&out, 12)) | u64::from(u32_at(&out, 32)) << 32;
-        assert_eq!(flags, WANTED & !init::ASYNC_DIO);
+        let flags = |out: &[u8]| u64::from(u32_at(out, 12)) | u64::from(u32_at(out, 32)) << 32;
+        put(&mut out, offer, Transport::Ring);
+        assert_eq!(flags(&out), WANTED & !init::ASYNC_DIO | init::OVER_IO_URING);
+        put(&mut out, offer, Transport::Device);
+        assert_eq!(flags(&out), WANTED & !init::ASYNC_DIO);
         assert_eq!((u32_at(&out, 0), u32_at(&out, 4)), (7, 40));
         assert_eq!(u32_at(&out, 8), 131_072);
         assert_eq!((u16_at(&out, 16), u16_at(&out, 18)), (64, 48));

@@ -39,30 +39,31 @@ const STATX_OUT: usize = 288;
 const STATFS_OUT: usize = 80;
 
 thread_local! {
-    static REPLY: RefCell<Option<Reply>> = const { RefCell::new(None) };
+    static BUFFER: RefCell<Option<PageBuffer>> = const { RefCell::new(None) };
 }
 
 /// The reply to one request.
-pub(crate) struct Reply {
-    buffer: PageBuffer,
+pub(crate) struct Reply<'a> {
+    bytes: &'a mut [u8],
     end: usize,
 }
 
-impl Reply {
-    fn new() -> Self {
+impl<'a> Reply<'a> {
+    /// An empty reply in `bytes`, which holds the head and as much data as was asked for.
+    pub(crate) fn within(bytes: &'a mut [u8]) -> Self {
         Self {
-            buffer: PageBuffer::new(OUT_HEADER, DATA_MAX as usize),
+            bytes,
             end: OUT_HEADER,
         }
     }
 
-    /// Lends the thread's reply, empty.
-    pub(crate) fn lent<T>(job: impl FnOnce(&mut Self) -> T) -> T {
+    /// Lends an empty reply in memory of the thread.
+    pub(crate) fn lent<T>(job: impl FnOnce(&mut Reply<'_>) -> T) -> T {
         // Taken out meanwhile: after a panic there is none, not a borrowed one.
-        let mut reply = REPLY.take().unwrap_or_else(Self::new);
-        reply.end = OUT_HEADER;
-        let result = job(&mut reply);
-        REPLY.set(Some(reply));
+        let buffer = BUFFER.take();
+        let mut buffer = buffer.unwrap_or_else(|| PageBuffer::new(OUT_HEADER, DATA_MAX as usize));
+        let result = job(&mut Reply::within(buffer.bytes_mut()));
+        BUFFER.set(Some(buffer));
         result
     }
 
@@ -75,7 +76,7 @@ impl Reply {
                 -(errno as i32)
             }
         };
-        let message = &mut self.buffer.bytes_mut()[..self.end];
+        let message = &mut self.bytes[..self.end];
         let (head, _) = message.split_at_mut(OUT_HEADER);
         // A reply is never longer than its buffer.
         Record::new(head)
@@ -86,7 +87,7 @@ impl Reply {
     }
 
     fn room(&mut self, len: usize) -> Record<'_> {
-        let room = &mut self.buffer.bytes_mut()[self.end..][..len];
+        let room = &mut self.bytes[self.end..][..len];
         self.end += len;
         Record::new(room)
     }
@@ -132,7 +133,7 @@ impl Reply {
         size: u32,
         read: impl FnOnce(&mut [u8]) -> Outcome<usize>,
     ) -> Outcome<()> {
-        let room = &mut self.buffer.bytes_mut()[self.end..][..size as usize];
+        let room = &mut self.bytes[self.end..][..size as usize];
         self.end += read(room)?;
         Ok(())
     }

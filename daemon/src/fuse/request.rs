@@ -227,6 +227,11 @@ impl Operation<'_> {
         }
     }
 
+    /// Whether it reads a file.
+    pub(crate) fn is_read(&self) -> bool {
+        matches!(self, Self::File(FileOp::Read(..)))
+    }
+
     /// Whether the kernel waits for a reply.
     pub(crate) fn is_answered(&self) -> bool {
         !matches!(

@@ -10,6 +10,7 @@ use super::buffer::PageBuffer;
 use super::device::{Device, Received, Waiting};
 use super::listeners::{Listeners, Polled, Polling};
 use super::request::{DATA_MAX, Header};
+use super::ring::Serving;
 use super::wire::{IN_HEADER, Malformed, WRITE_IN};
 
 /// What the receiving threads share.
@@ -20,15 +21,26 @@ struct Session {
     polled: Option<Arc<Device>>,
 }
 
+/// A mount whose connection is open.
+pub(crate) struct Opened {
+    pub(crate) device: Arc<Device>,
+    pub(crate) attachment: Attachment,
+    /// Where most requests come from, if not from the device.
+    pub(crate) ring: Option<Serving>,
+}
+
 /// Serves the kernel's requests on `threads` threads, until it closes the connection.
 pub(crate) fn start(
-    device: Device,
+    opened: Opened,
     adapter: Adapter,
     listeners: &Arc<Listeners>,
     threads: usize,
-    attachment: Attachment,
 ) -> io::Result<JoinHandle<io::Result<()>>> {
-    let device = Arc::new(device);
+    let Opened {
+        device,
+        attachment,
+        ring,
+    } = opened;
     let session = Arc::new(Session {
         adapter,
         listeners: Arc::clone(listeners),
@@ -43,12 +55,13 @@ pub(crate) fn start(
     thread::Builder::new()
         .name("keyfold-session".to_owned())
         .spawn(move || {
+            let ended = ring.map_or(Ok(()), Serving::attend);
             let ends = receivers.into_iter().map(|receiver| {
                 let panicked = |_| Err(io::Error::other("a receiving thread panicked"));
                 receiver.join().unwrap_or_else(panicked)
             });
             // Every thread has ended before the first failure is told.
-            let ended = ends.fold(Ok(()), Result::and);
+            let ended = ends.fold(ended, Result::and);
             attachment.end();
             ended
         })

@@ -6,6 +6,7 @@ mod files;
 mod life;
 mod metadata;
 mod protocol;
+mod ring_offered;
 mod watched;
 
 use std::ffi::OsStr;

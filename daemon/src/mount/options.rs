@@ -72,6 +72,15 @@ pub(crate) enum CpuIdle {
     Deep,
 }
 
+/// Whether requests come through `io_uring`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum RingUse {
+    /// Where the kernel offers it.
+    WhereOffered,
+    /// Nowhere.
+    Never,
+}
+
 /// How a vault is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountOptions {
@@ -88,6 +97,7 @@ pub(crate) struct MountOptions {
     /// Threads that serve requests.
     pub(crate) threads: Option<usize>,
     pub(crate) cpu_idle: CpuIdle,
+    pub(crate) ring: RingUse,
     /// What to do about a vault that is not as it was last seen. No word of `-o` accepts one.
     pub(crate) rollback: Rollback,
     /// When the metadata is verified.
@@ -111,6 +121,7 @@ impl Default for MountOptions {
             snapshot_interval: Some(SNAPSHOT_INTERVAL),
             threads: None,
             cpu_idle: CpuIdle::Shallow,
+            ring: RingUse::WhereOffered,
             rollback: Rollback::default(),
             verify: Verify::default(),
             flags: Vec::new(),
@@ -156,6 +167,8 @@ impl MountOptions {
             "rw" => self.access = MountAccess::ReadWrite,
             "allow_other" => self.audience = Audience::Everyone,
             "deep_idle" => self.cpu_idle = CpuIdle::Deep,
+            "ring" => self.ring = RingUse::WhereOffered,
+            "no_ring" => self.ring = RingUse::Never,
             "nonempty" => self.cover = Cover::Anything,
             "suid" => self.flag(KernelFlag::Suid),
             "nosuid" => self.flag(KernelFlag::NoSuid),
@@ -395,7 +408,7 @@ mod tests {
     #[test]
     fn every_option_of_ours_takes_effect() {
         let options = parse(
-            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,control=read,\
+            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,no_ring,control=read,\
              passwordcommand=pass show a\\,b",
         )
         .unwrap();
@@ -407,6 +420,7 @@ mod tests {
         assert_eq!(options.snapshot_interval, Some(Duration::from_hours(1)));
         assert_eq!(options.threads, Some(3));
         assert_eq!(options.cpu_idle, CpuIdle::Deep);
+        assert_eq!(options.ring, RingUse::Never);
         assert_eq!(options.control, ControlAccess::Read);
         assert_eq!(
             options.source,
@@ -416,7 +430,8 @@ mod tests {
 
     #[test]
     fn a_later_option_replaces_an_earlier_one() {
-        let options = parse("nosuid,ro,suid,rw,snapshots=1h,snapshots=off").unwrap();
+        let options = parse("nosuid,ro,no_ring,suid,rw,ring,snapshots=1h,snapshots=off").unwrap();
+        assert_eq!(options.ring, RingUse::WhereOffered);
         assert_eq!(options.snapshot_interval, None);
         assert_eq!(options.flags, [KernelFlag::Suid]);
         assert_eq!(options.access, MountAccess::ReadWrite);

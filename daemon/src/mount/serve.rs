@@ -22,10 +22,11 @@ use crate::fuse::{self, Activity, FuseOptions, Mounted, Unmount, UnmountError, U
 use crate::mount::front::FrontError;
 use crate::mount::harden;
 use crate::mount::log;
-use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions};
+use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions, RingUse};
 use crate::mount::pins;
 use crate::mount::point::MountPoint;
 use crate::mount::swap::Swap;
+use crate::online::Online;
 
 /// How long programs that keep the mount busy have to finish after we were told to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -63,6 +64,20 @@ enum Event {
     Signal,
 }
 
+/// What is served.
+struct Served {
+    engine: Arc<Engine>,
+    online: Arc<Online>,
+}
+
+impl Served {
+    /// Ends syncing, and makes the last changes durable.
+    fn close(&self) -> Result<(), CliError> {
+        self.online.stop();
+        close(&self.engine)
+    }
+}
+
 /// When a mount ends by itself.
 struct Idle {
     /// After this time without use.
@@ -91,7 +106,7 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     harden::settle().map_err(setup("preparing the process"))?;
     let idle = job.options.idle;
     let (events, happenings) = mpsc::channel();
-    let (engine, mounted) = start(job, &events).inspect_err(|e| {
+    let (served, mounted) = start(job, &events).inspect_err(|e| {
         if matches!(e.exit(), Exit::Damaged | Exit::OlderThanSeen) {
             tracing::error!(error = %e, "security event: the vault is not mounted");
         }
@@ -101,8 +116,8 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     thread::spawn(move || events.send(Event::Ended(mounted.wait())));
     if let Err(source) = ready() {
         // Whoever waited for us is gone; the mount has no user yet.
-        let _ = end(&engine, &unmounter, &happenings);
-        close(&engine)?;
+        let _ = end(&served.engine, &unmounter, &happenings);
+        served.close()?;
         return Err(FrontError::Setup {
             what: "reporting that it is mounted",
             source,
@@ -115,9 +130,9 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
     }
     tracing::info!("mounted");
     let idle = idle.map(|time| Idle { time, activity });
-    let ended = attend(&engine, &unmounter, &happenings, idle.as_ref());
+    let ended = attend(&served.engine, &unmounter, &happenings, idle.as_ref());
     let _ = sd_notify::notify(&[NotifyState::Stopping]);
-    let closed = close(&engine);
+    let closed = served.close();
     tracing::info!("unmounted");
     closed?;
     Ok(ended.map_err(FrontError::Session)?)
@@ -125,7 +140,7 @@ pub(crate) fn serve(job: Job, ready: impl FnOnce() -> io::Result<()>) -> Result<
 
 /// Unlocks, opens and mounts. Until shortly before the last, a signal ends the process at once; then
 /// it is an event, as a process that just ends leaves a dead mount.
-fn start(job: Job, events: &Sender<Event>) -> Result<(Arc<Engine>, Mounted), CliError> {
+fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError> {
     let Job {
         vault,
         point,
@@ -165,7 +180,9 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Arc<Engine>, Mounted), Cli
             snapshot_interval: options.snapshot_interval,
         },
     )?);
-    let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about));
+    let online = Arc::new(Online::prepare(&engine)?);
+    let desk = Arc::clone(online.desk());
+    let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about, desk));
     let vfs = engine.vfs_with_snapshots(Owner::of_process());
     let mounted = watch_signals(events.clone())
         .map_err(|source| FrontError::Setup {
@@ -181,7 +198,14 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Arc<Engine>, Mounted), Cli
             })
         });
     match mounted {
-        Ok(mounted) => Ok((engine, mounted)),
+        Ok(mounted) => {
+            if access == Access::ReadWrite
+                && let Err(error) = online.start(mounted.notifier())
+            {
+                tracing::error!(%error, "shares are not synced");
+            }
+            Ok((Served { engine, online }, mounted))
+        }
         Err(error) => {
             close(&engine)?;
             Err(error.into())
@@ -222,6 +246,10 @@ fn fuse_options(options: &MountOptions, about: &About) -> FuseOptions {
         cpu_idle: match options.cpu_idle {
             CpuIdle::Shallow => fuse::CpuIdle::Shallow,
             CpuIdle::Deep => fuse::CpuIdle::Deep,
+        },
+        ring: match options.ring {
+            RingUse::WhereOffered => fuse::RingUse::WhereOffered,
+            RingUse::Never => fuse::RingUse::Never,
         },
         mount_options: options.flags.iter().copied().map(word).collect(),
     }

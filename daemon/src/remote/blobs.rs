@@ -5,7 +5,7 @@ use std::ops::Range;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{BlobId, ShareId};
 use keyfold_protocol::routes::Route;
-use keyfold_protocol::wire::{BlobList, BlobStateReply};
+use keyfold_protocol::wire::{BlobList, BlobStateReply, DroppedReply};
 
 use super::{Call, Remote, RemoteError};
 
@@ -94,5 +94,25 @@ impl Remote {
         let path = Route::MissingBlobs.path(&[&share]);
         let reply: BlobList = self.post(Route::MissingBlobs, path, &list).await?;
         Ok(reply.blobs)
+    }
+
+    /// Keeps blobs that were dropped. Returns those that are there.
+    pub(crate) async fn revive_blobs(
+        &self,
+        share: ShareId,
+        blobs: &[BlobId],
+    ) -> Result<Vec<BlobId>, RemoteError> {
+        let list = BlobList {
+            blobs: blobs.to_vec(),
+        };
+        let path = Route::ReviveBlobs.path(&[&share]);
+        let reply: BlobList = self.post(Route::ReviveBlobs, path, &list).await?;
+        Ok(reply.blobs)
+    }
+
+    /// Blobs of a share that no record names any more.
+    pub(crate) async fn dropped_blobs(&self, share: ShareId) -> Result<DroppedReply, RemoteError> {
+        let path = Route::DroppedBlobs.path(&[&share]);
+        self.get(Route::DroppedBlobs, path).await
     }
 }

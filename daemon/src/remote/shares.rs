@@ -2,7 +2,7 @@
 
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::exchange::{Append, Pulled};
-use keyfold_protocol::ids::{RecordHash, RequestHash, Seq, ShareId};
+use keyfold_protocol::ids::{RecordHash, RequestHash, ShareId};
 use keyfold_protocol::names::{Slug, UserName};
 use keyfold_protocol::publication::Publication;
 use keyfold_protocol::receipt::Receipt;
@@ -10,8 +10,8 @@ use keyfold_protocol::request::{Decision, Request};
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::{
-    AppendReply, PublicationReply, PublicationsReply, PublishReply, RecordReply, RequestReply,
-    RequestsReply, ShareItem, SharesReply,
+    AppendReply, PublicationReply, PublicationsReply, PublishReply, PullQuery, RecordReply,
+    RequestReply, RequestsReply, ShareItem, SharesReply,
 };
 
 use super::{Remote, RemoteError};
@@ -47,8 +47,18 @@ impl Remote {
     }
 
     /// Records from a place on.
-    pub(crate) async fn pull(&self, share: ShareId, from: Seq) -> Result<Pulled, RemoteError> {
-        let path = format!("{}?from={}", Route::Pull.path(&[&share]), from.0);
+    pub(crate) async fn pull(
+        &self,
+        share: ShareId,
+        query: &PullQuery,
+    ) -> Result<Pulled, RemoteError> {
+        let mut path = format!("{}?from={}", Route::Pull.path(&[&share]), query.from.0);
+        if let Some(limit) = query.limit {
+            path.extend(["&limit=".to_owned(), limit.to_string()]);
+        }
+        if let Some(from) = query.bodies_from.filter(|from| *from > query.from) {
+            path.extend(["&bodies_from=".to_owned(), from.0.to_string()]);
+        }
         let reply = self.call(Route::Pull, path, Vec::new()).await?;
         self.read_cbor(Route::Pull, &reply)
     }

@@ -1,5 +1,6 @@
 //! The client against servers that are silent, endless, malformed, or say no.
 
+mod events;
 pub(crate) mod script;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::Seq;
 use keyfold_protocol::names::UserName;
-use keyfold_protocol::wire::{KdfParameters, Key, SetPassword};
+use keyfold_protocol::wire::{KdfParameters, Key, PullQuery, SetPassword};
 
 use self::script::{Answer, Script, Seen};
 use super::{Deadlines, Remote, RemoteError, Server, Token};
@@ -89,7 +90,12 @@ fn a_reply_of_another_form_is_malformed_and_not_asked_for_again() {
     let script = Script::play(|_| Answer::Reply(200, vec![0xff; 4000]));
     let pulled = remote(&script.url, Deadlines::default());
     let share = keyfold_protocol::ids::ShareId([1; 32]);
-    let error = run(pulled.pull(share, Seq(0))).unwrap_err();
+    let query = PullQuery {
+        from: Seq(0),
+        limit: None,
+        bodies_from: None,
+    };
+    let error = run(pulled.pull(share, &query)).unwrap_err();
     assert!(matches!(error, RemoteError::Malformed { .. }), "{error:?}");
 }
 

@@ -1,6 +1,7 @@
 //! Changing who takes part: one record each, decided anew whenever somebody else came first.
 
 use keyfold_protocol::error_code::ErrorCode;
+use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{ChainRoot, RecordHash, RequestHash, Seq, Time};
 use keyfold_protocol::log::Log;
 use keyfold_protocol::names::UserName;
@@ -28,7 +29,6 @@ pub(crate) enum Reads {
     /// What is written from now on, and what a snapshot under the new epoch shows.
     FromNow,
     /// What was written in the present epoch.
-    #[cfg_attr(not(test), allow(dead_code, reason = "for shares that are new"))]
     ThisEpoch,
     /// What was written in the present epoch and the one before, and as far back as epochs were begun
     /// so.
@@ -52,12 +52,23 @@ pub(crate) struct Newcomer {
 
 impl<'s, 'a> Shared<'s, 'a> {
     /// Begins a share with this account alone.
-    #[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
+    #[cfg(test)]
     pub(crate) async fn create(session: &'s Session<'a>) -> Result<Self, SharingError> {
-        let append = draft::first(session)?;
-        let share = append.record.header.hash().share();
-        session.remote().create_share(&append).await?;
-        Self::open(session, share).await
+        Self::create_by(session, &Self::draft_first(session)?).await
+    }
+
+    /// The first record of a new share, whose hash is the share's id.
+    pub(crate) fn draft_first(session: &'s Session<'a>) -> Result<Append, SharingError> {
+        draft::first(session)
+    }
+
+    /// Begins a share with its first record. The same record again is success.
+    pub(crate) async fn create_by(
+        session: &'s Session<'a>,
+        first: &Append,
+    ) -> Result<Self, SharingError> {
+        session.remote().create_share(first).await?;
+        Self::open_with_content(session, first.record.header.hash().share(), None).await
     }
 
     /// Adds somebody. Done already is success, but not with another role.
@@ -91,12 +102,19 @@ impl<'s, 'a> Shared<'s, 'a> {
 
     /// Removes somebody: what is written from then on is under a key that he does not have.
     pub(crate) async fn remove(&mut self, root: ChainRoot) -> Result<(), SharingError> {
+        self.remove_all(&[root]).await
+    }
+
+    /// Removes people, at once.
+    pub(crate) async fn remove_all(&mut self, roots: &[ChainRoot]) -> Result<(), SharingError> {
         self.change(&|log| {
-            if !roster(log)?.members.contains_key(&root) {
+            let members = &roster(log)?.members;
+            let there = roots.iter().filter(|root| members.contains_key(*root));
+            let changes: Vec<Change> = there.copied().map(Change::Remove).collect();
+            if changes.is_empty() {
                 return Ok(Step::Done);
             }
-            let change = Change::Remove(root);
-            Ok(Step::Append(vec![change], Rotation::FromNow))
+            Ok(Step::Append(changes, Rotation::FromNow))
         })
         .await
     }

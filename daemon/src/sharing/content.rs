@@ -4,9 +4,13 @@ use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Delivered};
 use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId};
-use keyfold_protocol::log::{Applied, Outcome, Void};
+use keyfold_protocol::log::{Applied, Log, Outcome, Void};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::operation::{ContentBody, Operation};
 use keyfold_protocol::record::{Header, Kind, Record};
+use keyfold_protocol::roster::Role;
+use keyfold_protocol::snapshot::SnapshotBody;
+use keyfold_protocol::wire::PullQuery;
 
 use super::error::SharingError;
 use super::{Shared, draft, not_a_member};
@@ -19,14 +23,35 @@ pub(crate) struct ContentRecord {
     pub(crate) seq: Seq,
     /// Its hash.
     pub(crate) record: RecordHash,
+    /// What it is.
+    pub(crate) kind: Kind,
+    /// Who wrote it.
+    pub(crate) author: UserName,
+    /// What its author might do there.
+    pub(crate) role: Option<Role>,
     /// The epoch in force there.
     pub(crate) epoch: Epoch,
     /// Blobs that it adds.
     pub(crate) added: Vec<BlobId>,
     /// Blobs that it drops.
     pub(crate) dropped: Vec<BlobId>,
-    /// What it does; none where its key is not known here.
-    pub(crate) operations: Option<Vec<Operation>>,
+    /// What it says.
+    pub(crate) said: Said,
+}
+
+/// What a record says of the tree.
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    /// How it changes.
+    Operations(Vec<Operation>),
+    /// What it is.
+    Snapshot(SnapshotBody),
+    /// Nothing: it is of another kind, or void.
+    Nothing,
+    /// Its key is not known here.
+    Unreadable,
+    /// Its body was not asked for.
+    Pruned,
 }
 
 /// What is to be appended.
@@ -49,47 +74,133 @@ pub(crate) enum Appended {
     Moved,
 }
 
-/// Adds the content records among those that were applied.
+/// Adds the records among those that were applied that say something of the tree or its blobs.
 pub(super) fn collect(
     content: &mut Vec<ContentRecord>,
     applied: &[Applied],
     delivered: &[Delivered],
 ) {
     for one in applied {
-        let operations = match &one.outcome {
-            Outcome::Content(body) => Some(body.operations.clone()),
-            Outcome::Unreadable | Outcome::Pruned => None,
-            Outcome::Roster | Outcome::Snapshot(_) | Outcome::Void(_) => continue,
-        };
         let header = delivered
             .iter()
             .map(|delivered| &delivered.record.header)
             .find(|header| header.seq == one.seq);
-        let Some(header) = header.filter(|header| header.kind == Kind::Content) else {
+        let Some(header) = header else { continue };
+        let said = said(&one.outcome);
+        if matches!(said, Said::Nothing) && header.dropped.is_empty() {
             continue;
-        };
+        }
         content.push(ContentRecord {
             seq: one.seq,
             record: one.record,
+            kind: header.kind,
+            author: one.author.user.clone(),
+            role: one.role,
             epoch: header.epoch,
             added: header.added.clone(),
             dropped: header.dropped.clone(),
-            operations,
+            said,
         });
     }
 }
 
-#[cfg_attr(not(test), allow(dead_code, reason = "directories are shared with it"))]
+fn said(outcome: &Outcome) -> Said {
+    match outcome {
+        Outcome::Content(body) => Said::Operations(body.operations.clone()),
+        Outcome::Snapshot(body) => Said::Snapshot(body.clone()),
+        Outcome::Roster | Outcome::Void(_) => Said::Nothing,
+        Outcome::Unreadable => Said::Unreadable,
+        Outcome::Pruned => Said::Pruned,
+    }
+}
+
 impl<'s, 'a> Shared<'s, 'a> {
-    /// A share whose content records are kept until they are taken.
+    /// A share whose content records are kept until they are taken; their bodies from a place on.
     pub(crate) async fn open_with_content(
         session: &'s Session<'a>,
         share: ShareId,
+        bodies_from: Option<Seq>,
     ) -> Result<Self, SharingError> {
         let mut shared = Self::empty(session, share);
         shared.content = Some(Vec::new());
+        shared.bodies_from = bodies_from;
         shared.pull().await?;
+        shared.bodies_from = None;
         Ok(shared)
+    }
+
+    /// A share as it was kept, whose content records are kept until they are taken. Nothing is asked of
+    /// the server yet.
+    pub(crate) fn resume(session: &'s Session<'a>, share: ShareId, kept: &[u8]) -> Option<Self> {
+        let log = Log::resume(super::own(session), kept).ok()?;
+        let mut shared = Self::empty(session, share);
+        shared.content = Some(Vec::new());
+        shared.bodies_from = None;
+        (log.share() == share).then(|| {
+            shared.log = log;
+            shared
+        })
+    }
+
+    /// Whether it can be learned what a record says, where that is not known yet.
+    pub(crate) fn can_learn(&self, record: &ContentRecord) -> bool {
+        match record.said {
+            Said::Pruned => true,
+            // The key may have come with a later record.
+            Said::Unreadable => self.log.epoch_key(record.epoch).is_some(),
+            Said::Operations(_) | Said::Snapshot(_) | Said::Nothing => false,
+        }
+    }
+
+    /// Learns what a record says.
+    pub(crate) async fn learn(&self, record: &mut ContentRecord) -> Result<(), SharingError> {
+        self.learn_some(std::slice::from_mut(record), Some(1)).await
+    }
+
+    /// Learns what these records say, which ascend.
+    pub(crate) async fn learn_all(
+        &self,
+        records: &mut [ContentRecord],
+    ) -> Result<(), SharingError> {
+        self.learn_some(records, None).await
+    }
+
+    async fn learn_some(
+        &self,
+        records: &mut [ContentRecord],
+        limit: Option<u64>,
+    ) -> Result<(), SharingError> {
+        let first = records.iter().find(|record| self.can_learn(record));
+        let last = records.iter().rfind(|record| self.can_learn(record));
+        let (Some(mut from), Some(last)) = (first.map(|r| r.seq), last.map(|r| r.seq)) else {
+            return Ok(());
+        };
+        while from <= last {
+            let query = PullQuery {
+                from,
+                limit,
+                bodies_from: None,
+            };
+            let pulled = self.session.remote().pull(self.id(), &query).await;
+            let before = from;
+            for delivered in &pulled.map_err(not_a_member)?.records {
+                let seq = delivered.record.header.seq;
+                let known = records.binary_search_by_key(&seq, |record| record.seq);
+                let known = known.ok().and_then(|index| records.get_mut(index));
+                if let Some(known) = known.filter(|known| self.can_learn(known)) {
+                    let outcome = self.log.reread(&delivered.record);
+                    known.said = said(&outcome.map_err(SharingError::Stopped)?);
+                }
+                from = from.max(seq.next());
+            }
+            if from == before {
+                return Err(SharingError::Withheld);
+            }
+        }
+        if records.iter().any(|record| self.can_learn(record)) {
+            return Err(SharingError::Withheld);
+        }
+        Ok(())
     }
 
     /// Content records applied since they were taken last.
@@ -100,11 +211,6 @@ impl<'s, 'a> Shared<'s, 'a> {
             .unwrap_or_default()
     }
 
-    /// Notes that a record turned out not to be applicable to the tree.
-    pub(crate) fn note_void(&mut self, seq: Seq, void: Void) {
-        self.log.note_void(seq, void);
-    }
-
     /// The session that it is synced by.
     pub(crate) fn session(&self) -> &'s Session<'a> {
         self.session
@@ -112,19 +218,34 @@ impl<'s, 'a> Shared<'s, 'a> {
 
     /// A content record that follows the log as it is now.
     pub(crate) fn draft_content(&self, outgoing: Outgoing) -> Result<Append, SharingError> {
+        let body = ContentBody {
+            operations: outgoing.operations,
+        };
+        let blobs = (outgoing.added, outgoing.dropped);
+        self.draft(Kind::Content, &body.encode(), blobs)
+    }
+
+    /// A record with a sealed body that follows the log as it is now. It adds and drops these blobs,
+    /// both ascending.
+    pub(crate) fn draft(
+        &self,
+        kind: Kind,
+        body: &[u8],
+        (added, dropped): (Vec<BlobId>, Vec<BlobId>),
+    ) -> Result<Append, SharingError> {
         let roster = self.roster()?;
         let (seq, previous) = self.log.head().ok_or(SharingError::NotAMember)?;
         let keys = self.session.keys();
         let own = roster.members.get(&keys.account.root);
         let entry = own.ok_or(SharingError::NotAMember)?.key.entry;
         let mut header = Header {
-            kind: Kind::Content,
+            kind,
             seq: seq.next(),
             previous,
             roster: self.log.roster_record(),
             epoch: roster.epoch,
-            added: outgoing.added,
-            dropped: outgoing.dropped,
+            added,
+            dropped,
             ..draft::header(self.session, self.id())
         };
         header.author.entry = entry;
@@ -132,11 +253,8 @@ impl<'s, 'a> Shared<'s, 'a> {
         let identity = identity.ok_or(SharingError::MayNot(Void::KeySuperseded))?;
         let key = self.log.epoch_key(roster.epoch);
         let key = key.ok_or(SharingError::NoEpochKey)?;
-        let body = ContentBody {
-            operations: outgoing.operations,
-        };
         Ok(Append {
-            record: Record::seal(header, &body.encode(), key, identity)?,
+            record: Record::seal(header, body, key, identity)?,
             grants: Vec::new(),
         })
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use keyfold_crypto::RandomError;
 use keyfold_protocol::account::fingerprint;
+use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{ChainRoot, Seq};
 use keyfold_protocol::log::{Stop, Void};
 use keyfold_protocol::names::UserName;
@@ -34,6 +35,8 @@ pub(crate) enum SharingError {
     NoSuchShare,
     /// More than one does.
     Ambiguous,
+    /// Nobody has that name.
+    NoSuchUser(UserName),
     /// Nobody of that name takes part.
     NoSuchMember(UserName),
     /// Somebody's keys were compared with nothing.
@@ -63,6 +66,16 @@ pub(crate) enum SharingError {
     OtherServer(String),
     /// The address names no publication.
     NoSlug,
+}
+
+impl SharingError {
+    /// What the server refused with, if it did.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Account(e) => e.code(),
+            _ => None,
+        }
+    }
 }
 
 impl fmt::Display for SharingError {
@@ -99,9 +112,11 @@ impl fmt::Display for SharingError {
             Self::NotAMember => write!(f, "this account is no member of the share"),
             Self::NoSuchShare => write!(
                 f,
-                "no share of this account begins with that. `keyfold shares` lists them"
+                "no share of this account has that path or begins with that. `keyfold shares` \
+                 lists them"
             ),
             Self::Ambiguous => write!(f, "more than one begins with that: give more of it"),
+            Self::NoSuchUser(user) => write!(f, "nobody is called {user} on this server"),
             Self::NoSuchMember(user) => write!(f, "{user} is no member of the share"),
             Self::NotVerified { user, root } => write!(
                 f,

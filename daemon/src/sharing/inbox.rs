@@ -213,7 +213,7 @@ pub(crate) async fn approve(
         Ok(item) => return Err(SharingError::NotAsShown(item.user())),
         Err(error) => return Err(error),
     };
-    trusted(session, &item, terms).await?;
+    trusted(session, &item.person, terms.key).await?;
     let mut shared = Shared::open(session, item.share).await?;
     let newcomer = Newcomer {
         person: item.person.clone(),
@@ -227,20 +227,17 @@ pub(crate) async fn approve(
 }
 
 /// Nobody gets a key whose own was compared with nothing.
-async fn trusted(
+pub(crate) async fn trusted(
     session: &Session<'_>,
-    item: &InboxItem,
-    terms: &Terms,
+    person: &Person,
+    key: Option<Fingerprint>,
 ) -> Result<(), SharingError> {
-    let root = item.person.root();
-    match terms.key {
-        Some(key) if key.fits(root) => Ok(session.verify_person(&item.person).await?),
-        Some(_) => Err(SharingError::NotAsShown(item.user())),
-        None if item.person.is_verified() => Ok(()),
-        None => Err(SharingError::NotVerified {
-            user: item.user(),
-            root,
-        }),
+    let (user, root) = (person.chain.key().user, person.root());
+    match key {
+        Some(key) if key.fits(root) => Ok(session.verify_person(person).await?),
+        Some(_) => Err(SharingError::NotAsShown(user)),
+        None if person.is_verified() => Ok(()),
+        None => Err(SharingError::NotVerified { user, root }),
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use keyfold_crypto::FileKey;
 use keyfold_fs::share::{Change, Changes};
-use keyfold_fs::vfs::Ino;
+use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_protocol::cbor::Encoded;
-use keyfold_protocol::ids::{BlobId, Epoch, NodeId, OperationId, Seq};
+use keyfold_protocol::error_code::ErrorCode;
+use keyfold_protocol::ids::{BlobId, Epoch, NodeId, OperationId};
 use keyfold_protocol::limits;
 use keyfold_protocol::operation::{Action, Mtime, Operation, Place as At};
 use keyfold_protocol::tree::At as RecordAt;
@@ -36,19 +37,20 @@ fn at(place: &Place) -> At {
 impl ShareSync<'_, '_> {
     /// The operations that make of the base what is in the volume. Blocks are sent by this.
     pub(super) async fn compose(&mut self, seen: &Seen) -> Result<Vec<Work>, SyncError> {
-        let base = of_tree(&self.base);
+        let (base, nodes) = &self.to_send(of_tree(&self.base), seen);
         let mut actions: Vec<(Action, Vec<BlobId>)> = Vec::new();
-        for step in steps(&base, &seen.nodes) {
-            actions.extend(name_action(&step, &seen.nodes).map(|action| (action, Vec::new())));
+        for step in steps(base, nodes) {
+            actions.extend(name_action(&step, nodes).map(|action| (action, Vec::new())));
         }
-        for (id, node) in &seen.nodes {
+        for (id, node) in nodes {
             let changed = attribute_actions(*id, base.get(id), node);
             actions.extend(changed.into_iter().map(|action| (action, Vec::new())));
         }
         let remote = self.shared.session().remote().clone();
         let mut packer = Packer::new(&remote, self.shared.id())?;
         let mut drafts = Vec::new();
-        for (id, node) in seen.nodes.iter().filter(|(_, node)| is_file(node)) {
+        let files = nodes.iter().filter(|(_, node)| is_file(node));
+        for (id, node) in files.filter(|(id, _)| !self.waits.held.contains(id)) {
             if let (LOCAL, Some(ino)) = (node.version, seen.inos.get(id)) {
                 drafts.extend(self.draft(*id, *ino, &mut packer).await?);
             }
@@ -65,6 +67,21 @@ impl ShareSync<'_, '_> {
             Ok((Operation { id, action }, blobs))
         };
         actions.into_iter().map(named).collect()
+    }
+
+    /// What the others have and what is here, but nothing of what waits.
+    fn to_send(&self, mut base: Nodes, seen: &Seen) -> (Nodes, Nodes) {
+        let mut nodes = seen.nodes.clone();
+        for id in self.waits.with_all_below(&seen.nodes) {
+            nodes.remove(&id);
+            base.remove(&id);
+        }
+        for id in &self.waits.held {
+            if let (Some(node), Some(base)) = (nodes.get_mut(id), base.get(id)) {
+                node.mtime = base.mtime;
+            }
+        }
+        (base, nodes)
     }
 
     fn epoch(&self) -> Result<Epoch, SyncError> {
@@ -125,23 +142,54 @@ impl ShareSync<'_, '_> {
             let outgoing = self.outgoing(operations, &named)?;
             let append = self.shared.draft_content(outgoing)?;
             self.in_flight = Some(InFlight {
-                record: append.record.header.hash(),
+                append,
                 marks: if last { marks.clone() } else { Vec::new() },
                 last,
             });
-            let appended = self.shared.append_content(&append).await;
-            let content = self.shared.take_content();
-            self.absorb(content)?;
-            if appended? == Appended::Moved {
-                self.in_flight = None;
+            // Whatever happens from here on, this record is looked for before another is made.
+            self.keep_as_is(Vec::new())?;
+            self.volume.sync()?;
+            if self.send_again().await? == Appended::Moved {
                 return Ok(Appended::Moved);
             }
-            if !last && !Arc::ptr_eq(&self.base, &self.head) {
+            if !last && self.position.seq != self.head_seq {
                 // Others wrote after this record: the rest is made over that.
                 return Ok(Appended::Moved);
             }
         }
         Ok(Appended::Done)
+    }
+
+    /// Sends the record that is on its way, if there is one that is not in the log.
+    pub(super) async fn send_again(&mut self) -> Result<Appended, SyncError> {
+        let Some(own) = &self.in_flight else {
+            return Ok(Appended::Done);
+        };
+        let previous = Some(own.append.record.header.previous);
+        if self.shared.log().head().map(|(_, record)| record) != previous {
+            // Something else has its place for ever.
+            self.in_flight = None;
+            return Ok(Appended::Moved);
+        }
+        let append = own.append.clone();
+        let appended = self.shared.append_content(&append).await;
+        self.absorb().await?;
+        let there = self.shared.log().head().map(|(_, record)| record);
+        match appended {
+            Ok(Appended::Moved) if there != previous => self.in_flight = None,
+            // It is not there, and may still come: it is sent again as it is.
+            Ok(_) => {}
+            Err(error) => {
+                if error.code().is_some_and(|code| code.status() < 500) {
+                    self.in_flight = None;
+                }
+                if error.code() != Some(ErrorCode::BlobMissing) {
+                    return Err(error.into());
+                }
+                return Ok(Appended::Moved);
+            }
+        }
+        Ok(appended.unwrap_or(Appended::Moved))
     }
 
     /// Adds what the header says of blobs. Fails where the record would be void.
@@ -154,7 +202,7 @@ impl ShareSync<'_, '_> {
         let added: Vec<BlobId> = named.difference(&needed).copied().collect();
         let mut after = self.head.as_ref().clone();
         let at = RecordAt {
-            seq: self.head_seq.map_or(Seq(0), Seq::next),
+            seq: self.shared.log().next_seq(),
             epoch: self.epoch()?,
             added: &added,
             dropped: &[],

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyfold_fs::error::{FsError, FsResult};
-use keyfold_fs::share::{Kept, Mark, PendingMark, ShareNumber};
+use keyfold_fs::share::{Kept, Mark, Outdated, PendingMark, ShareNumber};
 use keyfold_fs::vfs::{
     Caller, FileRange, Ino, Name, OpenMode, Place as VfsPlace, SetAttr, SetTime, Vfs, XattrMode,
 };
@@ -12,6 +12,7 @@ use keyfold_fs::volume::{ContentView, Volume};
 use keyfold_protocol::ids::NodeId;
 use keyfold_protocol::tree::{FileContent, Tree};
 
+use super::kept::{copied, is_copied};
 use super::merge::{conflict_name, is_file};
 use super::shown::{LOCAL, Nodes, Place, Seen, engine_node};
 
@@ -25,8 +26,6 @@ const RW: OpenMode = OpenMode {
 const RO: OpenMode = OpenMode { write: false, ..RW };
 /// Bytes copied at once.
 const COPIED: usize = 1 << 20;
-/// Kept with a file whose content here was copied and is to become the others'.
-const COPIED_ALREADY: [u8; 1] = [1];
 /// Names tried for a copy.
 const NAMES: usize = 1000;
 
@@ -41,8 +40,14 @@ pub(super) struct Decided {
     pub(super) stays: BTreeSet<NodeId>,
     /// Copies that take the name of what the others removed.
     pub(super) renamed: Vec<(NodeId, Place)>,
+    /// Files that both wrote and that are still written to here: decided when that ends.
+    pub(super) held: BTreeSet<NodeId>,
+    /// Files that the others removed and that are still written to here.
+    pub(super) apart: BTreeSet<NodeId>,
     /// Whether anything was copied.
     pub(super) copies: u64,
+    /// Names of copies, which whoever caches listings does not know.
+    pub(super) outdated: Vec<Outdated>,
 }
 
 /// Where conflicts are looked for.
@@ -73,7 +78,7 @@ impl Conflicts<'_> {
     pub(super) fn decide(&self) -> FsResult<Decided> {
         let mut decided = Decided::default();
         let nodes = self.volume.share_nodes(self.share)?.into_iter();
-        let copied = nodes.filter(|node| *node.data == COPIED_ALREADY);
+        let copied = nodes.filter(is_copied);
         let copied: BTreeSet<NodeId> = copied.map(|node| NodeId(node.node.0)).collect();
         for (id, node) in self.seen.nodes.iter().filter(|(_, node)| is_file(node)) {
             let (base, there) = (self.base.get(id), self.head.node(*id));
@@ -81,9 +86,12 @@ impl Conflicts<'_> {
                 continue;
             };
             match there.and_then(|there| there.content()) {
+                None if base.is_some() && self.volume.is_written(ino) => {
+                    decided.apart.insert(*id);
+                }
                 None if base.is_some_and(|base| base != node) => {
                     if let Some(place) = node.names.first() {
-                        let copy = self.copy(ino, place)?;
+                        let copy = self.copy(ino, place, &mut decided)?;
                         decided.renamed.push((copy, place.clone()));
                         decided.copies += 1;
                     }
@@ -94,6 +102,8 @@ impl Conflicts<'_> {
                     let known = base.map(|base| base.version);
                     if known == Some(content.version) {
                         decided.stays.insert(*id);
+                    } else if self.volume.is_written(ino) {
+                        decided.held.insert(*id);
                     } else {
                         self.both_wrote((*id, ino), content, &mut decided)?;
                     }
@@ -123,7 +133,7 @@ impl Conflicts<'_> {
         drop(view);
         let names = self.seen.nodes.get(&id).map(|node| &node.names);
         if let Some(place) = names.and_then(|names| names.first()) {
-            self.copy(ino, place)?;
+            self.copy(ino, place, decided)?;
             decided.copies += 1;
         }
         self.confirm(ino, Some(id))
@@ -134,19 +144,21 @@ impl Conflicts<'_> {
     /// that others know.
     fn confirm(&self, ino: Ino, given_up: Option<NodeId>) -> FsResult<()> {
         let of = |mark: &&PendingMark| mark.mark == Mark::Content(ino);
-        let kept = Kept {
+        let mut kept = Kept {
             confirmed: self.marks.iter().filter(of).map(|m| m.number).collect(),
-            nodes: given_up
-                .map(|id| (engine_node(id), Some(COPIED_ALREADY.into())))
-                .into_iter()
-                .collect(),
             ..Kept::default()
         };
+        if let Some(id) = given_up {
+            let known = self.volume.share_node(self.share, engine_node(id))?;
+            let data = known.as_ref().map(copied);
+            kept.nodes
+                .extend(data.map(|data| (engine_node(id), Some(data))));
+        }
         self.volume.keep_of_share(self.share, &kept)
     }
 
     /// Copies a file beside it, durably. Returns the copy's node.
-    fn copy(&self, from: Ino, place: &Place) -> FsResult<NodeId> {
+    fn copy(&self, from: Ino, place: &Place, decided: &mut Decided) -> FsResult<NodeId> {
         let dir = self.seen.inos.get(&place.0).copied();
         let dir = dir.ok_or(FsError::NotFound)?;
         let volume = self.volume.as_ref();
@@ -168,6 +180,10 @@ impl Conflicts<'_> {
             }
             let (entry, to) = volume.create(&caller, at, attr.perm & 0o777, RW)?;
             let ino = entry.attr.ino;
+            let made = name.as_str().as_bytes().to_vec();
+            decided
+                .outdated
+                .extend([Outdated::Inode(dir), Outdated::Entry(dir, made)]);
             let handle = volume.open(from, RO);
             let copied = handle.and_then(|handle| {
                 let copied = copy_bytes(volume, (from, handle), (ino, to));

@@ -16,7 +16,7 @@ pub(crate) enum SyncError {
     Sharing(SharingError),
     /// The volume.
     Volume(FsError),
-    /// There are records here whose key this account was not given.
+    /// There are records whose key this account was not given, and no snapshot by an owner after them.
     NoHistory,
     /// A record of our own would have no effect.
     Void(Void),
@@ -33,7 +33,8 @@ impl fmt::Display for SyncError {
             Self::Volume(e) => e.fmt(f),
             Self::NoHistory => write!(
                 f,
-                "what was written before this account was given the share cannot be read here"
+                "nothing of the share can be read here yet. It comes once a device of one of its \
+                 owners is online"
             ),
             Self::Void(void) => write!(f, "the share's rules do not allow it ({void:?})"),
             Self::TooLarge => write!(f, "a file has more changes than can be sent at once"),

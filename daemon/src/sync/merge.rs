@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use keyfold_protocol::ids::NodeId;
 use keyfold_protocol::names::EntryName;
-use keyfold_protocol::operation::What;
+use keyfold_protocol::operation::{Mtime, What};
 
 use super::shown::{Nodes, Place, Shown};
 
@@ -57,13 +57,37 @@ fn merge_node(sides: &Sides<'_>, id: NodeId) -> Option<Shown> {
             version: there.version,
             ..here
         }),
-        (Some(base), Some(here), None) => (here != base).then_some(here),
-        (Some(base), None, Some(there)) => (there != base).then_some(there),
+        (Some(base), Some(here), None) => is_edited(&base, &here).then_some(here),
+        (Some(base), None, Some(there)) => is_edited(&base, &there).then_some(there),
         (Some(_), None, None) => None,
         (Some(base), Some(here), Some(there)) => Some(merge_fields(&base, here, there)),
     }
 }
 
+/// Whether a node was changed so that it outlives its removal. What is in a directory and stays keeps
+/// the directory; that its names changed does not.
+fn is_edited(base: &Shown, node: &Shown) -> bool {
+    if node.what != What::Directory {
+        return node != base;
+    }
+    let unstamped = Shown {
+        mtime: base.mtime,
+        ..node.clone()
+    };
+    unstamped != *base
+}
+
+/// The stamp of what both changed: of a directory, whose names both changed, the later.
+fn pick_stamp(base: &Shown, here: &Shown, there: &Shown) -> Option<Mtime> {
+    let both = here.mtime != base.mtime && there.mtime != base.mtime;
+    if both && there.what == What::Directory {
+        let order = |mtime: &Mtime| (mtime.seconds, mtime.nanoseconds);
+        return here.mtime.into_iter().chain(there.mtime).max_by_key(order);
+    }
+    pick(&base.mtime, here.mtime, there.mtime)
+}
+
+/// Of an attribute that both changed, what is here: whoever sends later has it.
 fn pick<T: PartialEq>(base: &T, here: T, there: T) -> T {
     if here == *base { there } else { here }
 }
@@ -81,9 +105,9 @@ fn merge_fields(base: &Shown, here: Shown, there: Shown) -> Shown {
         }
     }
     Shown {
-        what: there.what,
         mode: pick(&base.mode, here.mode, there.mode),
-        mtime: pick(&base.mtime, here.mtime, there.mtime),
+        mtime: pick_stamp(base, &here, &there),
+        what: there.what,
         xattrs,
         names: pick(&base.names, here.names, there.names),
         version: there.version,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS, Tag, leaf_hash};
-use keyfold_fs::share::{Ciphertext, Fetch, Fetched, Unfetched, Wanted};
+use keyfold_fs::share::{Ciphertext, Fetched, Wanted};
 use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use keyfold_protocol::pack::{Descriptor, PackFront, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
@@ -34,7 +34,7 @@ struct Cache {
 /// The packs of a share.
 pub(crate) struct Packs {
     remote: Remote,
-    share: ShareId,
+    pub(super) share: ShareId,
     cache: Mutex<Cache>,
     /// What the volume has, and what it is to have.
     trees: RwLock<[Arc<Tree>; 2]>,
@@ -71,15 +71,19 @@ impl Packs {
     }
 
     /// What there is to know of the blocks of a pack.
-    pub(super) async fn open(&self, blob: BlobId, key: &PackKey) -> Result<Arc<Opened>, PackError> {
+    async fn open(
+        &self,
+        remote: &Remote,
+        (blob, key): (BlobId, &PackKey),
+    ) -> Result<Arc<Opened>, PackError> {
         if let Some(known) = self.cache.lock().packs.get(&blob) {
             return Ok(Arc::clone(known));
         }
         let front = 0..PackFront::BYTES;
-        let front = self.remote.blob(self.share, blob, front).await?;
+        let front = remote.blob(self.share, blob, front).await?;
         let front = front.first_chunk().ok_or(PackError::Malformed)?;
         let front = PackFront::decode(*front).map_err(|_| PackError::Malformed)?;
-        let sealed = self.remote.blob(self.share, blob, front.descriptors());
+        let sealed = remote.blob(self.share, blob, front.descriptors());
         let descriptors = front.open(key, &sealed.await?);
         let opened = Arc::new(Opened {
             front,
@@ -100,12 +104,20 @@ impl Packs {
         content: &FileContent,
         leaf: &TreeLeaf,
     ) -> Result<[Option<Tag>; LEAF_BLOCKS], PackError> {
+        self.tags_by(&self.remote, content, leaf).await
+    }
+
+    async fn tags_by(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        leaf: &TreeLeaf,
+    ) -> Result<[Option<Tag>; LEAF_BLOCKS], PackError> {
         let mut tags = [None; LEAF_BLOCKS];
         for piece in &leaf.pieces {
             let key = content.packs.get(&piece.blob);
-            let pack = self
-                .open(piece.blob, key.ok_or(PackError::Malformed)?)
-                .await?;
+            let key = key.ok_or(PackError::Malformed)?;
+            let pack = self.open(remote, (piece.blob, key)).await?;
             for (position, tag) in tags.iter_mut().enumerate() {
                 if let Some(slot) = piece.slot_of(position as u8) {
                     let descriptor = pack.descriptors.get(slot as usize);
@@ -116,21 +128,30 @@ impl Packs {
         Ok(tags)
     }
 
-    async fn bring(&self, wanted: &Wanted) -> Result<Vec<Fetched>, PackError> {
+    pub(super) async fn bring(
+        &self,
+        remote: &Remote,
+        wanted: &Wanted,
+    ) -> Result<Vec<Fetched>, PackError> {
         let trees = self.trees.read().clone();
         let node = NodeId(wanted.node.0);
         let contents = trees.iter().filter_map(|tree| tree.node(node)?.content());
         for content in contents {
-            if !self.is_named(content, wanted).await? {
+            if !self.is_named(remote, content, wanted).await? {
                 continue;
             }
-            return self.bring_blocks(content, wanted).await;
+            return self.bring_blocks(remote, content, wanted).await;
         }
         Err(PackError::Malformed)
     }
 
     /// Whether the content has these blocks there, under the hashes of their leaves.
-    async fn is_named(&self, content: &FileContent, wanted: &Wanted) -> Result<bool, PackError> {
+    async fn is_named(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        wanted: &Wanted,
+    ) -> Result<bool, PackError> {
         let mut checked = None;
         for (block, slot) in &wanted.blocks {
             let (index, position) = (block / LEAF_BLOCKS as u64, block % LEAF_BLOCKS as u64);
@@ -144,7 +165,7 @@ impl Packs {
                 return Ok(false);
             }
             if checked != Some(index) {
-                let tags = self.tags(content, leaf).await?;
+                let tags = self.tags_by(remote, content, leaf).await?;
                 if leaf_hash(index, &tags) != leaf.hash {
                     return Err(PackError::Malformed);
                 }
@@ -156,12 +177,13 @@ impl Packs {
 
     async fn bring_blocks(
         &self,
+        remote: &Remote,
         content: &FileContent,
         wanted: &Wanted,
     ) -> Result<Vec<Fetched>, PackError> {
         let blob = BlobId(wanted.blob.id.0);
         let key = content.packs.get(&blob).ok_or(PackError::Malformed)?;
-        let pack = self.open(blob, key).await?;
+        let pack = self.open(remote, (blob, key)).await?;
         let mut slots: Vec<u32> = wanted.blocks.iter().map(|(_, slot)| *slot).collect();
         slots.sort_unstable();
         slots.dedup();
@@ -174,7 +196,7 @@ impl Packs {
             let (Some(first), Some(last)) = (first, last) else {
                 return Err(PackError::Malformed);
             };
-            let bytes = self.remote.blob(self.share, blob, first.start..last.end);
+            let bytes = remote.blob(self.share, blob, first.start..last.end);
             let bytes = bytes.await?;
             let (blocks, _) = bytes.as_chunks::<BLOCK_SIZE>();
             for (slot, block) in run.iter().zip(blocks) {
@@ -191,37 +213,5 @@ impl Packs {
         };
         let all: Option<Vec<Fetched>> = wanted.blocks.iter().map(block).collect();
         all.ok_or(PackError::Malformed)
-    }
-}
-
-/// Brings blocks of all shares of a volume.
-#[derive(Default)]
-pub(crate) struct Fetcher {
-    shares: RwLock<BTreeMap<ShareId, Arc<Packs>>>,
-}
-
-impl Fetcher {
-    /// Blocks of this share are brought by these.
-    pub(crate) fn add(&self, packs: &Arc<Packs>) {
-        self.shares.write().insert(packs.share, Arc::clone(packs));
-    }
-}
-
-impl Fetch for Fetcher {
-    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched> {
-        let packs = self.shares.read().get(&ShareId(wanted.share.0)).cloned();
-        let packs = packs.ok_or(Unfetched)?;
-        // Whoever reads may be within a runtime himself, which must not wait for another.
-        let brought = std::thread::scope(|scope| {
-            let bringing = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build();
-                let runtime = runtime.map_err(|_| Unfetched)?;
-                runtime.block_on(packs.bring(wanted)).map_err(|_| Unfetched)
-            });
-            bringing.join()
-        });
-        brought.unwrap_or(Err(Unfetched))
     }
 }

@@ -23,7 +23,7 @@ pub(super) struct Shown {
     pub(super) what: What,
     /// The owner's rwx bits; of symlinks and of the root always 7.
     pub(super) mode: u8,
-    /// Of files only: directories and symlinks have the stamp of their making.
+    /// Of all but the root.
     pub(super) mtime: Option<Mtime>,
     pub(super) xattrs: BTreeMap<XattrName, Vec<u8>>,
     pub(super) names: BTreeSet<Place>,
@@ -83,7 +83,7 @@ pub(super) fn of_tree(tree: &Tree) -> Nodes {
             id,
             Shown {
                 mode: if plain { 7 } else { node.mode.bits() },
-                mtime: (what == What::File).then_some(node.mtime),
+                mtime: (id != NodeId::ROOT).then_some(node.mtime),
                 what,
                 xattrs: node.xattrs.clone(),
                 names: BTreeSet::new(),
@@ -170,7 +170,7 @@ fn shown(view: &NodeView, id: NodeId) -> Shown {
         } else {
             ((view.perm >> 6) & 7) as u8
         },
-        mtime: (what == What::File).then(|| mtime(view.mtime)),
+        mtime: (id != NodeId::ROOT).then(|| mtime(view.mtime)),
         what,
         xattrs: view.xattrs.iter().filter_map(xattr).collect(),
         names: BTreeSet::new(),

@@ -11,6 +11,7 @@ use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 
 use super::names::{Step, steps};
 use super::shown::{Nodes, Place, Shown, engine_node, timestamp};
+use super::waits::Waits;
 
 /// What a volume has, and what it is to have.
 pub(super) struct Taking<'a> {
@@ -26,6 +27,8 @@ pub(super) struct Taking<'a> {
     pub(super) reset: &'a BTreeMap<NodeId, Vec<u64>>,
     /// Files whose content here stays.
     pub(super) stays: &'a BTreeSet<NodeId>,
+    /// Of these the content stays as it is here, too: they are in use.
+    pub(super) waits: &'a Waits,
 }
 
 pub(super) fn at(place: &Place) -> At {
@@ -39,14 +42,17 @@ impl Taking<'_> {
     /// The changes.
     pub(super) fn changes(&self) -> Changes {
         let mut changes = Changes::default();
+        let mut stamped = BTreeSet::new();
         for step in steps(self.here, self.want) {
+            stamped.extend(directories(&step));
             changes.list.extend(self.name(&step));
         }
         for (id, node) in self.want {
-            self.attributes(*id, node, &mut changes.list);
+            self.attributes((*id, node), &stamped, &mut changes.list);
         }
         let mut blobs = BTreeMap::new();
-        for (id, node) in self.head.nodes() {
+        let taken = self.head.nodes().filter(|(id, _)| !self.waits.contains(id));
+        for (id, node) in taken {
             if let (Some(content), Some(want)) = (node.content(), self.want.get(&id)) {
                 self.content((id, want), content, (&mut changes.list, &mut blobs));
             }
@@ -81,18 +87,24 @@ impl Taking<'_> {
         })
     }
 
-    fn attributes(&self, id: NodeId, node: &Shown, list: &mut Vec<Change>) {
+    /// `stamped` are directories whose stamps the changes of names have changed.
+    fn attributes(
+        &self,
+        (id, node): (NodeId, &Shown),
+        stamped: &BTreeSet<NodeId>,
+        list: &mut Vec<Change>,
+    ) {
         let here = self.here.get(&id);
-        if let Some(here) = here {
-            let perm = (here.mode != node.mode).then(|| permissions(node));
-            let stamp = node.mtime.filter(|_| here.mtime != node.mtime);
-            if perm.is_some() || stamp.is_some() {
-                list.push(Change::SetAttributes {
-                    node: engine_node(id),
-                    perm,
-                    mtime: stamp.map(timestamp),
-                });
-            }
+        let perm = here.filter(|here| here.mode != node.mode);
+        let perm = perm.map(|_| permissions(node));
+        let differs = here.is_some_and(|here| here.mtime != node.mtime) || stamped.contains(&id);
+        let stamp = node.mtime.filter(|_| differs);
+        if perm.is_some() || stamp.is_some() {
+            list.push(Change::SetAttributes {
+                node: engine_node(id),
+                perm,
+                mtime: stamp.map(timestamp),
+            });
         }
         let none = BTreeMap::new();
         let old = here.map_or(&none, |here| &here.xattrs);
@@ -162,6 +174,14 @@ impl Taking<'_> {
             })),
             leaves,
         }));
+    }
+}
+
+/// Directories that have other names after a step.
+fn directories(step: &Step) -> [NodeId; 2] {
+    match step {
+        Step::Make(_, at) | Step::Link(_, at) | Step::Remove(_, at) => [at.0, at.0],
+        Step::Rename(_, from, to) => [from.0, to.0],
     }
 }
 

@@ -1,6 +1,8 @@
 //! Volumes of several users that sync one share by a real server.
 
 mod apart;
+mod broken_off;
 mod random;
 mod site;
+mod snapshots;
 mod travels;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 50] = [
+const COMMANDS: [&[&str]; 54] = [
     &[],
     &["init"],
     &["mount"],
@@ -47,6 +47,10 @@ const COMMANDS: [&[&str]; 50] = [
     &["account", "delete"],
     &["trust"],
     &["people"],
+    &["share"],
+    &["unshare"],
+    &["wait-synced"],
+    &["accept"],
     &["shares"],
     &["members"],
     &["role"],

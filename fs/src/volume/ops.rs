@@ -14,7 +14,7 @@ mod xattr;
 pub(super) use attr::{change_access_acl, clear_privileges};
 pub(super) use names::{enter, leave, live_dir};
 pub(super) use read::Located;
-pub(super) use rename::check_not_within;
+pub(super) use rename::{MAX_DEPTH, check_not_within};
 pub(super) use xattr::{put_xattr, remove_xattr};
 
 /// Cookie of the first entry of a directory after `.` (1) and `..` (2).

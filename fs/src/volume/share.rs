@@ -25,9 +25,10 @@ use super::Volume;
 use crate::error::{FsError, FsResult};
 use crate::layout::{InodeRow, Mark, MemberRow, NodeId, NodeRow, ShareNumber, ShareRow, Standing};
 use crate::meta::{Key, Table, Txn};
-use crate::share::{Fetch, Kept, NodeInfo, PendingMark, ShareInfo};
+use crate::share::{Fetch, Kept, NodeInfo, Noticed, PendingMark, ShareInfo};
 use crate::vfs::{Ino, OpenMode};
 
+mod access;
 mod apply;
 mod begin;
 mod fetch;
@@ -44,6 +45,9 @@ pub(super) struct Shares {
     /// Inodes in whose place others came while they were read. Nobody writes to them any more.
     replaced: Mutex<FxHashSet<Ino>>,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
+    /// Shares that programs may not change.
+    refused: RwLock<FxHashSet<ShareNumber>>,
+    noticed: RwLock<Option<Arc<dyn Noticed>>>,
 }
 
 /// The outbox in memory.
@@ -100,7 +104,8 @@ impl Volume {
     /// Keeps a file from being replaced while it is opened for writing.
     ///
     /// # Errors
-    /// [`FsError::Stale`] when it was: whoever found it by its name has to look again.
+    /// [`FsError::Stale`] when it was: whoever found it by its name has to look again;
+    /// [`FsError::ReadOnly`] when its share may not be changed here.
     pub(super) fn before_writing(
         &self,
         ino: Ino,
@@ -114,13 +119,15 @@ impl Volume {
         if self.shares.replaced.lock().contains(&ino) {
             return Err(FsError::Stale(ino));
         }
+        self.check_file_access(ino)?;
         Ok(Some(namespace))
     }
 
     /// The share that two directories, or a file and a directory, are both in.
     ///
     /// # Errors
-    /// [`FsError::CrossTree`] when the edge of a share is between them.
+    /// [`FsError::CrossTree`] when the edge of a share is between them, [`FsError::ReadOnly`] when
+    /// the share may not be changed here.
     pub(super) fn common_share(
         &self,
         txn: &Txn<'_>,
@@ -132,7 +139,7 @@ impl Volume {
         if one != other && of(other)? != share {
             return Err(FsError::CrossTree);
         }
-        Ok(share)
+        self.check_access(share)
     }
 
     /// # Errors
@@ -177,16 +184,22 @@ impl Volume {
     ) {
         let Some(share) = share else { return };
         let mut marks = self.shares.marks.lock();
+        let mut new = false;
         for mark in noted {
             if let Some(key) = marks.add(share, &mark) {
                 txn.put(key, mark.encode());
+                new = true;
             }
+        }
+        drop(marks);
+        if new {
+            self.notice(share);
         }
     }
 
     /// Adds a mark for attributes of an inode, as [`Volume::note_marks`] does.
     pub(super) fn note_attributes(&self, txn: &mut Txn<'_>, ino: Ino) -> FsResult<()> {
-        let share = self.member(txn, ino)?.map(|member| member.share);
+        let share = self.share_to_change(txn, ino)?;
         self.note_marks(txn, share, [Mark::Attributes(ino)]);
         Ok(())
     }
@@ -197,7 +210,7 @@ impl Volume {
             return Ok(None);
         }
         let member = self.meta.get(&Key::member(ino), MemberRow::decode)?;
-        Ok(member.map(|member| member.share))
+        self.check_access(member.map(|member| member.share))
     }
 
     /// Marks a file whose content has changed. Called within the gate that the share was asked for
@@ -208,6 +221,8 @@ impl Volume {
         let mut marks = self.shares.marks.lock();
         if let Some(key) = marks.add(share, &mark) {
             self.meta.put(key, Some(mark.encode()));
+            drop(marks);
+            self.notice(share);
         }
     }
 
@@ -282,6 +297,11 @@ impl Volume {
             .meta
             .get(&Key::share_node(share, node), NodeRow::decode)?;
         Ok(row.map(|row| node_info(node, row)))
+    }
+
+    /// Whether somebody has a file open for writing.
+    pub fn is_written(&self, ino: Ino) -> bool {
+        self.handles.any_writer(ino)
     }
 
     /// All nodes of a share, by ascending id.

@@ -186,6 +186,9 @@ impl Vfs for Volume {
     fn removexattr(&self, ino: Ino, name: &[u8]) -> FsResult<()> {
         self.noted(self.do_removexattr(ino, name))
     }
+    fn may_fetch(&self) -> bool {
+        self.may_have_shares()
+    }
     fn sync(&self) -> FsResult<()> {
         if self.is_read_only() {
             Ok(())

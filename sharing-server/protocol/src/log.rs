@@ -5,6 +5,7 @@
 //! keeps its place, has no effect, and names its author. All who apply the same records find the
 //! same ones void, whatever keys they have.
 
+mod kept;
 mod outcome;
 mod rules;
 mod verdict;
@@ -44,6 +45,8 @@ pub struct Own {
 pub struct Log {
     own: Own,
     share: ShareId,
+    /// Records of which nothing is known any more but what came of them: those before the others.
+    forgotten: u64,
     records: Vec<RecordHash>,
     roster: Option<Roster>,
     roster_record: RecordHash,
@@ -62,6 +65,7 @@ impl Log {
         Self {
             own,
             share,
+            forgotten: 0,
             records: Vec::new(),
             roster: None,
             roster_record: RecordHash::NONE,
@@ -77,21 +81,27 @@ impl Log {
     /// Applies the next record, with the grant that came with it for us.
     pub fn apply(&mut self, record: &Record, grant: Option<&Grant>) -> Result<Applied, Stop> {
         let header = &record.header;
-        if header.seq.0 != self.records.len() as u64 {
+        if header.seq != self.next_seq() {
             return Err(Stop::OutOfOrder);
         }
         if !record.body_fits() {
             return Err(Stop::Body);
         }
+        let role;
         let (outcome, events) = match &self.roster {
-            None => self.begin(record, grant)?,
+            None => {
+                role = Some(Role::Owner);
+                self.begin(record, grant)?
+            }
             Some(roster) => {
                 let author = self.author(record)?.clone();
                 record
                     .verify(&author.identity)
                     .map_err(|_| Stop::Signature)?;
                 self.check_chain(record)?;
-                match admit(roster, self.roster_record, self.roster_time, header) {
+                let admitted = admit(roster, self.roster_record, self.roster_time, header);
+                role = admitted.ok().map(|member| member.role);
+                match admitted {
                     Err(void) => (Outcome::Void(void), Vec::new()),
                     Ok(_) if header.kind == Kind::Roster => {
                         self.apply_roster(record, &author, grant)?
@@ -109,6 +119,7 @@ impl Log {
             seq: header.seq,
             record: hash,
             author: header.author.clone(),
+            role,
             outcome,
             events,
         })
@@ -122,10 +133,11 @@ impl Log {
         let mut applied = Vec::new();
         for delivered in sorted {
             let header = &delivered.record.header;
-            match self.records.get(header.seq.0 as usize) {
-                Some(known) if *known == header.hash() => {}
+            match self.record_at(header.seq) {
+                Some(known) if known == header.hash() => {}
                 Some(_) => return Err(Stop::Fork),
-                None if header.seq.0 > self.records.len() as u64 => break,
+                None if header.seq < Seq(self.forgotten) => {}
+                None if header.seq > self.next_seq() => break,
                 None => applied.push(self.apply(&delivered.record, delivered.grant.as_ref())?),
             }
         }
@@ -135,7 +147,7 @@ impl Log {
     /// The body of a record applied before, for which there was no key or no body then.
     pub fn reread(&self, record: &Record) -> Result<Outcome, Stop> {
         let header = &record.header;
-        if self.records.get(header.seq.0 as usize) != Some(&header.hash()) {
+        if self.record_at(header.seq) != Some(header.hash()) {
             return Err(Stop::Fork);
         }
         if !record.body_fits() {
@@ -331,11 +343,11 @@ impl Log {
         }
     }
 
-    /// A snapshot is of a record before it, and its blobs are among those it adds.
+    /// A snapshot is of the record before it, and its blobs are among those it adds.
     fn snapshot_fits(&self, record: &Record, body: &SnapshotBody) -> bool {
         let added = |blob| record.header.added.binary_search(blob).is_ok();
-        body.seq < record.header.seq
-            && self.records.get(body.seq.0 as usize) == Some(&body.record)
+        body.seq.next() == record.header.seq
+            && self.record_at(body.seq) == Some(body.record)
             && body.chunks.iter().all(added)
     }
 }

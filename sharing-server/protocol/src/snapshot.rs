@@ -21,7 +21,9 @@ use crate::pack::blob_id;
 use crate::tree::Tree;
 
 /// Bytes of a tree in one piece.
-const PIECE: usize = limits::CHUNK_BYTES - 81;
+const PIECE: usize = limits::CHUNK_BYTES - SEALED;
+/// Bytes that sealing adds.
+const SEALED: usize = 81;
 
 /// The body of a snapshot record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,6 +66,17 @@ impl Encoded for SnapshotBody {
         let pieces = body.length.div_ceil(PIECE as u64);
         require(pieces > 0 && pieces == body.chunks.len() as u64)?;
         Ok(body)
+    }
+}
+
+impl SnapshotBody {
+    /// Its pieces with their lengths as they are stored, in order.
+    pub fn pieces(&self) -> impl Iterator<Item = (BlobId, usize)> {
+        let last = self.chunks.len().saturating_sub(1);
+        let rest = self.length.saturating_sub(last as u64 * PIECE as u64);
+        let length = move |index| if index < last { PIECE } else { rest as usize };
+        let chunks = self.chunks.iter().enumerate();
+        chunks.map(move |(index, chunk)| (*chunk, length(index) + SEALED))
     }
 }
 

@@ -17,7 +17,7 @@ use crate::cbor::Encoded;
 use crate::ids::{BlobId, Epoch, NodeId, OperationId, Seq, TreeHash};
 use crate::limits;
 use crate::log::Void;
-use crate::names::{Message, Title};
+use crate::names::{EntryName, Message, Title};
 use crate::operation::{Operation, Shape};
 
 pub use encoding::encode_node;
@@ -96,22 +96,26 @@ impl Tree {
         }
         for (id, node) in staged.nodes {
             change.nodes.insert(id);
-            if let Some(new) = &node {
-                new.blobs()
-                    .for_each(|blob| *self.needed.entry(blob).or_default() += 1);
-            }
-            let old = match node {
-                Some(node) => self.nodes.insert(id, node),
-                None => self.nodes.remove(&id),
-            };
-            for blob in old.iter().flat_map(Node::blobs) {
-                self.release(blob);
-            }
+            self.put(id, node);
         }
         self.remember(at.seq, staged.seen);
         let in_use = |blob: &&BlobId| self.needed.contains_key(*blob);
         change.dropped_in_use = at.dropped.iter().filter(in_use).copied().collect();
         change
+    }
+
+    fn put(&mut self, id: NodeId, node: Option<Node>) {
+        if let Some(new) = &node {
+            new.blobs()
+                .for_each(|blob| *self.needed.entry(blob).or_default() += 1);
+        }
+        let old = match node {
+            Some(node) => self.nodes.insert(id, node),
+            None => self.nodes.remove(&id),
+        };
+        for blob in old.iter().flat_map(Node::blobs) {
+            self.release(blob);
+        }
     }
 
     fn release(&mut self, blob: BlobId) {
@@ -135,6 +139,62 @@ impl Tree {
         }
     }
 
+    /// This tree, in which some nodes are as another has them, or as missing as there; and of some
+    /// files the content and stamp. None where that does not hang together.
+    pub fn but_for(
+        &self,
+        other: &Self,
+        whole: &BTreeSet<NodeId>,
+        contents: &BTreeSet<NodeId>,
+    ) -> Option<Self> {
+        let mut tree = self.clone();
+        if !whole.is_empty() {
+            tree.nodes.retain(|id, _| !whole.contains(id));
+            for id in whole {
+                let node = other.nodes.get(id).cloned();
+                tree.nodes.extend(node.map(|node| (*id, node)));
+            }
+            for (id, node) in &mut tree.nodes {
+                if let Kind::Directory(entries) = &mut node.kind {
+                    *entries = self.entries_but_for(other, whole, *id)?;
+                }
+            }
+            tree.needed.clear();
+            tree.join().ok()?;
+        }
+        for id in contents {
+            let (Some(old), Some(new)) = (tree.nodes.get(id), other.nodes.get(id)) else {
+                continue;
+            };
+            if let (Kind::File(_), Kind::File(content)) = (&old.kind, &new.kind) {
+                let node = Node {
+                    kind: Kind::File(content.clone()),
+                    mtime: new.mtime,
+                    ..old.clone()
+                };
+                tree.put(*id, Some(node));
+            }
+        }
+        Some(tree)
+    }
+
+    fn entries_but_for(
+        &self,
+        other: &Self,
+        whole: &BTreeSet<NodeId>,
+        dir: NodeId,
+    ) -> Option<BTreeMap<EntryName, NodeId>> {
+        let of = |tree: &Self| tree.node(dir).and_then(Node::entries).cloned();
+        let mut entries = of(self).unwrap_or_default();
+        entries.retain(|_, child| !whole.contains(child));
+        for (name, child) in of(other).unwrap_or_default() {
+            if whole.contains(&child) && entries.insert(name, child).is_some() {
+                return None;
+            }
+        }
+        Some(entries)
+    }
+
     /// What the share is called, and what it is.
     pub fn description(&self) -> Option<&(Title, Shape)> {
         self.description.as_ref()
@@ -148,6 +208,11 @@ impl Tree {
     /// All nodes, by ascending id.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeId, &Node)> {
         self.nodes.iter().map(|(id, node)| (*id, node))
+    }
+
+    /// Whether a file needs a blob.
+    pub fn needs(&self, blob: &BlobId) -> bool {
+        self.needed.contains_key(blob)
     }
 
     /// Blobs that files need.

@@ -109,6 +109,9 @@ impl Encoded for ShownRequest {
 /// Requests that were shown.
 pub(crate) type Shown = Listed<ShownRequest>;
 
+/// Shares.
+pub(crate) type Shares = Listed<ShareId>;
+
 /// A value that is a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listed<T>(pub(crate) Vec<T>);

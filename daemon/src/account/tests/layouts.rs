@@ -137,6 +137,8 @@ fn every_value_has_one_form_and_no_other_is_read() {
         entry: EntryHash([3; 32]),
     }]);
     begins(&same(&shown), b"\x82\x01\x81\x83\x58\x20");
+    let read_only = Listed(vec![ShareId([1; 32])]);
+    begins(&same(&read_only), b"\x82\x01\x81\x58\x20");
 }
 
 #[test]

@@ -50,7 +50,13 @@ impl Scene {
         let script = Script::play(move |seen| {
             let meddle = meddling.lock().unwrap().clone();
             let answer = meddle.and_then(|meddle| meddle(seen, real));
-            answer.unwrap_or_else(|| Answer::Forward(real, Box::new(|body| body)))
+            answer.unwrap_or_else(|| {
+                if seen.path() == "/v1/events" {
+                    Answer::Stream(real)
+                } else {
+                    Answer::Forward(real, Box::new(|body| body))
+                }
+            })
         });
         Self {
             folder,

@@ -7,6 +7,7 @@ use keyfold_protocol::account::Fingerprint;
 use keyfold_protocol::names::{DeviceName, Email, UserName};
 
 use crate::cli::secret::{Source, UnlockArgs, source};
+use crate::cli::sharing::Where;
 use crate::remote::ServerAddress;
 
 #[derive(Debug, Subcommand)]
@@ -154,6 +155,15 @@ pub(crate) struct ReadArgs {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) unlock: UnlockArgs,
+}
+
+impl ReadArgs {
+    pub(in crate::cli) fn at(&self) -> Where<'_> {
+        Where {
+            vault: &self.vault,
+            unlock: &self.unlock,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -4,15 +4,18 @@ use std::fmt::Write;
 
 use keyfold_protocol::account::{fingerprint, safety_words};
 use keyfold_protocol::ids::ChainRoot;
-use serde::Serialize;
 
 use super::args::{ReadArgs, TrustArgs};
 use super::{asking, look, open, session, wait};
 use crate::account::{Account, Trust};
 use crate::calendar::moment;
+use crate::cli::asking::told_by;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
+use crate::control::{Command, Nothing, RosterCommand};
+use crate::mount::unmount;
 use crate::remote::Deadlines;
+use crate::sharing::{self, PersonShown};
 
 /// Notes that somebody's keys are his.
 pub(crate) fn trust(args: &TrustArgs) -> Result<(), CliError> {
@@ -56,41 +59,16 @@ fn ask(user: &str, root: ChainRoot) -> Result<(), CliError> {
     }
 }
 
-#[derive(Serialize)]
-struct PersonShown {
-    user: String,
-    fingerprint: String,
-    safety_words: String,
-    verified: bool,
-    since: u64,
-}
-
 /// Lists whom the vault knows.
 pub(crate) fn people(args: &ReadArgs) -> Result<(), CliError> {
-    let engine = look(&args.vault, &args.unlock)?;
-    let account = Account::of(&engine, Deadlines::default())?;
-    let kept = account.kept();
-    let shown = |user: &str, root, (verified, since)| PersonShown {
-        user: user.to_owned(),
-        fingerprint: fingerprint(root),
-        safety_words: safety_words(root).join(" "),
-        verified,
-        since,
+    let all: Vec<PersonShown> = if let Ok(record) = unmount::find(&args.vault) {
+        let command = RosterCommand::People(Nothing {});
+        told_by(&record, &Command::Roster(command))?
+    } else {
+        let engine = look(&args.vault, &args.unlock)?;
+        let account = Account::of(&engine, Deadlines::default())?;
+        sharing::people(*account.kept())?
     };
-    let book = kept.book()?.book;
-    let mut all: Vec<PersonShown> = book
-        .contacts
-        .iter()
-        .map(|one| shown(one.user.as_str(), one.root, (true, one.since.0)))
-        .collect();
-    for known in kept.people()?.0 {
-        let verified = book.contacts.iter().any(|one| one.user == known.user);
-        if let (false, Some(first)) = (verified, known.entries.first()) {
-            let root = ChainRoot(first.0);
-            all.push(shown(known.user.as_str(), root, (false, known.since.0)));
-        }
-    }
-    all.sort_by(|a, b| a.user.cmp(&b.user));
     match Form::of(args.json) {
         Form::Json => output::json(&all),
         Form::Text => {

@@ -31,7 +31,7 @@ fn attr() -> Attr {
 }
 
 /// The message made by `job`, without the head, of which all is checked here.
-fn sent(job: impl FnOnce(&mut Reply)) -> Vec<u8> {
+fn sent(job: impl FnOnce(&mut Reply<'_>)) -> Vec<u8> {
     Reply::lent(|reply| {
         job(reply);
         let message = reply.message(Unique(77), Ok(()));

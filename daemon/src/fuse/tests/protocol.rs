@@ -14,7 +14,7 @@ use crate::fuse::adapter::Adapter;
 use crate::fuse::device::Device;
 use crate::fuse::front::Front;
 use crate::fuse::idling::Idling;
-use crate::fuse::init;
+use crate::fuse::init::{self, Transport};
 use crate::fuse::listeners::Listeners;
 use crate::fuse::receivers::{Pool, Receivers};
 use crate::fuse::request::Header;
@@ -107,7 +107,7 @@ fn a_kernel_of_a_newer_major_version_is_told_ours_and_asks_again() {
     let (kernel, device) = Kernel::connected();
     kernel.send(&init_in(8, 0));
     kernel.send(&init_in(7, u64::MAX));
-    init::negotiate(&device).unwrap();
+    init::negotiate(&device, || Transport::Device).unwrap();
     let (errno, first) = kernel.reply().unwrap();
     assert_eq!((errno, first.len(), first[0]), (0, 64, 7));
     assert_eq!(first[8..], [0; 56]);
@@ -120,12 +120,12 @@ fn a_kernel_of_a_newer_major_version_is_told_ours_and_asks_again() {
 fn a_kernel_that_lacks_what_is_needed_and_one_that_does_not_begin_are_refused() {
     let (kernel, device) = Kernel::connected();
     kernel.send(&init_in(7, !flag::init::POSIX_ACL));
-    let refused = init::negotiate(&device).unwrap_err();
+    let refused = init::negotiate(&device, || Transport::Device).unwrap_err();
     assert_eq!(refused.raw_os_error(), Some(libc::EPROTO));
     assert_eq!(kernel.reply(), Some((libc::EPROTO, Vec::new())));
     for start in [message(opcode::STATFS, &[0; 64]), vec![0; 3]] {
         kernel.send(&start);
-        let refused = init::negotiate(&device).unwrap_err();
+        let refused = init::negotiate(&device, || Transport::Device).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidData);
     }
 }

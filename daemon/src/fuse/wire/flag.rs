@@ -30,6 +30,8 @@ pub(crate) mod init {
     pub(crate) const INIT_EXT: u64 = 1 << 30;
     /// Files opened for direct requests can be mapped.
     pub(crate) const DIRECT_IO_ALLOW_MMAP: u64 = 1 << 36;
+    /// Requests come through `io_uring`.
+    pub(crate) const OVER_IO_URING: u64 = 1 << 41;
 }
 
 /// What a `FUSE_SETATTR` sets.

@@ -1,7 +1,7 @@
 //! A server that does what a test says: answers, lies, drips, is silent; or stands between the client
 //! and a real one.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -45,6 +45,12 @@ pub(crate) enum Answer {
     Forward(SocketAddr, Box<dyn Fn(Vec<u8>) -> Vec<u8>>),
     /// What the real server says to another request.
     ForwardAs(SocketAddr, Seen),
+    /// What the real server says, as it comes.
+    Stream(SocketAddr),
+    /// These bytes, then others again and again.
+    Repeat(Vec<u8>, Vec<u8>),
+    /// These bytes, and then nothing.
+    Held(Vec<u8>),
     /// The real server gets it, and its answer is lost.
     Lose(SocketAddr),
 }
@@ -131,10 +137,20 @@ fn serve(mut stream: TcpStream, play: &Play, (notes, over): (&Mutex<Vec<Seen>>, 
         Answer::Reply(status, body) => stream.write_all(&reply(status, &body)),
         Answer::Bytes(bytes) => stream.write_all(&bytes),
         Answer::Silence => {
-            while !over.load(Ordering::Relaxed) {
-                std::thread::sleep(STEP);
-            }
+            hold(over);
             Ok(())
+        }
+        Answer::Held(bytes) => {
+            let sent = stream.write_all(&bytes);
+            hold(over);
+            sent
+        }
+        Answer::Repeat(first, again) => {
+            let mut sent = stream.write_all(&first);
+            while sent.is_ok() && !over.load(Ordering::Relaxed) {
+                sent = stream.write_all(&again);
+            }
+            sent
         }
         Answer::Drip => {
             let mut sent = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n");
@@ -152,6 +168,7 @@ fn serve(mut stream: TcpStream, play: &Play, (notes, over): (&Mutex<Vec<Seen>>, 
             }
             sent
         }
+        Answer::Stream(to) => pass_on(ask(to, &seen), &mut stream, over),
         Answer::Forward(to, edit) => {
             let (status, body) = forward(to, &seen);
             stream.write_all(&reply(status, &edit(body)))
@@ -165,6 +182,27 @@ fn serve(mut stream: TcpStream, play: &Play, (notes, over): (&Mutex<Vec<Seen>>, 
             Ok(())
         }
     };
+}
+
+fn hold(over: &AtomicBool) {
+    while !over.load(Ordering::Relaxed) {
+        std::thread::sleep(STEP);
+    }
+}
+
+/// Passes on what comes until one side ends, or the script.
+fn pass_on(mut from: TcpStream, to: &mut TcpStream, over: &AtomicBool) -> std::io::Result<()> {
+    from.set_read_timeout(Some(STEP))?;
+    let mut part = [0; 8192];
+    while !over.load(Ordering::Relaxed) {
+        match from.read(&mut part) {
+            Ok(0) => return Ok(()),
+            Ok(read) => to.write_all(&part[..read])?,
+            Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(())
 }
 
 fn reply(status: u16, body: &[u8]) -> Vec<u8> {
@@ -207,6 +245,15 @@ fn read_request(stream: &mut TcpStream) -> Option<Seen> {
 }
 
 fn forward(to: SocketAddr, seen: &Seen) -> (u16, Vec<u8>) {
+    let mut stream = ask(to, seen);
+    let (head, mut body) = read_head(&mut stream).unwrap();
+    stream.read_to_end(&mut body).unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body)
+}
+
+/// The real server, asked.
+fn ask(to: SocketAddr, seen: &Seen) -> TcpStream {
     let mut stream = TcpStream::connect(to).unwrap();
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut head = format!(
@@ -215,7 +262,7 @@ fn forward(to: SocketAddr, seen: &Seen) -> (u16, Vec<u8>) {
         seen.path(),
         seen.body.len()
     );
-    for name in ["content-type", "authorization", "range"] {
+    for name in ["content-type", "authorization", "range", "last-event-id"] {
         if let Some(value) = field(&seen.head, name) {
             head.extend([name, ": ", value, "\r\n"]);
         }
@@ -223,8 +270,5 @@ fn forward(to: SocketAddr, seen: &Seen) -> (u16, Vec<u8>) {
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(b"\r\n").unwrap();
     stream.write_all(&seen.body).unwrap();
-    let (head, mut body) = read_head(&mut stream).unwrap();
-    stream.read_to_end(&mut body).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, body)
+    stream
 }

@@ -61,7 +61,7 @@ fn two_versions_of_a_file_are_both_kept() {
     assert_eq!(alice.read("dir/file.txt").len(), 10_000);
     assert_eq!(&alice.read(copy)[..6], b"by bob");
     assert_eq!(alice.read(copy).len(), 400_000);
-    let stamp = |path: &str| alice.seen()[path].2.unwrap().secs;
+    let stamp = |path: &str| alice.seen()[path].2.secs;
     assert_eq!((stamp("dir/file.txt"), stamp(copy)), (1111, 2222));
     assert!(!bob.sync.take_outdated().is_empty());
 }
@@ -296,4 +296,65 @@ fn blocks_that_are_not_those_of_the_log_are_not_brought() {
     }
     people.scene.be_honest();
     assert_same(&alice, &bob);
+}
+
+#[test]
+fn stamps_of_directories_and_symlinks_travel_and_of_both_the_later_stays() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.symlink("link", "plain");
+    alice.stamp("link", 111);
+    alice.stamp("dir", 222);
+    meet(&mut alice, &mut bob);
+    let stamp = |site: &Site<'_, '_>, path: &str| site.seen()[path].2.secs;
+    assert_eq!((stamp(&bob, "link"), stamp(&bob, "dir")), (111, 222));
+    // A file that comes is not what changes the directory's stamp where it comes to.
+    alice.file("dir/new", b"new");
+    alice.stamp("dir", 333);
+    meet(&mut alice, &mut bob);
+    assert_eq!(stamp(&bob, "dir"), 333);
+    alice.stamp("dir", 555);
+    bob.file("dir/of bob", b"bob");
+    bob.stamp("dir", 444);
+    meet(&mut alice, &mut bob);
+    assert_eq!(stamp(&bob, "dir"), 555);
+}
+
+#[test]
+fn a_directory_that_was_removed_does_not_come_back_for_its_stamp() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    alice.unlink("dir/file.txt");
+    alice.rmdir("dir");
+    bob.file("dir/short", b"lived");
+    bob.unlink("dir/short");
+    bob.unlink("dir/file.txt");
+    meet(&mut alice, &mut bob);
+    assert_eq!(alice.paths(), ["plain"]);
+}
+
+#[test]
+fn of_an_attribute_that_both_change_whoever_sends_later_has_the_last_word() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, mut bob, _) = two(&people, (&a, &b));
+    let mode = |perm| keyfold_fs::vfs::SetAttr {
+        perm: Some(perm),
+        ..keyfold_fs::vfs::SetAttr::default()
+    };
+    alice.xattr("plain", "user.colour", b"red");
+    alice.xattr("plain", "user.of alice", b"1");
+    alice.set("plain", &mode(0o400));
+    alice.stamp("plain", 2000);
+    bob.xattr("plain", "user.colour", b"blue");
+    bob.xattr("plain", "user.of bob", b"2");
+    bob.set("plain", &mode(0o700));
+    bob.stamp("plain", 1000);
+    meet(&mut alice, &mut bob);
+    let (_, perm, stamp, xattrs, _) = alice.seen().remove("plain").unwrap();
+    assert_eq!((perm, stamp.secs), (7, 1000));
+    let colour = (b"user.colour".to_vec(), b"blue".to_vec());
+    assert!(xattrs.len() == 3 && xattrs.contains(&colour));
 }

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use super::site::{People, Site, assert_same, share};
+use keyfold_fs::vfs::{Handle, Ino, Vfs};
+
+use super::site::{People, RW, Site, assert_same, share};
 use crate::remote::tests::run;
 
 struct Random(u64);
@@ -75,6 +77,22 @@ fn step(site: &Site<'_, '_>, random: &mut Random, (written, count): (&mut Writte
     }
 }
 
+/// Begins or ends writing to some file.
+fn open_or_close(site: &Site<'_, '_>, random: &mut Random, opened: &mut Vec<(Ino, Handle)>) {
+    let known = some_path(site, random);
+    match (random.below(2), known) {
+        (0, Some(path)) if !site.is_dir(&path) => {
+            let ino = site.ino(&path);
+            opened.push((ino, site.v().open(ino, RW).unwrap()));
+        }
+        _ => {
+            if let Some((ino, handle)) = opened.pop() {
+                site.v().release(ino, handle);
+            }
+        }
+    }
+}
+
 fn converge(seed: u64, steps: u64) {
     println!("KEYFOLD_SEED={seed}");
     let people = People::new();
@@ -86,13 +104,20 @@ fn converge(seed: u64, steps: u64) {
     ];
     let mut random = Random(seed | 1);
     let mut written = Written::new();
+    let mut opened = [Vec::new(), Vec::new()];
     for count in 0..steps {
         let who = random.below(2);
-        match random.below(12) {
-            0 => sites[who].push(),
-            1 => sites[who].pull(),
+        match random.below(14) {
+            0 => drop(run(sites[who].sync.push()).unwrap()),
+            1 => drop(run(sites[who].sync.pull()).unwrap()),
+            3 | 4 => open_or_close(&sites[who], &mut random, &mut opened[who]),
             2 if random.below(3) == 0 => sites[who].again(),
             _ => step(&sites[who], &mut random, (&mut written, count)),
+        }
+    }
+    for (site, opened) in sites.iter().zip(&mut opened) {
+        for (ino, handle) in opened.drain(..) {
+            site.v().release(ino, handle);
         }
     }
     for who in [0, 1, 0, 1] {

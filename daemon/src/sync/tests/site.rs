@@ -12,6 +12,7 @@ use keyfold_fs::vfs::{
 };
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::log::Event;
 use keyfold_protocol::roster::Role;
 
 use crate::account::Session;
@@ -20,7 +21,7 @@ use crate::engine::Engine;
 use crate::remote::tests::run;
 use crate::sharing::Shared;
 use crate::sharing::tests::newcomer;
-use crate::sync::{Fetcher, Round, ShareSync};
+use crate::sync::{Fetcher, Round, ShareSync, SyncError};
 
 pub(super) const RW: OpenMode = OpenMode {
     read: true,
@@ -61,14 +62,8 @@ pub(super) fn share(alice: &Session<'_>) -> ShareId {
     shared.id()
 }
 
-/// What is seen under a path: kind, mode, stamp of files, attributes, and bytes or target.
-type Node = (
-    FileKind,
-    u16,
-    Option<Timestamp>,
-    Vec<(Vec<u8>, Vec<u8>)>,
-    Vec<u8>,
-);
+/// What is seen under a path: kind, mode, stamp, attributes, and bytes or target.
+type Node = (FileKind, u16, Timestamp, Vec<(Vec<u8>, Vec<u8>)>, Vec<u8>);
 
 pub(super) struct Site<'s, 'a> {
     engine: &'a Engine,
@@ -85,6 +80,25 @@ fn info(volume: &Volume, id: ShareId) -> ShareInfo {
 }
 
 impl<'s, 'a> Site<'s, 'a> {
+    /// A volume in which the share begins empty, and what comes of syncing it first.
+    pub(super) fn try_begin(
+        (engine, session): (&'a Engine, &'s Session<'a>),
+        id: ShareId,
+    ) -> Result<Self, SyncError> {
+        let volume = engine.volume();
+        let known = volume.shares().unwrap();
+        if known.iter().all(|info| info.id.0 != id.0) {
+            let at = Place {
+                parent: Ino::ROOT,
+                name: Name::new(b"shared").unwrap(),
+            };
+            let root = volume.mkdir(&CALLER, at, 0o755).unwrap().attr.ino;
+            volume.begin_share(EngineShareId(id.0), root, b"").unwrap();
+        }
+        run(ShareSync::open(session, volume, &info(volume, id)))?;
+        Ok(Self::open(engine, session, id))
+    }
+
     /// A volume in which the share begins with what `fill` puts into its directory.
     pub(super) fn begin(
         (engine, session): (&'a Engine, &'s Session<'a>),
@@ -102,11 +116,12 @@ impl<'s, 'a> Site<'s, 'a> {
         Self::open(engine, session, id)
     }
 
-    fn open(engine: &'a Engine, session: &'s Session<'a>, id: ShareId) -> Self {
+    pub(super) fn open(engine: &'a Engine, session: &'s Session<'a>, id: ShareId) -> Self {
         let volume = engine.volume();
         let info = info(volume, id);
         let sync = run(ShareSync::open(session, volume, &info)).unwrap();
-        let fetcher = Fetcher::default();
+        let fetcher = Fetcher::new().unwrap();
+        fetcher.set_remote(session.remote().clone());
         fetcher.add(sync.packs());
         volume.set_fetch(Some(Arc::new(fetcher)));
         Self {
@@ -118,9 +133,21 @@ impl<'s, 'a> Site<'s, 'a> {
         }
     }
 
-    /// As after the program ended.
+    /// As after the program ended. What was kept is what was there.
+    #[track_caller]
     pub(super) fn again(&mut self) {
+        let (base, reached) = (self.sync.base.clone(), self.sync.reached.clone());
+        let rows_fit = self.sync.rows_fit;
         *self = Self::open(self.engine, self.session, self.id);
+        if rows_fit {
+            assert!(self.sync.base == base && self.sync.reached == reached);
+        }
+    }
+
+    /// What there was to tell the user.
+    pub(super) fn told(&self) -> Vec<Event> {
+        let events = self.sync.shared.events().iter();
+        events.map(|(_, event)| *event).collect()
     }
 
     pub(super) fn v(&self) -> &Arc<Volume> {
@@ -293,9 +320,8 @@ impl<'s, 'a> Site<'s, 'a> {
                 if entry.kind == FileKind::Directory {
                     left.push((entry.ino, format!("{path}/")));
                 }
-                let stamp = file.then_some(view.mtime);
                 let mode = view.perm >> 6 & 7;
-                all.insert(path, (entry.kind, mode, stamp, view.xattrs, data));
+                all.insert(path, (entry.kind, mode, view.mtime, view.xattrs, data));
             }
         }
         all

@@ -95,6 +95,7 @@ impl Volume {
             let _namespace = self.namespace.lock();
             let mut txn = self.meta.txn();
             let mut row = txn.inode(ino)?;
+            self.share_to_change(&txn, ino)?;
             self.set_owner_and_mode(&mut txn, (ino, &mut row), set)?;
             self.set_times(&mut txn, (ino, &mut row), set)?;
             txn.put_inode(ino, &row);

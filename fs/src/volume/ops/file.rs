@@ -53,10 +53,14 @@ impl Volume {
 
     pub(in crate::volume) fn do_release(&self, ino: Ino, handle: Handle) {
         if let Some(file) = self.handles.close_file(handle) {
+            let written = file.mode.write;
             if let Ok(OpenFile { node, .. }) = Arc::try_unwrap(file) {
                 self.nodes.put_back(node);
             }
             self.do_forget(ino, 1);
+            if written {
+                self.note_closed(ino);
+            }
         }
     }
 

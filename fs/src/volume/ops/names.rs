@@ -146,7 +146,7 @@ impl Volume {
         }
         let ino = self.counters.new_ino();
         let row = self.new_row(&mut txn, (ino, caller), (at.parent, &parent), new)?;
-        let share = self.member(&txn, at.parent)?.map(|member| member.share);
+        let share = self.share_to_change(&txn, at.parent)?;
         if let Some(share) = share {
             admit(&mut txn, (ino, &row), share)?;
         }
@@ -287,7 +287,7 @@ impl Volume {
         if dentry.kind == FileKind::Directory {
             return Err(FsError::IsADirectory(dentry.child));
         }
-        let share = self.member(&txn, at.parent)?.map(|member| member.share);
+        let share = self.share_to_change(&txn, at.parent)?;
         leave(&mut parent, self.now());
         txn.put_inode(at.parent, &parent);
         txn.delete(Key::dentry(at.parent, at.name.bytes()));
@@ -312,7 +312,7 @@ impl Volume {
             return Err(FsError::NotEmpty(dentry.child));
         }
         self.check_no_share_root(&txn, dentry.child)?;
-        let share = self.member(&txn, at.parent)?.map(|member| member.share);
+        let share = self.share_to_change(&txn, at.parent)?;
         leave(&mut parent, self.now());
         parent.nlink = parent.nlink.saturating_sub(1);
         txn.put_inode(at.parent, &parent);

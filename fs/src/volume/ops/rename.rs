@@ -9,7 +9,7 @@ use crate::vfs::{FileKind, Ino, Place, RenameMode};
 use crate::volume::Volume;
 
 /// Directories above one another that are walked before the metadata is called inconsistent.
-const MAX_DEPTH: usize = 1 << 20;
+pub(in crate::volume) const MAX_DEPTH: usize = 1 << 20;
 
 impl Volume {
     pub(in crate::volume) fn do_rename(

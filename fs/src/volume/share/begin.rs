@@ -11,7 +11,7 @@ use crate::layout::{
     DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow,
 };
 use crate::meta::{Key, Table, Txn};
-use crate::share::{BeginError, LinkedOutside};
+use crate::share::{Access, BeginError, LinkedOutside};
 use crate::vfs::{FileKind, Ino};
 use crate::volume::Volume;
 
@@ -121,6 +121,8 @@ impl Volume {
             txn.put(Key::share(share), ended.encode());
         }
         txn.apply();
+        // Its number may be given again.
+        self.set_share_access(share, Access::Full);
         self.reload_marks()?;
         Ok(())
     }

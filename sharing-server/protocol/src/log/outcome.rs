@@ -3,6 +3,7 @@
 use crate::ids::{RecordHash, Seq};
 use crate::operation::ContentBody;
 use crate::record::Author;
+use crate::roster::Role;
 use crate::snapshot::SnapshotBody;
 
 /// A record that took its place.
@@ -14,6 +15,8 @@ pub struct Applied {
     pub record: RecordHash,
     /// Who wrote it.
     pub author: Author,
+    /// His role; none where he could not write anything there.
+    pub role: Option<Role>,
     /// What came of it.
     pub outcome: Outcome,
     /// What to tell the user, beside that.
@@ -27,7 +30,7 @@ pub enum Outcome {
     Roster,
     /// Operations, to be applied to the tree.
     Content(ContentBody),
-    /// The tree at an earlier record.
+    /// The tree at the record before.
     Snapshot(SnapshotBody),
     /// Sealed under an epoch whose key we do not have.
     Unreadable,
@@ -110,7 +113,7 @@ pub enum Void {
     WrongBase,
     /// The root does not follow from the leaves.
     WrongContentRoot,
-    /// A snapshot of no record before it, or of blobs that it does not add.
+    /// A snapshot of another record than the one before it, or of blobs that it does not add.
     WrongSnapshot,
 }
 
@@ -148,4 +151,10 @@ pub enum Event {
     BadGrant,
     /// The key of the epoch before does not open. The author of that epoch did this.
     BadPreviousKey,
+    /// A snapshot of another tree than the log makes. The author did this.
+    FalseSnapshot,
+    /// A snapshot that the server does not have, or has others of its bytes.
+    SnapshotWithheld,
+    /// A record drops blobs that are needed. The author did this.
+    DroppedInUse,
 }

@@ -5,7 +5,7 @@ use keyfold_crypto::EpochKey;
 use super::{Log, Own, Void};
 use crate::ids::{Epoch, RecordHash, Seq, ShareId};
 use crate::receipt::Receipt;
-use crate::roster::{Role, Roster};
+use crate::roster::{NewEpoch, Role, Roster};
 use crate::signed::Signed;
 
 /// How a head compares with the log.
@@ -15,7 +15,8 @@ pub enum HeadVerdict {
     Same,
     /// Later: to be pulled.
     Ahead,
-    /// Earlier, and on our chain: the server lost records, and is to be given them again.
+    /// Earlier, and on our chain as far as it is known: the server lost records, and is to be given
+    /// them again.
     Behind,
     /// Another record at a place that we know.
     Fork,
@@ -46,12 +47,26 @@ impl Log {
     /// The last record.
     pub fn head(&self) -> Option<(Seq, RecordHash)> {
         let last = self.records.last()?;
-        Some((Seq(self.records.len() as u64 - 1), *last))
+        Some((Seq(self.next_seq().0 - 1), *last))
     }
 
-    /// The record at a place.
+    /// The place of the next record.
+    pub fn next_seq(&self) -> Seq {
+        Seq(self.forgotten + self.records.len() as u64)
+    }
+
+    /// The record at a place; none where there is none yet, and where it was forgotten.
     pub fn record_at(&self, seq: Seq) -> Option<RecordHash> {
-        self.records.get(seq.0 as usize).copied()
+        let index = seq.0.checked_sub(self.forgotten)?;
+        self.records.get(usize::try_from(index).ok()?).copied()
+    }
+
+    /// The first of the epochs that can be read by whoever is given the key of the one in force.
+    pub fn readable_from(&self) -> Option<Epoch> {
+        let now = self.roster.as_ref()?.epoch;
+        let closed = |(_, begun): &(&Epoch, &NewEpoch)| begun.previous.is_none();
+        let (epoch, _) = self.begun.range(..=now).rfind(closed)?;
+        Some(*epoch)
     }
 
     /// Who takes part.
@@ -87,7 +102,7 @@ impl Log {
 
     /// Notes that a content record turned out not to be applicable to the tree.
     pub fn note_void(&mut self, seq: Seq, void: Void) {
-        if (seq.0 as usize) < self.records.len() {
+        if seq < self.next_seq() {
             self.voids.insert(seq, void);
         }
     }
@@ -98,6 +113,7 @@ impl Log {
             (Some(known), _) if known != record => HeadVerdict::Fork,
             (Some(_), Some((head, _))) if head == seq => HeadVerdict::Same,
             (Some(_), _) => HeadVerdict::Behind,
+            (None, _) if seq < Seq(self.forgotten) => HeadVerdict::Behind,
             (None, _) => HeadVerdict::Ahead,
         }
     }

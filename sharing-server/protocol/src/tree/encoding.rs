@@ -34,10 +34,25 @@ pub fn encode_node(id: NodeId, node: &Node) -> Vec<u8> {
     w.finish()
 }
 
-impl Encoded for Tree {
-    const LIMIT: usize = limits::CHUNKS * limits::CHUNK_BYTES;
+impl Tree {
+    /// What comes before the nodes in the bytes of the tree.
+    pub fn encode_head(&self) -> Vec<u8> {
+        let mut w = Writer::default();
+        self.write_head(&mut w);
+        w.finish()
+    }
 
-    fn write(&self, w: &mut Writer) {
+    /// The tree of its bytes, kept apart: those before the nodes, and those of the nodes by ascending
+    /// id. Fails as decoding them does.
+    pub fn assemble<'a>(head: &[u8], nodes: impl IntoIterator<Item = &'a [u8]>) -> Decoded<Self> {
+        let mut bytes = Zeroizing::new(head.to_vec());
+        nodes
+            .into_iter()
+            .for_each(|node| bytes.extend_from_slice(node));
+        Self::decode(&bytes)
+    }
+
+    fn write_head(&self, w: &mut Writer) {
         w.array(4);
         w.uint(1);
         w.optional(self.description.as_ref(), |w, (title, shape)| {
@@ -52,6 +67,14 @@ impl Encoded for Tree {
             w.list(ids);
         }
         w.uint(self.nodes.len() as u64);
+    }
+}
+
+impl Encoded for Tree {
+    const LIMIT: usize = limits::CHUNKS * limits::CHUNK_BYTES;
+
+    fn write(&self, w: &mut Writer) {
+        self.write_head(w);
         for (id, node) in &self.nodes {
             write_node(w, *id, node);
         }
@@ -100,7 +123,7 @@ fn insert<K: Ord, V>(map: &mut BTreeMap<K, V>, key: K, value: V) -> Decoded<()> 
 impl Tree {
     /// Finds out names, parents and needed blobs, and that everything hangs together: each node has
     /// a name, a directory exactly one, and all can be reached from the root.
-    fn join(&mut self) -> Decoded<()> {
+    pub(super) fn join(&mut self) -> Decoded<()> {
         let root = self
             .nodes
             .get(&NodeId::ROOT)

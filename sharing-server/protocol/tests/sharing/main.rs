@@ -9,6 +9,7 @@ mod accounts;
 mod document;
 mod forks;
 mod golden;
+mod kept_logs;
 mod people;
 mod properties;
 mod roster_rules;

@@ -1,19 +1,21 @@
 //! Snapshots and packs.
 
+use std::collections::BTreeSet;
+
 use keyfold_crypto::{BLOCK_SIZE, CryptoError, KeyId, Sealed, Tag, Tweak};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{NodeId, RecordHash};
 use keyfold_protocol::log::{Outcome, Void};
-use keyfold_protocol::operation::What;
+use keyfold_protocol::operation::{Action, Mtime, Operation, What};
 use keyfold_protocol::pack::{Descriptor, PackError, PackFront, PackKey, blob_id, pack, unpack};
 use keyfold_protocol::record::{Kind, Record};
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::snapshot::{SnapshotBody, SnapshotPlace};
-use keyfold_protocol::tree::Tree;
+use keyfold_protocol::tree::{Tree, encode_node};
 
 use crate::people::{Person, Share, person};
-use crate::tree_rules::{at, make};
+use crate::tree_rules::{at, file_key, make, node, op, remove};
 
 fn tree(directories: u8) -> Tree {
     let mut tree = Tree::default();
@@ -85,7 +87,7 @@ fn a_snapshot_of_another_place_or_with_another_piece_does_not_open() {
 }
 
 #[test]
-fn a_snapshot_of_a_record_not_before_it_or_of_blobs_not_added_is_void() {
+fn a_snapshot_of_another_record_than_the_one_before_it_or_of_blobs_not_added_is_void() {
     let (alice, bob) = (person("alice"), person("bob"));
     let mut share = Share::with(&alice, &[(&bob, Role::Writer)]);
     let (body, _) = place_of(&share).seal(&tree(1), &share.key()).unwrap();
@@ -93,7 +95,10 @@ fn a_snapshot_of_a_record_not_before_it_or_of_blobs_not_added_is_void() {
     of_the_future.seq.0 += 5;
     let mut of_another = body.clone();
     of_another.record = RecordHash([4; 32]);
-    for wrong in [of_the_future, of_another] {
+    let mut of_an_earlier = body.clone();
+    of_an_earlier.seq.0 -= 1;
+    of_an_earlier.record = share.log.record_at(of_an_earlier.seq).unwrap();
+    for wrong in [of_the_future, of_another, of_an_earlier] {
         let outcome = append_snapshot(&mut share, &bob, &wrong);
         assert_eq!(outcome, Outcome::Void(Void::WrongSnapshot));
     }
@@ -106,6 +111,85 @@ fn a_snapshot_of_a_record_not_before_it_or_of_blobs_not_added_is_void() {
     };
     let outcome = share.append(append).unwrap().outcome;
     assert_eq!(outcome, Outcome::Void(Void::WrongSnapshot));
+}
+
+#[test]
+fn the_pieces_of_a_snapshot_have_the_lengths_that_the_body_tells() {
+    let share = Share::begin(&person("alice"));
+    let (body, blobs) = place_of(&share).seal(&tree(40), &share.key()).unwrap();
+    let pieces: Vec<_> = body.pieces().collect();
+    let told: Vec<_> = blobs
+        .iter()
+        .map(|blob| (blob_id(blob), blob.len()))
+        .collect();
+    assert_eq!(pieces, told);
+    let mut long = body;
+    long.length = 10_000_000;
+    long.chunks = vec![long.chunks[0]; 3];
+    let lengths: Vec<usize> = long.pieces().map(|(_, length)| length).collect();
+    let piece = keyfold_protocol::limits::CHUNK_BYTES;
+    assert_eq!(lengths, [piece, piece, 10_000_000 - 2 * (piece - 81) + 81]);
+}
+
+#[test]
+fn a_tree_is_put_together_of_its_nodes_kept_apart() {
+    let tree = tree(40);
+    let mut nodes: Vec<_> = tree
+        .nodes()
+        .map(|(id, node)| encode_node(id, node))
+        .collect();
+    let head = tree.encode_head();
+    let put_together = |nodes: &[Vec<u8>]| Tree::assemble(&head, nodes.iter().map(Vec::as_slice));
+    assert_eq!(put_together(&nodes), Ok(tree));
+    nodes.swap(3, 4);
+    assert!(put_together(&nodes).is_err());
+    nodes.swap(3, 4);
+    nodes.pop();
+    assert!(put_together(&nodes).is_err());
+}
+
+#[test]
+fn a_tree_with_nodes_of_another_hangs_together_or_is_none() {
+    let apply = |tree: &mut Tree, seq, operations: &[Operation]| {
+        tree.apply(at(seq, 1, &[]), operations).unwrap();
+    };
+    let mut old = tree(3);
+    let file = make(node(1), "file", 9, What::File);
+    apply(&mut old, 2, &[file, file_key(9, 7)]);
+    let mut new = old.clone();
+    let removed = [
+        remove(node(1), "file", 9),
+        remove(NodeId::ROOT, "d1", 1),
+        make(NodeId::ROOT, "d1", 10, What::Directory),
+        make(node(10), "within", 11, What::File),
+    ];
+    apply(&mut new, 3, &removed);
+    let but_for = |ids: &[u8]| {
+        let ids = ids.iter().map(|id| node(*id)).collect();
+        new.but_for(&old, &ids, &BTreeSet::new())
+    };
+    assert_eq!(but_for(&[]), Some(new.clone()));
+    // The file needs its directory, that its name, and what has it now goes with what is in it.
+    for missing in [&[9][..], &[9, 1], &[9, 1, 10]] {
+        assert_eq!(but_for(missing), None, "{missing:?}");
+    }
+    let mixed = but_for(&[9, 1, 10, 11]).unwrap();
+    assert!(mixed.nodes().eq(old.nodes()));
+    assert_eq!(Tree::decode(&mixed.encode()), Ok(mixed));
+
+    let mut written = old.clone();
+    let stamp = Action::SetAttr {
+        node: node(9),
+        mode: None,
+        mtime: Some(Mtime {
+            seconds: 77,
+            nanoseconds: 7,
+        }),
+    };
+    apply(&mut written, 3, &[op(stamp), file_key(9, 8)]);
+    let held = BTreeSet::from([node(9)]);
+    let mixed = written.but_for(&old, &BTreeSet::new(), &held).unwrap();
+    assert!(mixed.nodes().eq(old.nodes()));
 }
 
 fn blocks(count: u8) -> Vec<(Descriptor, Vec<u8>)> {

@@ -1,0 +1,112 @@
+//! Commands about folders of a mount.
+
+use clap::{Args, Subcommand};
+use keyfold_protocol::account::Fingerprint;
+use keyfold_protocol::names::UserName;
+use keyfold_protocol::roster::Role;
+use serde::{Deserialize, Serialize};
+
+use super::words::Word;
+
+/// What to do with a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "kebab-case")]
+pub(crate) enum FolderCommand {
+    /// Give somebody a folder.
+    Share(Share),
+    /// Take a folder back.
+    Unshare(Unshare),
+    /// Take what somebody gives.
+    Accept(Accept),
+    /// Tell where a folder stands.
+    Folder(Folder),
+    /// Look at the server now.
+    Look(Look),
+}
+
+/// Give somebody a folder.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Share {
+    /// The folder
+    pub(crate) path: String,
+    /// To whom
+    pub(crate) user: UserName,
+    /// Let him write, too
+    #[arg(long)]
+    #[serde(default)]
+    pub(crate) write: bool,
+    /// Let him also decide who takes part
+    #[arg(long, conflicts_with = "write")]
+    #[serde(default)]
+    pub(crate) owner: bool,
+    /// Let him also read what was written under earlier keys, as far as this account has them
+    #[arg(long)]
+    #[serde(default)]
+    pub(crate) with_history: bool,
+    /// His fingerprint, as he gave it
+    #[arg(long, value_name = "K7QD-...")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) key: Option<Word<Fingerprint>>,
+}
+
+impl Share {
+    /// What he may do.
+    pub(crate) fn role(&self) -> Role {
+        match (self.owner, self.write) {
+            (true, _) => Role::Owner,
+            (false, true) => Role::Writer,
+            (false, false) => Role::Reader,
+        }
+    }
+}
+
+/// Take a folder back.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Unshare {
+    /// The folder
+    pub(crate) path: String,
+    /// From whom
+    #[arg(required_unless_present = "all")]
+    pub(crate) user: Option<UserName>,
+    /// From everybody
+    #[arg(long, conflicts_with = "user")]
+    #[serde(default)]
+    pub(crate) all: bool,
+}
+
+/// Take what somebody gives.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Accept {
+    /// Which: OWNER, OWNER/NAME, or the id of the share or the beginning of it
+    #[arg(value_name = "OWNER[/NAME]")]
+    pub(crate) share: String,
+}
+
+/// Tell where a folder stands.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Folder {
+    /// The folder, or something in it
+    pub(crate) path: String,
+}
+
+/// Look at the server now.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Look {}
+
+impl FolderCommand {
+    pub(super) const KNOWN: &str = "share PATH USER [--write | --owner] [--key KEY], unshare PATH \
+                                    USER | --all, accept OWNER[/NAME], folder PATH, look";
+
+    /// Whether it only looks.
+    pub(super) fn changes_nothing(&self) -> bool {
+        match self {
+            Self::Share(_) | Self::Unshare(_) | Self::Accept(_) => false,
+            Self::Folder(_) | Self::Look(_) => true,
+        }
+    }
+}

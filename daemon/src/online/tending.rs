@@ -1,0 +1,246 @@
+//! One share, kept the same as on the server.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfold_fs::share::{Access, ShareInfo};
+use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::roster::Role;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::desk::{Bell, Desk, Known, State};
+use super::pause::Pauses;
+use crate::account::Session;
+use crate::sharing::SharingError;
+use crate::sync::{Fetcher, Round, ShareSync, SyncError};
+
+/// How long after a change here it is waited for more of the same.
+const SETTLE: Duration = Duration::from_millis(120);
+/// A change that comes later than this after what was sent last follows nothing.
+const QUIET: Duration = Duration::from_millis(250);
+/// How long that becomes while changes go on and on.
+const SETTLE_MOST: Duration = Duration::from_secs(2);
+/// How long a file that is written to is not sent while it stays open.
+const OPEN_MOST: Duration = Duration::from_secs(10);
+/// Time between looks at files that are in use, before it doubles, and at most.
+const IN_USE: Duration = Duration::from_millis(500);
+const IN_USE_MOST: Duration = Duration::from_secs(30);
+/// Time after which a share is compared with the server although nobody called.
+const COMPARE: Duration = Duration::from_mins(5);
+
+/// Whoever tends a share.
+pub(super) struct Tending<'s, 'a> {
+    desk: &'s Desk,
+    session: &'s Session<'a>,
+    info: ShareInfo,
+    bell: Arc<Bell>,
+}
+
+impl<'s, 'a> Tending<'s, 'a> {
+    pub(super) fn new(desk: &'s Desk, session: &'s Session<'a>, info: &ShareInfo) -> Self {
+        desk.board(|board| board.shares.insert(info.number, Known::default()));
+        Self {
+            desk,
+            session,
+            info: info.clone(),
+            bell: desk.bell(info.number),
+        }
+    }
+
+    /// Keeps the share up to date until it is none of this volume any more.
+    pub(super) async fn go_on(self, fetcher: &Fetcher) {
+        let mut pauses = Pauses::default();
+        let mut open = None;
+        let mut settle = SETTLE;
+        let mut in_use_for = IN_USE;
+        while self.is_here() {
+            let round = self.round(&mut open, fetcher).await;
+            let in_use = matches!(round, Ok(Round::Waiting(_)));
+            let failed = self.note(&round);
+            let pause = if failed {
+                pauses.after_failure()
+            } else if in_use {
+                in_use_for = (in_use_for * 2).min(IN_USE_MOST);
+                in_use_for
+            } else {
+                in_use_for = IN_USE;
+                COMPARE
+            };
+            if !failed {
+                pauses.reset();
+            }
+            let ended = Instant::now();
+            while let Some(urgent) = self.called_before(ended + pause).await {
+                let quiet = ended.elapsed() >= QUIET;
+                settle = if quiet {
+                    SETTLE
+                } else {
+                    (settle * 2).min(SETTLE_MOST)
+                };
+                if urgent || in_use || self.settled(settle).await {
+                    break;
+                }
+            }
+        }
+        self.desk.forget(&self.info);
+        // Another may have come in its place, which nobody tends.
+        self.desk.list.notify_one();
+    }
+
+    /// Waits to be called. Returns whether it is urgent; nothing when nobody called in time.
+    async fn called_before(&self, over: Instant) -> Option<bool> {
+        timeout_at(over, self.bell.called()).await.ok()
+    }
+
+    /// Waits until what changed is likely to stay so for a while. Returns whether anything did.
+    async fn settled(&self, settle: Duration) -> bool {
+        let volume = self.desk.engine.volume();
+        let number = self.info.number;
+        let over = Instant::now() + OPEN_MOST;
+        loop {
+            sleep(settle).await;
+            if volume.has_settled_marks(number).unwrap_or(true) {
+                return true;
+            }
+            if volume.pending_marks(number).is_ok_and(|marks| marks == 0) {
+                return false;
+            }
+            match self.called_before(over).await {
+                None | Some(true) => return true,
+                Some(false) => {}
+            }
+        }
+    }
+
+    /// Numbers are given again, and ids, too: to a share that was left and is back.
+    fn is(&self, info: &ShareInfo) -> bool {
+        (info.number, info.id, info.root) == (self.info.number, self.info.id, self.info.root)
+    }
+
+    fn is_here(&self) -> bool {
+        let shares = self.desk.engine.volume().shares();
+        // What cannot be read now is not gone.
+        shares.map_or(true, |shares| shares.iter().any(|info| self.is(info)))
+    }
+
+    async fn round(
+        &self,
+        open: &mut Option<ShareSync<'s, 'a>>,
+        fetcher: &Fetcher,
+    ) -> Result<Round, SyncError> {
+        let volume = self.desk.engine.volume();
+        self.desk.note(self.info.number, |known| {
+            known.running = true;
+            if known.state == State::Starting {
+                known.state = State::Syncing;
+            }
+        });
+        let sync = if let Some(sync) = open {
+            sync
+        } else {
+            let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
+            fetcher.add(sync.packs());
+            open.insert(sync)
+        };
+        let round = match sync.role() {
+            Some(Role::Writer | Role::Owner) => sync.push().await,
+            Some(Role::Reader) | None => sync.pull().await,
+        };
+        self.desk.outdated(sync.take_outdated());
+        for notice in sync.take_notices() {
+            tracing::warn!(
+                share = self.info.number.0,
+                record = notice.seq.0,
+                "a record is not in order"
+            );
+            let what = notice.to_string();
+            self.desk
+                .note(self.info.number, |known| known.note_trouble(what));
+        }
+        let round = round?;
+        sync.tend_roster().await?;
+        let role = sync.role();
+        self.set_access(match role {
+            Some(Role::Writer | Role::Owner) => Access::Full,
+            Some(Role::Reader) | None => Access::ReadOnly,
+        })?;
+        self.desk.note(self.info.number, |known| known.role = role);
+        match role {
+            Some(_) => Ok(round),
+            None => Err(SharingError::NotAMember.into()),
+        }
+    }
+
+    /// The share as the volume has it now.
+    fn info_now(&self) -> Result<ShareInfo, SyncError> {
+        let shares = self.desk.engine.volume().shares()?;
+        let now = shares.into_iter().find(|info| self.is(info));
+        Ok(now.unwrap_or_else(|| self.info.clone()))
+    }
+
+    /// Lets programs change the share, or not, and keeps that for the next time.
+    fn set_access(&self, access: Access) -> Result<(), SyncError> {
+        let volume = self.desk.engine.volume();
+        volume.set_share_access(self.info.number, access);
+        let kept = self.session.kept();
+        let put = kept.put_access(ShareId(self.info.id.0), access);
+        put.map_err(|error| SyncError::Sharing(error.into()))
+    }
+
+    /// Notes what came of a round. Returns whether it is to be tried again soon.
+    fn note(&self, round: &Result<Round, SyncError>) -> bool {
+        let number = self.info.number;
+        self.desk.note(number, |known| known.running = false);
+        let error = match round {
+            Ok(round) => {
+                self.desk.note(number, |known| {
+                    known.error = None;
+                    known.rounds += 1;
+                    match round {
+                        Round::Done { kept_back } => {
+                            known.state = State::Synced;
+                            known.kept_back = *kept_back;
+                        }
+                        Round::Waiting(_) => known.state = State::Busy,
+                    }
+                });
+                return false;
+            }
+            Err(error) => error,
+        };
+        if let SyncError::Sharing(SharingError::NotAMember) = error {
+            self.removed();
+            return false;
+        }
+        self.desk.note(number, |known| {
+            if known.state != State::Failing {
+                tracing::warn!(share = number.0, "a share could not be synced");
+            }
+            known.state = State::Failing;
+            known.error = Some(error.to_string());
+        });
+        true
+    }
+
+    /// The account is no member: what is here stays, and nothing is written to it any more.
+    fn removed(&self) {
+        let volume = self.desk.engine.volume();
+        let number = self.info.number;
+        let pinned = self.session.kept().head(ShareId(self.info.id.0));
+        if matches!(pinned, Ok(None)) {
+            // It was being begun, and the server never came to know it.
+            if let Err(error) = volume.end_share(number) {
+                tracing::warn!(share = number.0, %error, "a share that never began stays");
+            }
+            return;
+        }
+        if self.set_access(Access::ReadOnly).is_err() {
+            tracing::warn!(share = number.0, "that a share was left is not kept");
+        }
+        self.desk.note(number, |known| {
+            known.state = State::Removed;
+            known.role = None;
+            known.error = Some(SharingError::NotAMember.to_string());
+        });
+    }
+}

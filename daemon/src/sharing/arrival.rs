@@ -1,0 +1,65 @@
+//! Shares that somebody gave this account, as their logs tell of them.
+
+use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::names::EntryName;
+
+use super::{Shared, SharingError};
+use crate::account::Session;
+
+/// A share that is not in the volume.
+pub(crate) struct Arrival {
+    /// Which.
+    pub(crate) share: ShareId,
+    /// Who made it.
+    pub(crate) owner: String,
+    /// What it is called, as a name in a directory.
+    pub(crate) name: String,
+    /// Whether its maker's keys were compared, or are this account's own.
+    pub(crate) is_verified: bool,
+}
+
+impl Arrival {
+    /// What a share is, as its log says; none while its maker has not said.
+    pub(crate) async fn of(
+        session: &Session<'_>,
+        share: ShareId,
+    ) -> Result<Option<Self>, SharingError> {
+        let mut shared = Shared::open_with_content(session, share, None).await?;
+        let Some(title) = shared.take_title().await? else {
+            return Ok(None);
+        };
+        let creator = shared.creator()?;
+        let book = session.kept().book()?.book;
+        let own = creator.root == session.keys().account.root;
+        Ok(Some(Self {
+            share,
+            owner: creator.user.to_string(),
+            name: entry_name(title.as_str(), share),
+            is_verified: own || book.contacts.iter().any(|c| c.root == creator.root),
+        }))
+    }
+}
+
+/// A title as a name in a directory.
+fn entry_name(title: &str, share: ShareId) -> String {
+    let name = title.replace('/', "_");
+    match name.parse::<EntryName>() {
+        Ok(name) => name.as_str().to_owned(),
+        Err(_) => format!("share {}", share.to_string().split_at(8).0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_title_is_a_name_that_leads_nowhere_else() {
+        let share = ShareId([0xab; 32]);
+        assert_eq!(entry_name("Reports", share), "Reports");
+        assert_eq!(entry_name("a/b", share), "a_b");
+        for title in ["..", ".", ".keyfold"] {
+            assert_eq!(entry_name(title, share), "share abababab");
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A sharing server of one test.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::program::{keyfold_path, outcome};
+use crate::sandbox::Sandbox;
+
+/// A server on this machine. Dropping it kills it.
+#[derive(Debug)]
+pub struct Server {
+    folder: PathBuf,
+    log: PathBuf,
+    listen: String,
+    process: Option<Child>,
+}
+
+/// The `keyfold-server` program, beside the `keyfold` under test.
+fn program() -> PathBuf {
+    let path = keyfold_path().with_file_name("keyfold-server");
+    assert!(
+        path.is_file(),
+        "no keyfold-server beside keyfold: build it with `cargo build -p keyfold-server`"
+    );
+    path
+}
+
+impl Server {
+    /// A new server in `sandbox` that serves on a port of its own.
+    pub fn new(sandbox: &Sandbox) -> Self {
+        let folder = sandbox.path().join("server");
+        outcome(Command::new(program()).arg("init").arg(&folder))
+            .expect_success("keyfold-server init");
+        let mut server = Self {
+            folder,
+            log: sandbox.path().join("server.log"),
+            listen: "127.0.0.1:0".to_owned(),
+            process: None,
+        };
+        server.start();
+        server
+    }
+
+    /// Its address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listen)
+    }
+
+    /// Its folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Serves again, where it served before.
+    pub fn start(&mut self) {
+        assert!(self.process.is_none(), "the server serves already");
+        let mut process = Command::new(program())
+            .arg("serve")
+            .arg(&self.folder)
+            .args(["--listen", &self.listen])
+            .env("KEYFOLD_SERVER_LOG", "warn")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(
+                File::options()
+                    .create(true)
+                    .append(true)
+                    .open(&self.log)
+                    .unwrap(),
+            )
+            .spawn()
+            .unwrap();
+        let out = process.stdout.take().unwrap();
+        self.process = Some(process);
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let address = line.trim().strip_prefix("Listening on ");
+        let address = address.unwrap_or_else(|| panic!("the server did not start: {line:?}"));
+        address.clone_into(&mut self.listen);
+    }
+
+    /// Ends it as a service manager does.
+    pub fn stop(&mut self) {
+        let mut process = self.process.take().expect("a server that serves");
+        kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).unwrap();
+        assert!(process.wait().unwrap().success(), "the server ended badly");
+    }
+
+    /// Lets it stand still, so that it takes connections and answers nothing.
+    pub fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let process = self.process.as_ref().expect("a server that serves");
+        kill(Pid::from_raw(process.id().cast_signed()), signal).unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
+        if process.kill().and_then(|()| process.wait()).is_err() {
+            eprintln!("the server {} cannot be killed", process.id());
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+            eprintln!("--- the server said\n{log}");
+        }
+    }
+}
