@@ -186,7 +186,8 @@ fn is_refusal(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM))
 }
 
-fn is_gone(e: &io::Error) -> bool {
+/// Whether the program that served the mount is gone, or went while it was asked.
+pub(crate) fn is_gone(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
 }
 
