@@ -75,13 +75,17 @@ fn uppermost(mounts: Vec<MountRecord>, point: &Path) -> Option<MountRecord> {
     mounts.into_iter().rev().find(|m| m.point == point)
 }
 
+/// Whether the program that served a mount is gone, or went while it was asked, as this error of it says.
+pub(crate) fn is_gone(e: &io::Error) -> bool {
+    matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
+}
+
 /// Whether the program that served what is mounted at `point` is gone. Asks in a way that no cache
 /// of the kernel answers.
 pub(crate) fn is_dead(point: &Path) -> bool {
     for _ in 0..ASKED {
         match nix::sys::statfs::statfs(point).err() {
-            // Gone before it was asked, or before it answered.
-            Some(Errno::ENOTCONN | Errno::ECONNABORTED) => return true,
+            Some(errno) if is_gone(&errno.into()) => return true,
             // The thread that was asked has ended; the program may be about to.
             Some(Errno::ECANCELED) => {}
             _ => return false,

@@ -9,8 +9,8 @@ use crate::cli::error::{CliError, Reason};
 use crate::cli::exit::Exit;
 use crate::control::{Command, exit_of};
 use crate::mount::client::{self, Answer};
-use crate::mount::unmount::{self, UnmountError};
-use crate::mount_table::MountRecord;
+use crate::mount::unmount::UnmountError;
+use crate::mount_table::{self, MountRecord};
 
 /// The reply to a command, in words.
 pub(crate) fn reply(record: &MountRecord, line: &str) -> Result<String, CliError> {
@@ -34,7 +34,7 @@ fn told(record: &MountRecord, answer: io::Result<Answer>) -> Result<String, CliE
             };
             Err(refused(point, Exit::from_io(&e, other), why))
         }
-        Err(e) if unmount::is_gone(&e) => Err(UnmountError::Dead(point.clone()).into()),
+        Err(e) if mount_table::is_gone(&e) => Err(UnmountError::Dead(point.clone()).into()),
         Err(e) => Err(match e.raw_os_error() {
             Some(libc::EACCES) => UnmountError::Denied(point.clone()).into(),
             _ => refused(

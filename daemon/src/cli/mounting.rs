@@ -118,7 +118,7 @@ pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
         found => found?,
     };
     let text = client::status(&record.point).map_err(|e| match e.raw_os_error() {
-        _ if unmount::is_gone(&e) => UnmountError::Dead(record.point.clone()),
+        _ if mount_table::is_gone(&e) => UnmountError::Dead(record.point.clone()),
         Some(libc::EACCES) => UnmountError::Denied(record.point.clone()),
         _ => UnmountError::Command {
             point: record.point.clone(),

@@ -173,7 +173,7 @@ fn commit(record: &MountRecord, manner: Manner) -> Result<Server, UnmountError> 
                 },
             });
         }
-        Err(e) if is_gone(&e) => return Ok(Server::Gone),
+        Err(e) if mount_table::is_gone(&e) => return Ok(Server::Gone),
         // Another user's mount cannot be asked, not even by root. Its process commits by itself
         // when it finds the mount gone.
         Ok(_) | Err(_) => {}
@@ -184,11 +184,6 @@ fn commit(record: &MountRecord, manner: Manner) -> Result<Server, UnmountError> 
 /// Whether commands are switched off for this mount; unmounting commits by itself.
 fn is_refusal(e: &io::Error) -> bool {
     matches!(e.raw_os_error(), Some(libc::EACCES | libc::EPERM))
-}
-
-/// Whether the program that served the mount is gone, or went while it was asked.
-pub(crate) fn is_gone(e: &io::Error) -> bool {
-    matches!(e.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
 }
 
 /// Process id of what serves `record`: as it says itself, else as the vault's lock says.

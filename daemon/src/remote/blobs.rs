@@ -88,12 +88,7 @@ impl Remote {
         share: ShareId,
         blobs: &[BlobId],
     ) -> Result<Vec<BlobId>, RemoteError> {
-        let list = BlobList {
-            blobs: blobs.to_vec(),
-        };
-        let path = Route::MissingBlobs.path(&[&share]);
-        let reply: BlobList = self.post(Route::MissingBlobs, path, &list).await?;
-        Ok(reply.blobs)
+        self.of_list(Route::MissingBlobs, share, blobs).await
     }
 
     /// Keeps blobs that were dropped. Returns those that are there.
@@ -102,11 +97,19 @@ impl Remote {
         share: ShareId,
         blobs: &[BlobId],
     ) -> Result<Vec<BlobId>, RemoteError> {
+        self.of_list(Route::ReviveBlobs, share, blobs).await
+    }
+
+    async fn of_list(
+        &self,
+        route: Route,
+        share: ShareId,
+        blobs: &[BlobId],
+    ) -> Result<Vec<BlobId>, RemoteError> {
         let list = BlobList {
             blobs: blobs.to_vec(),
         };
-        let path = Route::ReviveBlobs.path(&[&share]);
-        let reply: BlobList = self.post(Route::ReviveBlobs, path, &list).await?;
+        let reply: BlobList = self.post(route, route.path(&[&share]), &list).await?;
         Ok(reply.blobs)
     }
 
