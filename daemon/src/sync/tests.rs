@@ -2,6 +2,7 @@
 
 mod apart;
 mod broken_off;
+mod kept;
 mod random;
 mod site;
 mod snapshots;

@@ -1,0 +1,194 @@
+use super::roster::{RoleOrNone, RoleWanted};
+use super::*;
+
+#[test]
+fn a_command_parses_from_words_and_from_json_alike() {
+    for (line, json, command) in [
+        ("status", r#"{"command":"status"}"#, Command::Status),
+        (" sync ", r#" {"command" : "sync"}"#, Command::Sync),
+        (
+            "check",
+            r#"{"command":"check"}"#,
+            Command::Check(ReadData::No),
+        ),
+        (
+            "check '--read-data'",
+            r#"{"command":"check","read_data":true}"#,
+            Command::Check(ReadData::Yes),
+        ),
+        (
+            "snapshot create",
+            r#"{"command":"snapshot","action":"create"}"#,
+            Command::Snapshot(SnapshotCommand::Create(None)),
+        ),
+        (
+            r#"snapshot create 'be "fore'"#,
+            r#"{"command":"snapshot","action":"create","name":"be \"fore"}"#,
+            Command::Snapshot(SnapshotCommand::Create(Some("be \"fore".to_owned()))),
+        ),
+        ("hold", r#"{"command":"hold"}"#, Command::Hold),
+        ("release", r#"{"command":"release"}"#, Command::Release),
+        (
+            "snapshot list",
+            r#"{"command":"snapshot","action":"list"}"#,
+            Command::Snapshot(SnapshotCommand::List),
+        ),
+        (
+            "snapshot delete x",
+            r#"{"command":"snapshot","action":"delete","name":"x"}"#,
+            Command::Snapshot(SnapshotCommand::Delete("x".to_owned())),
+        ),
+    ] {
+        assert_eq!(Command::parse(line).as_ref(), Ok(&command));
+        assert_eq!(Command::parse(json).as_ref(), Ok(&command));
+        assert_eq!(Command::parse(&command.line()), Ok(command));
+    }
+}
+
+#[test]
+fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
+    let share = |write, owner, with_history| {
+        Command::Folder(FolderCommand::Share(Share {
+            path: "My Reports".to_owned(),
+            user: "bob".parse().unwrap(),
+            write,
+            owner,
+            with_history,
+            key: None,
+        }))
+    };
+    let role = |role| {
+        Command::Roster(RosterCommand::Role(RoleOf {
+            share: "ab12".to_owned(),
+            user: "bob".parse().unwrap(),
+            role,
+        }))
+    };
+    for (line, json, command) in [
+        (
+            "share 'My Reports' bob",
+            r#"{"command":"share","path":"My Reports","user":"bob"}"#,
+            share(false, false, false),
+        ),
+        (
+            "share --write \"My Reports\" bob",
+            r#"{"command":"share","path":"My Reports","user":"bob","write":true}"#,
+            share(true, false, false),
+        ),
+        (
+            "share My\\ Reports bob --owner --with-history",
+            r#"{"command":"share","path":"My Reports","user":"bob","owner":true,
+                "with_history":true}"#,
+            share(false, true, true),
+        ),
+        (
+            "unshare Reports --all",
+            r#"{"command":"unshare","path":"Reports","all":true}"#,
+            Command::Folder(FolderCommand::Unshare(Unshare {
+                path: "Reports".to_owned(),
+                user: None,
+                all: true,
+            })),
+        ),
+        (
+            "accept alice/Reports",
+            r#"{"command":"accept","share":"alice/Reports"}"#,
+            Command::Folder(FolderCommand::Accept(Accept {
+                share: "alice/Reports".to_owned(),
+            })),
+        ),
+        (
+            "role ab12 bob none",
+            r#"{"command":"role","share":"ab12","user":"bob","role":"none"}"#,
+            role(RoleOrNone::None),
+        ),
+        (
+            "shares",
+            r#"{"command":"shares"}"#,
+            Command::Roster(RosterCommand::Shares(Nothing {})),
+        ),
+        (
+            "approve 1234abcd --role writer --expires 30d",
+            r#"{"command":"approve","id":"1234abcd","role":"writer","expires":"30d"}"#,
+            Command::Roster(RosterCommand::Approve(Approve {
+                id: "1234abcd".to_owned(),
+                role: Some(RoleWanted::Writer),
+                expires: Some("30d".parse().unwrap()),
+                with_history: false,
+                key: None,
+            })),
+        ),
+    ] {
+        assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{line}");
+        assert_eq!(Command::parse(json).as_ref(), Ok(&command), "{json}");
+        assert_eq!(Command::parse(&command.line()), Ok(command));
+    }
+    for line in [
+        "share",
+        "share Reports",
+        "share Reports bob --write --owner",
+        "share Reports 'no name'",
+        "unshare Reports",
+        "unshare Reports bob --all",
+        "approve 1234 --expires never",
+        "shares extra",
+        "help",
+        "share --help",
+        r#"{"command":"share","path":"x","user":"bob","json":true}"#,
+        r#"{"command":"shares","x":1}"#,
+    ] {
+        assert!(Command::parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn words_are_split_as_in_a_shell() {
+    let split = |line| split_words(line).unwrap();
+    assert_eq!(
+        split(r#"a  "b c" 'd\e' f\ g "" h'i'"j\"k""#),
+        ["a", "b c", "d\\e", "f g", "", "hij\"k"]
+    );
+    assert_eq!(split_words("a 'b"), Err(ParseError::Unfinished));
+    assert_eq!(split_words("a \"b"), Err(ParseError::Unfinished));
+    assert_eq!(split_words("a\\"), Err(ParseError::Unfinished));
+    assert_eq!(
+        split_words(&"x ".repeat(100)),
+        Err(ParseError::TooManyWords)
+    );
+}
+
+#[test]
+fn what_is_no_command_is_refused_by_name() {
+    assert_eq!(Command::parse(""), Err(ParseError::Empty));
+    assert_eq!(
+        Command::parse("dance"),
+        Err(ParseError::Unknown("dance".to_owned()))
+    );
+    assert_eq!(Command::parse("sync now"), Err(unexpected("sync", "now")));
+    for line in [
+        "snapshot",
+        "snapshot dance",
+        "snapshot list x",
+        "snapshot create a b",
+        "snapshot delete",
+        "snapshot delete a b",
+        r#"{"command":"snapshot"}"#,
+        r#"{"command":"snapshot","action":"delete"}"#,
+        r#"{"command":"snapshot","action":"list","name":"x"}"#,
+    ] {
+        assert!(Command::parse(line).is_err(), "{line}");
+    }
+    assert_eq!(
+        Command::parse("check --all"),
+        Err(unexpected("check", "--all"))
+    );
+    assert!(matches!(
+        Command::parse("{\"command\":\"x\"}"),
+        Err(ParseError::Json(_))
+    ));
+    assert!(matches!(
+        Command::parse("{\"command\":\"sync\",\"x\":1}"),
+        Err(ParseError::Json(_))
+    ));
+    assert!(matches!(Command::parse("{"), Err(ParseError::Json(_))));
+}
