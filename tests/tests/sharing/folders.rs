@@ -7,7 +7,9 @@ use std::path::Path;
 
 use keyfold_tests::{Vault, pattern, until};
 
-use crate::scene::{SOON, Told, World, comes, on_vault, same, share_status, shared, text, tree};
+use crate::scene::{
+    SOON, Told, World, comes, end, on_vault, same, share_status, shared, text, tree,
+};
 
 #[test]
 fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
@@ -31,10 +33,7 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     fs::write(reports.join("second"), "alice again").unwrap();
     comes(&here.join("second"), "alice again");
     drop(told);
-    at_alice.unmount();
-    at_bob.unmount();
-    alice.vault.check();
-    bob.vault.check();
+    end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
 #[test]
@@ -69,10 +68,7 @@ fn all_that_is_done_in_a_shared_folder_comes_to_the_other() {
     assert!(!reports.join("deep").exists());
 
     drop(told);
-    at_alice.unmount();
-    at_bob.unmount();
-    alice.vault.check();
-    bob.vault.check();
+    end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
 #[test]
@@ -134,10 +130,7 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
     });
     same("after the conflict", &reports, &here);
     drop(told);
-    at_alice.unmount();
-    at_bob.unmount();
-    alice.vault.check();
-    bob.vault.check();
+    end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use keyfold_tests::{keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    SOON, Told, World, comes, refused, run, run_in, share_status, shared, status, text, tree,
+    SOON, Told, World, comes, end, refused, run, run_in, share_status, shared, status, text, tree,
 };
 
 #[test]
@@ -62,10 +62,7 @@ fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
     let members: Value = serde_json::from_str(&members).unwrap();
     assert_eq!(members["members"].as_array().unwrap().len(), 1);
     drop(told);
-    at_alice.unmount();
-    at_bob.unmount();
-    alice.vault.check();
-    bob.vault.check();
+    end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
 #[test]

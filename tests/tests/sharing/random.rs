@@ -9,7 +9,7 @@ use std::path::Path;
 
 use keyfold_tests::{Seeded, pattern};
 
-use crate::scene::{Told, World, comes, same, shared};
+use crate::scene::{Told, World, comes, end, same, shared};
 
 /// Does something at random below a directory. Fails as programs fail, which is as good.
 fn stir(random: &mut Seeded, dir: &Path) -> std::io::Result<()> {
@@ -74,10 +74,7 @@ fn random_changes(rounds: u64, steps: u64) {
         same(&format!("after round {round}"), &reports, &here);
         drop(told);
     }
-    at_alice.unmount();
-    at_bob.unmount();
-    alice.vault.check();
-    bob.vault.check();
+    end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
 #[test]

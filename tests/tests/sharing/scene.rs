@@ -84,6 +84,17 @@ impl Person {
     }
 }
 
+/// Unmounts everybody's vault, and then checks them.
+pub(crate) fn end<const N: usize>(everybody: [(Mount, &Person); N]) {
+    let people = everybody.map(|(mount, person)| {
+        mount.unmount();
+        person
+    });
+    for person in people {
+        person.vault.check();
+    }
+}
+
 pub(crate) fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
