@@ -88,8 +88,8 @@ impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "record {} of {}: ", self.seq.0, self.author)?;
         match self.what {
-            Trouble::Event(event) => write!(f, "{event:?}"),
-            Trouble::Void(void) => write!(f, "without effect, {void:?}"),
+            Trouble::Event(event) => event.fmt(f),
+            Trouble::Void(void) => write!(f, "without effect, as {void}"),
         }
     }
 }

@@ -188,8 +188,8 @@ fn members_shown(shared: &Shared<'_, '_>) -> Result<MembersShown, SharingError> 
     let voids = shared
         .log()
         .voids()
-        .map(|(seq, void)| (seq, format!("{void:?}")));
-    let trouble = trouble.map(|(seq, event)| (*seq, format!("{event:?}")));
+        .map(|(seq, void)| (seq, format!("without effect, as {void}")));
+    let trouble = trouble.map(|(seq, event)| (*seq, event.to_string()));
     Ok(MembersShown {
         share: shared.id().to_string(),
         records: shared.log().head().map_or(0, |(seq, _)| seq.0 + 1),

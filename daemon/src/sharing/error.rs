@@ -88,7 +88,7 @@ impl fmt::Display for SharingError {
             }
             Self::Stopped(stop) => write!(
                 f,
-                "the share's log does not verify ({stop:?}), and nothing after that is used. {BROKEN}"
+                "the share's log does not verify ({stop}). Nothing after that is used. {BROKEN}"
             ),
             Self::Fork(seq) => write!(
                 f,

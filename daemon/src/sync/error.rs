@@ -36,7 +36,7 @@ impl fmt::Display for SyncError {
                 "nothing of the share can be read here yet. It comes once a device of one of its \
                  owners is online"
             ),
-            Self::Void(void) => write!(f, "the share's rules do not allow it ({void:?})"),
+            Self::Void(void) => write!(f, "the share's rules do not allow it ({void})"),
             Self::TooLarge => write!(f, "a file has more changes than can be sent at once"),
             Self::Busy => write!(f, "the share changes all the time. Try again"),
         }

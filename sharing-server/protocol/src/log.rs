@@ -9,6 +9,7 @@ mod kept;
 mod outcome;
 mod rules;
 mod verdict;
+mod words;
 
 use std::collections::BTreeMap;
 
