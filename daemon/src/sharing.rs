@@ -324,7 +324,7 @@ fn not_a_member(error: RemoteError) -> SharingError {
 pub(crate) async fn find(session: &Session<'_>, named: &str) -> Result<ShareId, SharingError> {
     let volume = session.kept().engine().volume();
     for info in volume.shares().map_err(AccountError::Kept)? {
-        let path = volume.path_of_directory(info.root);
+        let path = volume.path_of_share(&info);
         if path.is_ok_and(|path| path == named.trim_matches('/').as_bytes()) {
             return Ok(ShareId(info.id.0));
         }

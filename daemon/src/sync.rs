@@ -25,6 +25,7 @@ mod merge;
 mod names;
 mod packs;
 mod shown;
+mod single;
 mod snapshot;
 mod take;
 #[cfg(test)]
@@ -42,6 +43,7 @@ use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
+use keyfold_protocol::names::EntryName;
 use keyfold_protocol::tree::Tree;
 use zeroize::Zeroizing;
 
@@ -53,9 +55,9 @@ use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
 use kept::{Becoming, KeptShare, NewestSnapshot};
-use merge::{Sides, conflict_name, merge};
+use merge::{Rename, Sides, merge};
 pub(crate) use packs::Packs;
-use shown::{Nodes, Seen, of_tree, of_volume};
+use shown::{Nodes, Root, Seen, of_tree, of_volume};
 use take::Taking;
 use waits::Waits;
 
@@ -108,7 +110,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     volume: Arc<Volume>,
     shared: Shared<'s, 'a>,
     share: ShareNumber,
-    root: Ino,
+    root: Root,
     position: Position,
     /// What the volume was brought to.
     base: Arc<Tree>,
@@ -131,6 +133,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     packs: Arc<Packs>,
     in_flight: Option<InFlight>,
     outdated: Vec<Outdated>,
+    told: Vec<String>,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
@@ -146,14 +149,14 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let log = kept.log.as_deref().filter(|_| brought.is_ok());
         let resumed = log.and_then(|log| Shared::resume(session, share, log));
         let mut sync = if let (Some(shared), Ok(brought)) = (resumed, brought) {
-            let mut sync = Self::new(volume, info, shared);
+            let mut sync = Self::new(volume, info, shared)?;
             sync.restore(kept, brought);
             sync
         } else {
             let there = session.remote().share(share).await;
             let from = there.map_err(SharingError::from)?.snapshot;
             let shared = Shared::open_with_content(session, share, from).await?;
-            let mut sync = Self::new(volume, info, shared);
+            let mut sync = Self::new(volume, info, shared)?;
             sync.position.begun = kept.begun;
             sync
         };
@@ -162,13 +165,17 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     }
 
     /// A share of which nothing is known yet but its log.
-    fn new(volume: &Arc<Volume>, info: &ShareInfo, shared: Shared<'s, 'a>) -> Self {
+    fn new(
+        volume: &Arc<Volume>,
+        info: &ShareInfo,
+        shared: Shared<'s, 'a>,
+    ) -> Result<Self, SyncError> {
         let packs = Packs::new(shared.session().remote().clone(), shared.id());
-        Self {
+        Ok(Self {
             volume: Arc::clone(volume),
             shared,
             share: info.number,
-            root: info.root,
+            root: Root::of(info)?,
             position: Position::default(),
             base: Arc::default(),
             reached: Arc::default(),
@@ -184,7 +191,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             packs: Arc::new(packs),
             in_flight: None,
             outdated: Vec::new(),
-        }
+            told: Vec::new(),
+        })
     }
 
     /// Goes on from what was kept.
@@ -217,6 +225,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// What there is to tell the user of records, since this was asked last.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         self.shared.take_notices()
+    }
+
+    /// What else there is to tell the user, since this was asked last.
+    pub(crate) fn take_told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
     }
 
     /// Brings what others changed here.
@@ -280,13 +293,14 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// while it was looked at, or that is marked, too.
     fn look(&self) -> Result<(Vec<PendingMark>, Seen), SyncError> {
         let mut marks = self.volume.take_marks(self.share)?;
+        let base = self.shown(&self.base);
         for _ in 0..ATTEMPTS {
             let content = marks.iter().filter_map(|pending| match pending.mark {
                 Mark::Content(ino) => Some(ino),
                 _ => None,
             });
             let marked: BTreeSet<Ino> = content.collect();
-            let seen = of_volume(&self.volume, self.root, &self.base, &marked);
+            let seen = of_volume(&self.volume, &self.root, &base, &marked);
             let now = self.volume.take_marks(self.share)?;
             if now == marks {
                 return Ok((marks, seen?));
@@ -303,7 +317,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             return Ok(Brought::There);
         }
         let (marks, mut seen) = self.look()?;
-        let base = of_tree(&self.base);
+        let (base, head) = (of_tree(&self.shown(&self.base)), self.shown(&self.head));
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
@@ -315,7 +329,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             marks: &marks,
             seen: &seen,
             base: &base,
-            head: &self.head,
+            head: &head,
             who,
         }
         .decide();
@@ -330,14 +344,16 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             apart: decided.apart.clone(),
         };
         loop {
-            let there = waits.part(&base, &of_tree(&self.head));
-            let want = wanted((&base, &seen.nodes, &there), &decided, &waits, who);
+            let there = waits.part(&base, &of_tree(&head));
+            let rename = |name: &EntryName, n| self.other_name(name, who, n);
+            let want = wanted((&base, &seen.nodes, &there), &decided, &waits, &rename);
             let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
+                self.tidy_beside(&decided, &want);
                 return Ok(Brought::There);
             };
             let before = waits.clone();
             for id in &busy {
-                let content = self.head.node(*id).and_then(|node| node.content());
+                let content = head.node(*id).and_then(|node| node.content());
                 if content.is_none() || waits.contains(id) {
                     waits.apart.insert(*id);
                 } else {
@@ -360,13 +376,13 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let taking = Taking {
             here,
             want,
-            base: &self.base,
-            head: &self.head,
+            base: &self.shown(&self.base),
+            head: &self.shown(&self.head),
             reset: &decided.reset,
             stays: &decided.stays,
             waits,
         };
-        let attr = self.volume.getattr(self.root)?;
+        let attr = self.volume.getattr(self.root.dir)?;
         Ok(Changes {
             owner: Owner {
                 uid: attr.uid,
@@ -437,7 +453,7 @@ fn wanted(
     (base, here, there): (&Nodes, &Nodes, &Nodes),
     decided: &Decided,
     waits: &Waits,
-    who: (&str, &str),
+    rename: Rename<'_>,
 ) -> Nodes {
     let sides = Sides {
         base,
@@ -445,7 +461,7 @@ fn wanted(
         there,
         given_up: &decided.given_up,
     };
-    let mut want = merge(&sides, &|name, n| conflict_name(name, who, n));
+    let mut want = merge(&sides, rename);
     for (copy, place) in &decided.renamed {
         let taken = want.values().any(|node| node.names.contains(place));
         if let (false, Some(node)) = (taken, want.get_mut(copy)) {

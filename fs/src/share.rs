@@ -19,8 +19,10 @@ pub struct ShareInfo {
     pub number: ShareNumber,
     /// The share.
     pub id: ShareId,
-    /// Its root directory.
+    /// Its root directory, or the one that its single file lies in.
     pub root: Ino,
+    /// The name of its single file there, whether there is one of this name now or not.
+    pub name: Option<Box<[u8]>>,
     /// Of whoever syncs it.
     pub data: Box<[u8]>,
 }
@@ -30,7 +32,7 @@ pub struct ShareInfo {
 pub struct NodeInfo {
     /// The node.
     pub node: NodeId,
-    /// The inode that it is, or was.
+    /// The inode that it is, or was; zero once that left the share and is a file of its own.
     pub ino: Ino,
     /// Whether it still is.
     pub standing: Standing,
@@ -197,7 +199,8 @@ pub enum Change {
         /// The file.
         node: NodeId,
     },
-    /// A name moves; what has the new one goes.
+    /// A name moves; what has the new one goes. The file of a share of a single file can be moved aside:
+    /// to another name in its directory, which is free, and where it is in no share.
     Rename {
         /// From here.
         from: At,

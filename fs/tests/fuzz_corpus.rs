@@ -86,6 +86,7 @@ fn share_rows() -> Vec<Vec<u8>> {
     let share = ShareRow {
         id: ShareId([1; 32]),
         root: Some(Ino(3)),
+        name: None,
         data: data.clone(),
     };
     let node = NodeRow {

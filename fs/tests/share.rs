@@ -21,6 +21,8 @@ mod partner;
 mod random;
 #[path = "share/remote.rs"]
 mod remote;
+#[path = "share/single.rs"]
+mod single;
 #[path = "share/site.rs"]
 mod site;
 #[path = "share/trees.rs"]

@@ -116,7 +116,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: HeaderCommand,
     },
-    /// Show the state of a mounted vault, or of a folder in it
+    /// Show the state of a mounted vault, or of a folder or file in it
     Status {
         /// The mount point, or a path in it
         mount: PathBuf,
@@ -136,16 +136,16 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// List the people this vault knows
     People(ReadArgs),
-    /// Give somebody a folder of a mounted vault
+    /// Give somebody a folder or a file of a mounted vault
     ///
     /// It appears in his mount below Shared/, named as here. Without an option he may read. He has to be
     /// verified with `keyfold trust`, or his fingerprint be given with --key.
     Share(control::Share),
-    /// Take a folder back from somebody
+    /// Take a folder or a file back from somebody
     ///
     /// What is written from then on is under a key that he does not have.
     Unshare(control::Unshare),
-    /// Wait until a shared folder is the same here and on the server
+    /// Wait until a shared folder or file is the same here and on the server
     WaitSynced(WaitArgs),
     /// Take into a mounted vault what somebody gives who is not verified
     Accept(AcceptArgs),

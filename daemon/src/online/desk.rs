@@ -55,7 +55,8 @@ pub(crate) struct Known {
     pub(crate) role: Option<Role>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
-    /// What is wrong with records that were applied since the volume was mounted, the newest last.
+    /// What is wrong with records that were applied since the volume was mounted, and what lies beside a
+    /// single file; the newest last.
     pub(crate) trouble: VecDeque<String>,
     /// Names that are not sent.
     pub(crate) kept_back: u64,
@@ -69,8 +70,11 @@ pub(crate) struct Known {
 const TROUBLE: usize = 20;
 
 impl Known {
-    /// Notes what is wrong with a record.
+    /// Notes what is wrong with a record, or what else there is to know.
     pub(super) fn note_trouble(&mut self, what: String) {
+        if self.trouble.contains(&what) {
+            return;
+        }
         if self.trouble.len() == TROUBLE {
             self.trouble.pop_front();
         }

@@ -1,4 +1,4 @@
-//! Sharing folders of a mount.
+//! Sharing folders and files of a mount.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use keyfold_fs::error::FsError;
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{BeginError, LinkedOutside, ShareInfo};
-use keyfold_fs::vfs::FileKind;
+use keyfold_fs::vfs::{FileKind, Ino, Name, Place};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::names::{EntryName, Title, UserName};
+use keyfold_protocol::operation::Shape;
 use keyfold_protocol::roster::Role;
 use serde::Serialize;
 
@@ -34,8 +35,8 @@ pub(crate) enum FolderError {
     Sharing(SharingError),
     /// The volume, about this path.
     Volume(String, FsError),
-    /// It is no directory.
-    NoDirectory(String),
+    /// It is neither a directory nor a file.
+    NotShareable(String),
     /// The root of the mount.
     Root,
     /// It lies in a share.
@@ -48,6 +49,8 @@ pub(crate) enum FolderError {
     Name(String),
     /// Files in it have names outside.
     LinkedOutside(Vec<String>),
+    /// It is a file that has other names.
+    Linked(String),
     /// Somebody takes part already.
     Already(UserName, Role),
     /// Neither somebody nor everybody is meant, or both are.
@@ -70,10 +73,8 @@ impl fmt::Display for FolderError {
             Self::Sharing(error) => error.fmt(f),
             Self::Volume(path, FsError::NotFound) => write!(f, "there is no {path} in the mount"),
             Self::Volume(path, error) => write!(f, "{path}: {error}"),
-            Self::NoDirectory(path) => {
-                write!(f, "{path} is no folder; only folders can be shared so far")
-            }
-            Self::Root => write!(f, "the whole mount cannot be shared: share a folder in it"),
+            Self::NotShareable(path) => write!(f, "{path} is neither a folder nor a file"),
+            Self::Root => write!(f, "the whole mount cannot be shared: share what is in it"),
             Self::WithinShare(path) => write!(
                 f,
                 "{path} lies in a share; move it out first, or give the whole share"
@@ -92,6 +93,10 @@ impl fmt::Display for FolderError {
                 }
                 write!(f, ". Copy them, or move the other names into it")
             }
+            Self::Linked(path) => write!(
+                f,
+                "{path} has other hard links: share a copy, or remove them"
+            ),
             Self::Already(user, role) => write!(
                 f,
                 "{user} takes part already, as {}. `keyfold role` changes that",
@@ -129,12 +134,13 @@ impl From<&FolderError> for Exit {
             FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
                 error.into()
             }
-            FolderError::NoDirectory(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
+            FolderError::NotShareable(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
                 Self::NoSuchPath
             }
             FolderError::WithinShare(_)
             | FolderError::HasShare(_)
             | FolderError::LinkedOutside(_)
+            | FolderError::Linked(_)
             | FolderError::Already(..)
             | FolderError::Placing(PlacingError::InTheWay(_))
             | FolderError::TooMany => Self::Busy,
@@ -230,8 +236,7 @@ fn with_server<T>(
 fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
     let volume = desk.engine.volume();
     let failed = |error| FolderError::Volume(path.to_owned(), error);
-    let found = paths::find(volume, path).map_err(failed)?;
-    let share = paths::share_at(volume, found.ino).map_err(failed)?;
+    let share = paths::share_of(volume, path).map_err(failed)?;
     Ok(FolderStatus {
         path: path.to_owned(),
         share: share.map(|info| desk.status_of(&info)),
@@ -247,13 +252,7 @@ async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<Str
     let person = person.map_err(|error| unknown(&wanted.user, error))?;
     let key = wanted.key.as_ref().map(|key| key.value);
     sharing::trusted(session, &person, key).await?;
-    let mut shared = match &folder.share {
-        Some(info) => Shared::open_with_content(session, ShareId(info.id.0), None).await?,
-        None => begin(desk, session, &folder).await?,
-    };
-    if shared.take_title().await?.is_none() {
-        shared.describe(folder.title()?).await?;
-    }
+    let mut shared = folder.shared(desk, session).await?;
     let role = wanted.role();
     if let Ok(member) = shared.member(&wanted.user)
         && member.role >= role
@@ -290,7 +289,7 @@ fn unknown(user: &UserName, error: AccountError) -> SharingError {
     }
 }
 
-/// Begins a share over a folder: in the volume first, where it may be impossible.
+/// Begins a share over a folder or a file: in the volume first, where it may be impossible.
 async fn begin<'s, 'a>(
     desk: &Desk,
     session: &'s Session<'a>,
@@ -301,7 +300,10 @@ async fn begin<'s, 'a>(
     let first = Shared::draft_first(session)?;
     let id = EngineShareId(first.record.header.hash().share().0);
     let _beginning = desk.beginning(id);
-    let begun = volume.begin_share(id, folder.ino, b"");
+    let begun = match folder.what {
+        What::Folder(ino) => volume.begin_share(id, ino, b""),
+        What::File(parent) => volume.begin_single_share(id, folder.place(parent)?, b""),
+    };
     let number = begun.map_err(|error| folder.not_begun(error))?;
     match Shared::create_by(session, &first).await {
         Ok(shared) => Ok(shared),
@@ -375,45 +377,94 @@ async fn accept(
     ))
 }
 
-/// A folder that is shared or to be shared.
-struct Folder {
+/// A folder or file that is shared or to be shared.
+pub(super) struct Folder {
     path: String,
-    ino: keyfold_fs::vfs::Ino,
-    share: Option<ShareInfo>,
+    what: What,
+    pub(super) share: Option<ShareInfo>,
+}
+
+/// What it is.
+#[derive(Clone, Copy)]
+enum What {
+    /// This directory.
+    Folder(Ino),
+    /// What has its name in this directory.
+    File(Ino),
 }
 
 impl Folder {
-    fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
+    pub(super) fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
         let volume = desk.engine.volume();
         let failed = |error| FolderError::Volume(path.to_owned(), error);
-        let found = paths::find(volume, path).map_err(failed)?;
-        if found.kind != FileKind::Directory {
-            return Err(FolderError::NoDirectory(path.to_owned()));
+        let of = |what, share| Self {
+            path: path.to_owned(),
+            what,
+            share,
+        };
+        if let Some(info) = paths::single_at(volume, path).map_err(failed)? {
+            return Ok(of(What::File(info.root), Some(info)));
         }
+        let found = paths::find(volume, path).map_err(failed)?;
         let share = paths::share_at(volume, found.ino).map_err(failed)?;
         if share.as_ref().is_some_and(|info| info.root != found.ino) {
             return Err(FolderError::WithinShare(path.to_owned()));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            ino: found.ino,
-            share,
-        })
+        let what = match found.kind {
+            FileKind::Directory => What::Folder(found.ino),
+            FileKind::Regular => What::File(found.parent),
+            _ => return Err(FolderError::NotShareable(path.to_owned())),
+        };
+        Ok(of(what, share))
+    }
+
+    /// The share of it, begun if it is not shared yet, that says what it is called.
+    pub(super) async fn shared<'s, 'a>(
+        &self,
+        desk: &Desk,
+        session: &'s Session<'a>,
+    ) -> Result<Shared<'s, 'a>, FolderError> {
+        let mut shared = match &self.share {
+            Some(info) => Shared::open_with_content(session, ShareId(info.id.0), None).await?,
+            None => begin(desk, session, self).await?,
+        };
+        if shared.take_description().await?.is_none() {
+            let shape = match self.what {
+                What::Folder(_) => Shape::Folder,
+                What::File(_) => Shape::File,
+            };
+            shared.describe(self.title()?, shape).await?;
+        }
+        Ok(shared)
+    }
+
+    fn name(&self) -> Result<&str, FolderError> {
+        let (_, name) = paths::split(&self.path).ok_or(FolderError::Root)?;
+        Ok(name)
     }
 
     /// What others call it.
     fn title(&self) -> Result<Title, FolderError> {
-        let name = paths::last_name(&self.path).ok_or(FolderError::Root)?;
+        let name = self.name()?;
         let fits = name.parse::<EntryName>().is_ok();
         let title = name.parse().ok().filter(|_| fits);
         title.ok_or_else(|| FolderError::Name(self.path.clone()))
     }
 
+    fn place(&self, parent: Ino) -> Result<Place<'_>, FolderError> {
+        let name = Name::new(self.name()?.as_bytes());
+        let name = name.map_err(|error| FolderError::Volume(self.path.clone(), error))?;
+        Ok(Place { parent, name })
+    }
+
     fn not_begun(&self, error: BeginError) -> FolderError {
-        match error {
-            BeginError::Volume(FsError::Busy) => FolderError::HasShare(self.path.clone()),
-            BeginError::Volume(error) => FolderError::Volume(self.path.clone(), error),
-            BeginError::LinkedOutside(files) => {
+        let path = self.path.clone();
+        match (error, self.what) {
+            (BeginError::Volume(FsError::Busy), What::Folder(_)) => FolderError::HasShare(path),
+            (BeginError::Volume(FsError::Busy), What::File(_)) => FolderError::WithinShare(path),
+            (BeginError::Volume(error), _) => FolderError::Volume(path, error),
+            (BeginError::LinkedOutside(_), What::File(_)) => FolderError::Linked(path),
+            (BeginError::LinkedOutside(files), What::Folder(_)) => {
                 let path = |file: &LinkedOutside| String::from_utf8_lossy(&file.path).into_owned();
                 FolderError::LinkedOutside(files.iter().map(path).collect())
             }

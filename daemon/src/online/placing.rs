@@ -4,10 +4,11 @@ use std::fmt;
 
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::layout::ShareId as EngineShareId;
-use keyfold_fs::share::{BeginError, Outdated};
+use keyfold_fs::share::{BeginError, Outdated, ShareInfo, ShareNumber};
 use keyfold_fs::vfs::{Caller, FileKind, Ino, Name, Place, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::operation::Shape;
 
 use super::desk::Desk;
 use crate::sharing::Arrival;
@@ -43,7 +44,7 @@ impl From<FsError> for PlacingError {
     }
 }
 
-/// Puts a share into the volume, as an empty directory which syncing fills.
+/// Puts a share into the volume, as an empty directory or a place without a file, which syncing fills.
 pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> {
     let placing = Placing {
         desk,
@@ -55,21 +56,25 @@ pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> 
     let of_owner = placing.directory(of_owner, &arrival.owner)?;
     let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
     for number in 1..=SAME_NAME {
-        let name = match number {
-            1 => arrival.name.clone(),
+        let name = match (number, arrival.shape) {
+            (1, _) => arrival.name.clone(),
+            (_, Shape::File) => numbered_file(&arrival.name, number),
             _ => numbered(&arrival.name, number),
         };
-        let Some(root) = placing.empty_directory(of_owner, &name)? else {
-            continue;
+        let begun = match arrival.shape {
+            Shape::File => placing.file(of_owner, &name, arrival.share)?,
+            _ => placing.folder(of_owner, &name, arrival.share)?,
         };
-        let id = EngineShareId(arrival.share.0);
-        match desk.engine.volume().begin_share(id, root, b"") {
-            Ok(_) => {}
-            Err(BeginError::Volume(FsError::Busy)) if placing.has(arrival.share)? => {}
-            Err(BeginError::Volume(FsError::Busy)) => return Err(PlacingError::InTheWay(way)),
-            Err(BeginError::Volume(error)) => return Err(error.into()),
-            // An empty directory has no files.
-            Err(BeginError::LinkedOutside(_)) => return Err(FsError::Busy.into()),
+        match begun {
+            None => continue,
+            Some(Ok(_)) => {}
+            Some(Err(BeginError::Volume(FsError::Busy))) if placing.has(arrival.share)? => {}
+            Some(Err(BeginError::Volume(FsError::Busy))) => {
+                return Err(PlacingError::InTheWay(way));
+            }
+            Some(Err(BeginError::Volume(error))) => return Err(error.into()),
+            // What is empty has no files.
+            Some(Err(BeginError::LinkedOutside(_))) => return Err(FsError::Busy.into()),
         }
         desk.board(|board| board.offered.remove(&arrival.share));
         desk.list.notify_one();
@@ -88,6 +93,22 @@ fn numbered(name: &str, number: u32) -> String {
     format!("{}{suffix}", &name[..end])
 }
 
+/// `name (2).pdf`, shortened where it would be too long.
+fn numbered_file(name: &str, number: u32) -> String {
+    let dot = name
+        .rfind('.')
+        .filter(|dot| *dot > 0 && name.len() - dot < 32);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let mut end = stem.len().min(255 - extension.len() - " (1000)".len());
+    while !stem.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{} ({number}){extension}", &stem[..end])
+}
+
+/// What came of beginning a share.
+type Begun = Result<ShareNumber, BeginError>;
+
 struct Placing<'d> {
     desk: &'d Desk,
     volume: &'d Volume,
@@ -97,6 +118,40 @@ impl Placing<'_> {
     fn has(&self, share: ShareId) -> FsResult<bool> {
         let shares = self.volume.shares()?;
         Ok(shares.iter().any(|info| info.id.0 == share.0))
+    }
+
+    /// Begins a share in the directory of this name, if that is empty.
+    fn folder(&self, parent: Ino, name: &str, share: ShareId) -> FsResult<Option<Begun>> {
+        let root = self.empty_directory(parent, name)?;
+        let id = EngineShareId(share.0);
+        Ok(root.map(|root| self.volume.begin_share(id, root, b"")))
+    }
+
+    /// Begins a share of a single file of this name, if nothing has it.
+    fn file(&self, parent: Ino, name: &str, share: ShareId) -> FsResult<Option<Begun>> {
+        let at = Place {
+            parent,
+            name: Name::new(name.as_bytes())?,
+        };
+        match self.volume.lookup(at) {
+            Ok(entry) => {
+                self.volume.forget(entry.attr.ino, 1);
+                return Ok(None);
+            }
+            Err(FsError::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+        let shares = self.volume.shares()?;
+        let there =
+            |info: &ShareInfo| info.root == parent && info.name.as_deref() == Some(name.as_bytes());
+        if shares
+            .iter()
+            .any(|info| there(info) && info.id.0 != share.0)
+        {
+            return Ok(None);
+        }
+        let id = EngineShareId(share.0);
+        Ok(Some(self.volume.begin_single_share(id, at, b"")))
     }
 
     /// The directory of this name, made where it is missing; none where it is something else.
@@ -153,5 +208,12 @@ mod tests {
         let long = "ä".repeat(127);
         let numbered = numbered(&long, 1000);
         assert!(numbered.len() <= 255 && numbered.ends_with("ä (1000)"));
+        assert_eq!(numbered_file("Plan.pdf", 2), "Plan (2).pdf");
+        assert_eq!(numbered_file("Plan", 2), "Plan (2)");
+        assert_eq!(numbered_file(".profile", 2), ".profile (2)");
+        let long = format!("{}.pdf", "ä".repeat(125));
+        let numbered = numbered_file(&long, 1000);
+        assert!(numbered.len() <= 255 && numbered.ends_with("ä (1000).pdf"));
+        assert!(numbered_file(&format!("a.{}", "x".repeat(253)), 2).len() <= 255);
     }
 }

@@ -97,7 +97,7 @@ impl Desk {
 
     fn share(&self, info: &ShareInfo, known: Known) -> ShareStatus {
         let volume = self.engine.volume();
-        let path = volume.path_of_directory(info.root).ok();
+        let path = volume.path_of_share(info).ok();
         ShareStatus {
             id: ShareId(info.id.0).to_string(),
             path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),

@@ -114,7 +114,8 @@ impl<'s, 'a> Tending<'s, 'a> {
 
     /// Numbers are given again, and ids, too: to a share that was left and is back.
     fn is(&self, info: &ShareInfo) -> bool {
-        (info.number, info.id, info.root) == (self.info.number, self.info.id, self.info.root)
+        let place = |info: &ShareInfo| (info.number, info.id, info.root, info.name.clone());
+        place(info) == place(&self.info)
     }
 
     fn is_here(&self) -> bool {
@@ -154,6 +155,10 @@ impl<'s, 'a> Tending<'s, 'a> {
                 "a record is not in order"
             );
             let what = notice.to_string();
+            self.desk
+                .note(self.info.number, |known| known.note_trouble(what));
+        }
+        for what in sync.take_told() {
             self.desk
                 .note(self.info.number, |known| known.note_trouble(what));
         }

@@ -2,6 +2,7 @@
 
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::names::EntryName;
+use keyfold_protocol::operation::Shape;
 
 use super::{Shared, SharingError};
 use crate::account::Session;
@@ -14,6 +15,8 @@ pub(crate) struct Arrival {
     pub(crate) owner: String,
     /// What it is called, as a name in a directory.
     pub(crate) name: String,
+    /// What it is.
+    pub(crate) shape: Shape,
     /// Whether its maker's keys were compared, or are this account's own.
     pub(crate) is_verified: bool,
 }
@@ -25,7 +28,7 @@ impl Arrival {
         share: ShareId,
     ) -> Result<Option<Self>, SharingError> {
         let mut shared = Shared::open_with_content(session, share, None).await?;
-        let Some(title) = shared.take_title().await? else {
+        let Some((title, shape)) = shared.take_description().await? else {
             return Ok(None);
         };
         let creator = shared.creator()?;
@@ -35,6 +38,7 @@ impl Arrival {
             share,
             owner: creator.user.to_string(),
             name: entry_name(title.as_str(), share),
+            shape,
             is_verified: own || book.contacts.iter().any(|c| c.root == creator.root),
         }))
     }

@@ -167,7 +167,7 @@ fn path_of(session: &Session<'_>, share: ShareId) -> Result<Option<String>, Shar
     let volume = session.kept().engine().volume();
     let shares = volume.shares().map_err(AccountError::Kept)?;
     let info = shares.into_iter().find(|info| info.id.0 == share.0);
-    let path = info.map(|info| volume.path_of_directory(info.root));
+    let path = info.map(|info| volume.path_of_share(&info));
     let path = path.transpose().map_err(AccountError::Kept)?;
     Ok(path.map(|path| String::from_utf8_lossy(&path).into_owned()))
 }
@@ -241,7 +241,7 @@ async fn leave(session: &Session<'_>, wanted: &Leave) -> Result<String, SharingE
         None => Ok("Left the share.".to_owned()),
         // Whoever syncs it came first.
         Some(Ok(()) | Err(FsError::NotFound)) => Ok("Left the share. What of it was read here \
-                                                    stays in its folder, which is yours now."
+                                                    stays where it is, and is yours now."
             .to_owned()),
         Some(Err(error)) => Err(AccountError::Kept(error).into()),
     }

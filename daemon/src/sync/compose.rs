@@ -37,10 +37,11 @@ fn at(place: &Place) -> At {
 impl ShareSync<'_, '_> {
     /// The operations that make of the base what is in the volume. Blocks are sent by this.
     pub(super) async fn compose(&mut self, seen: &Seen) -> Result<Vec<Work>, SyncError> {
-        let (base, nodes) = &self.to_send(of_tree(&self.base), seen);
+        let (base, nodes) = &self.to_send(of_tree(&self.shown(&self.base)), seen);
         let mut actions: Vec<(Action, Vec<BlobId>)> = Vec::new();
         for step in steps(base, nodes) {
-            actions.extend(name_action(&step, nodes).map(|action| (action, Vec::new())));
+            let action = name_action(&self.as_others_say(step), nodes);
+            actions.extend(action.map(|action| (action, Vec::new())));
         }
         for (id, node) in nodes {
             let changed = attribute_actions(*id, base.get(id), node);

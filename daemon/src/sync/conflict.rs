@@ -10,6 +10,7 @@ use keyfold_fs::vfs::{
 };
 use keyfold_fs::volume::{ContentView, Volume};
 use keyfold_protocol::ids::NodeId;
+use keyfold_protocol::names::EntryName;
 use keyfold_protocol::tree::{FileContent, Tree};
 
 use super::kept::{copied, is_copied};
@@ -40,6 +41,8 @@ pub(super) struct Decided {
     pub(super) stays: BTreeSet<NodeId>,
     /// Copies that take the name of what the others removed.
     pub(super) renamed: Vec<(NodeId, Place)>,
+    /// Copies that lie beside a single file, where they are in no share; and whether that file is gone.
+    pub(super) beside: Vec<(EntryName, bool)>,
     /// Files that both wrote and that are still written to here: decided when that ends.
     pub(super) held: BTreeSet<NodeId>,
     /// Files that the others removed and that are still written to here.
@@ -48,6 +51,14 @@ pub(super) struct Decided {
     pub(super) copies: u64,
     /// Names of copies, which whoever caches listings does not know.
     pub(super) outdated: Vec<Outdated>,
+}
+
+/// A copy of a file.
+enum Copy {
+    /// In the share.
+    Node(NodeId),
+    /// In none.
+    Beside(EntryName),
 }
 
 /// Where conflicts are looked for.
@@ -91,8 +102,10 @@ impl Conflicts<'_> {
                 }
                 None if base.is_some_and(|base| base != node) => {
                     if let Some(place) = node.names.first() {
-                        let copy = self.copy(ino, place, &mut decided)?;
-                        decided.renamed.push((copy, place.clone()));
+                        match self.copy(ino, place, &mut decided)? {
+                            Copy::Node(copy) => decided.renamed.push((copy, place.clone())),
+                            Copy::Beside(name) => decided.beside.push((name, true)),
+                        }
                         decided.copies += 1;
                     }
                     self.confirm(ino, None)?;
@@ -133,7 +146,9 @@ impl Conflicts<'_> {
         drop(view);
         let names = self.seen.nodes.get(&id).map(|node| &node.names);
         if let Some(place) = names.and_then(|names| names.first()) {
-            self.copy(ino, place, decided)?;
+            if let Copy::Beside(name) = self.copy(ino, place, decided)? {
+                decided.beside.push((name, false));
+            }
             decided.copies += 1;
         }
         self.confirm(ino, Some(id))
@@ -157,8 +172,8 @@ impl Conflicts<'_> {
         self.volume.keep_of_share(self.share, &kept)
     }
 
-    /// Copies a file beside it, durably. Returns the copy's node.
-    fn copy(&self, from: Ino, place: &Place, decided: &mut Decided) -> FsResult<NodeId> {
+    /// Copies a file beside it, durably.
+    fn copy(&self, from: Ino, place: &Place, decided: &mut Decided) -> FsResult<Copy> {
         let dir = self.seen.inos.get(&place.0).copied();
         let dir = dir.ok_or(FsError::NotFound)?;
         let volume = self.volume.as_ref();
@@ -175,10 +190,10 @@ impl Conflicts<'_> {
                 parent: dir,
                 name: Name::new(name.as_str().as_bytes())?,
             };
-            if volume.view_entry(dir, name.as_str().as_bytes())?.is_some() {
-                continue;
-            }
-            let (entry, to) = volume.create(&caller, at, attr.perm & 0o777, RW)?;
+            let (entry, to) = match volume.create(&caller, at, attr.perm & 0o777, RW) {
+                Err(FsError::Exists) => continue,
+                made => made?,
+            };
             let ino = entry.attr.ino;
             let made = name.as_str().as_bytes().to_vec();
             decided
@@ -200,8 +215,10 @@ impl Conflicts<'_> {
             volume.forget(ino, 1);
             copied?;
             let member = volume.share_member(ino)?;
-            let (_, node) = member.ok_or(FsError::Inconsistent(ino))?;
-            return Ok(NodeId(node.0));
+            return Ok(match member {
+                Some((_, node)) => Copy::Node(NodeId(node.0)),
+                None => Copy::Beside(name),
+            });
         }
         Err(FsError::Exists)
     }

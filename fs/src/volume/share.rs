@@ -16,7 +16,7 @@
 //! change, so that whoever finds the mark waiting is seen by who takes it later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,8 +32,10 @@ mod access;
 mod apply;
 mod begin;
 mod fetch;
+mod single;
 mod view;
 
+pub(super) use single::Whole;
 pub use view::ContentView;
 
 /// What a volume keeps in memory of its shares.
@@ -48,6 +50,9 @@ pub(super) struct Shares {
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
+    places: RwLock<single::Places>,
+    /// How often changes of others were applied since the volume was opened.
+    applied: AtomicU64,
 }
 
 /// The outbox in memory.
@@ -123,28 +128,13 @@ impl Volume {
         Ok(Some(namespace))
     }
 
-    /// The share that two directories, or a file and a directory, are both in.
-    ///
     /// # Errors
-    /// [`FsError::CrossTree`] when the edge of a share is between them, [`FsError::ReadOnly`] when
-    /// the share may not be changed here.
-    pub(super) fn common_share(
-        &self,
-        txn: &Txn<'_>,
-        one: Ino,
-        other: Ino,
-    ) -> FsResult<Option<ShareNumber>> {
-        let of = |ino| -> FsResult<_> { Ok(self.member(txn, ino)?.map(|member| member.share)) };
-        let share = of(one)?;
-        if one != other && of(other)? != share {
-            return Err(FsError::CrossTree);
-        }
-        self.check_access(share)
-    }
-
-    /// # Errors
-    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed.
+    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed, or
+    /// the directory of a single file that is shared.
     pub(super) fn check_no_share_root(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<()> {
+        if self.has_place(ino) {
+            return Err(FsError::Busy);
+        }
         match self.member(txn, ino)? {
             Some(member) if member.node == NodeId::ROOT => Err(FsError::Busy),
             _ => Ok(()),
@@ -232,8 +222,10 @@ impl Volume {
             self.meta
                 .stored(table, 0..=i64::MAX as u64, usize::MAX >> 1)
         };
-        let any = self.each_share()?.iter().any(|(_, row)| row.root.is_some());
+        let shares = self.each_share()?;
+        let any = shares.iter().any(|(_, row)| row.root.is_some());
         self.shares.any.store(any, Ordering::Relaxed);
+        *self.shares.places.write() = single::places(&shares);
         let mut marks = self.shares.marks.lock();
         for (key, row) in all(Table::Outbox)? {
             let mark = Mark::decode(&row).map_err(|_| FsError::Database)?;
@@ -273,6 +265,7 @@ impl Volume {
                 number,
                 id: row.id,
                 root: row.root?,
+                name: row.name,
                 data: row.data,
             })
         });
@@ -400,10 +393,7 @@ fn keep(txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark
             None if row.standing == Standing::Here => {
                 return Err(FsError::InvalidArgument);
             }
-            None => {
-                txn.delete(Key::member(row.ino));
-                txn.delete(key);
-            }
+            None => forget_node(txn, key, &row),
         }
     }
     let mut done = Vec::with_capacity(kept.confirmed.len());
@@ -426,6 +416,15 @@ fn put_node(txn: &mut Txn<'_>, (share, node): (ShareNumber, NodeId), ino: Ino) {
     };
     txn.put(Key::share_node(share, node), row.encode());
     txn.put(Key::member(ino), MemberRow { share, node }.encode());
+}
+
+/// Deletes both rows of a node.
+fn forget_node(txn: &mut Txn<'_>, key: Key, row: &NodeRow) {
+    // What left the share has no way back to it.
+    if row.ino != Ino(0) {
+        txn.delete(Key::member(row.ino));
+    }
+    txn.delete(key);
 }
 
 /// A file is the same node wherever it is shared; anything else gets an id of its own.

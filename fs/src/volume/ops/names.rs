@@ -146,7 +146,7 @@ impl Volume {
         }
         let ino = self.counters.new_ino();
         let row = self.new_row(&mut txn, (ino, caller), (at.parent, &parent), new)?;
-        let share = self.share_to_change(&txn, at.parent)?;
+        let share = self.share_to_make(&txn, (at, new.kind))?;
         if let Some(share) = share {
             admit(&mut txn, (ino, &row), share)?;
         }
@@ -250,7 +250,7 @@ impl Volume {
             if row.nlink >= LINK_MAX {
                 return Err(FsError::TooManyLinks(ino));
             }
-            let share = self.common_share(&txn, ino, at.parent)?;
+            let share = self.share_to_link(&txn, (ino, at))?;
             row.nlink += 1;
             row.ctime = now;
             let cookie = enter(&mut parent, now);
@@ -287,7 +287,7 @@ impl Volume {
         if dentry.kind == FileKind::Directory {
             return Err(FsError::IsADirectory(dentry.child));
         }
-        let share = self.share_to_change(&txn, at.parent)?;
+        let share = self.share_to_remove(&txn, at)?;
         leave(&mut parent, self.now());
         txn.put_inode(at.parent, &parent);
         txn.delete(Key::dentry(at.parent, at.name.bytes()));
@@ -312,7 +312,7 @@ impl Volume {
             return Err(FsError::NotEmpty(dentry.child));
         }
         self.check_no_share_root(&txn, dentry.child)?;
-        let share = self.share_to_change(&txn, at.parent)?;
+        let share = self.share_to_remove(&txn, at)?;
         leave(&mut parent, self.now());
         parent.nlink = parent.nlink.saturating_sub(1);
         txn.put_inode(at.parent, &parent);
@@ -345,7 +345,7 @@ fn new_node(ino: Ino, file: (FileBody, FileKey), row: &InodeRow) -> Node {
 }
 
 /// That a name means something else now.
-pub(super) fn entry_mark(at: Place<'_>) -> Mark {
+pub(in crate::volume) fn entry_mark(at: Place<'_>) -> Mark {
     Mark::Entry(at.parent, at.name.bytes().into())
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, Mark, MemberRow, ShareNumber};
 use crate::meta::{Key, Table, Txn};
-use crate::share::{Access, Noticed};
+use crate::share::{Access, Noticed, ShareInfo};
 use crate::vfs::Ino;
 use crate::volume::Volume;
 use crate::volume::ops::MAX_DEPTH;
@@ -63,6 +63,21 @@ impl Volume {
         if let Ok(Some(member)) = self.meta.get(&Key::member(ino), MemberRow::decode) {
             self.notice(member.share);
         }
+    }
+
+    /// Where a share is, from the root on: its directory, or its single file.
+    ///
+    /// # Errors
+    /// Those of [`Volume::path_of_directory`].
+    pub fn path_of_share(&self, info: &ShareInfo) -> FsResult<Vec<u8>> {
+        let mut path = self.path_of_directory(info.root)?;
+        if let Some(name) = &info.name {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        }
+        Ok(path)
     }
 
     /// Where a directory is, from the root on.

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use keyfold_crypto::FileKey;
 use parking_lot::RwLockWriteGuard;
 
-use super::{keep, live_share};
+use super::{keep, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     BlobNameRow, BlobRow, BlockEntry, BlockIndex, ContentRow, KeyIndex, Mark, NodeId, RemoteBlock,
@@ -65,6 +65,8 @@ struct Apply<'a> {
     volume: &'a Volume,
     txn: Txn<'a>,
     share: ShareNumber,
+    /// Of a share of a single file, where that lies.
+    single: Option<(Ino, Box<[u8]>)>,
     owner: Owner,
     now: Timestamp,
     effects: Effects,
@@ -102,11 +104,12 @@ impl Volume {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let txn = self.meta.txn();
-        live_share(&txn, share)?;
+        let single = single::place_of(&txn, share)?;
         let mut apply = Apply {
             volume: self,
             txn,
             share,
+            single,
             owner: changes.owner,
             now: self.now(),
             effects: Effects::default(),
@@ -203,6 +206,7 @@ impl Apply<'_> {
         }
         let replaced = self.effects.renewed.into_keys();
         volume.shares.replaced.lock().extend(replaced);
+        volume.shares.applied.fetch_add(1, Ordering::Relaxed);
         volume.forget_marks(done);
         let counter = &volume.counters.inodes;
         counter.fetch_add(self.effects.count, Ordering::Relaxed);

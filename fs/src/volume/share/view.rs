@@ -13,7 +13,8 @@ use crate::error::{FsError, FsResult};
 use crate::events::EventKind;
 use crate::layout::{
     BLOCK_SIZE, BlobNameRow, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow, FileKeyRow,
-    ImageId, InodeBody, LEAF_BLOCKS, Leaf, LeafIndex, MapId, MemberRow, Place, RemoteBlock,
+    ImageId, InodeBody, InodeRow, LEAF_BLOCKS, Leaf, LeafIndex, MapId, MemberRow, Place,
+    RemoteBlock,
 };
 use crate::meta::{Key, Table};
 use crate::share::{BlockView, Ciphertext, EntryView, LeafView, Lies, NodeView};
@@ -213,14 +214,7 @@ impl Volume {
         // No commit goes on meanwhile: what is committed of the file stays as it is.
         let row = self.inode(ino)?;
         let file = row.file().ok_or(FsError::WrongKind(ino))?;
-        let base = if let Some(node) = self.nodes.get(ino) {
-            let base = node.content.read().base;
-            self.nodes.put_back(node);
-            base
-        } else {
-            let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
-            content.unwrap_or_else(|| crate::volume::empty_content(&row))
-        };
+        let base = self.committed_content(ino, &row)?;
         let mut view = ContentView {
             volume: Arc::clone(self),
             held: c.held.free_id(),
@@ -238,6 +232,17 @@ impl Volume {
         hold(&mut c, &view);
         drop(c);
         viewed.map(|()| view)
+    }
+
+    /// The content half of a file as it is committed. Called holding the committer.
+    pub(super) fn committed_content(&self, ino: Ino, row: &InodeRow) -> FsResult<ContentRow> {
+        if let Some(node) = self.nodes.get(ino) {
+            let base = node.content.read().base;
+            self.nodes.put_back(node);
+            return Ok(base);
+        }
+        let content = self.meta.get(&Key::content(ino), ContentRow::decode)?;
+        Ok(content.unwrap_or_else(|| crate::volume::empty_content(row)))
     }
 
     pub(super) fn file_keys(&self, ino: Ino, count: u32) -> FsResult<Vec<FileKey>> {
