@@ -32,8 +32,10 @@ mod access;
 mod apply;
 mod begin;
 mod fetch;
+mod locked;
 mod view;
 
+use locked::Locked;
 pub use view::ContentView;
 
 /// What a volume keeps in memory of its shares.
@@ -47,6 +49,7 @@ pub(super) struct Shares {
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
+    locked: Locked,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
 }
 
@@ -143,9 +146,11 @@ impl Volume {
     }
 
     /// # Errors
-    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed.
+    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed;
+    /// [`FsError::NotPermitted`] when that is locked.
     pub(super) fn check_no_share_root(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<()> {
         match self.member(txn, ino)? {
+            Some(member) if member.share.is_locked() => Err(FsError::NotPermitted),
             Some(member) if member.node == NodeId::ROOT => Err(FsError::Busy),
             _ => Ok(()),
         }
@@ -232,8 +237,10 @@ impl Volume {
             self.meta
                 .stored(table, 0..=i64::MAX as u64, usize::MAX >> 1)
         };
-        let any = self.each_share()?.iter().any(|(_, row)| row.root.is_some());
+        let shares = self.each_share()?;
+        let any = shares.iter().any(|(_, row)| row.root.is_some());
         self.shares.any.store(any, Ordering::Relaxed);
+        self.load_locked(&shares);
         let mut marks = self.shares.marks.lock();
         for (key, row) in all(Table::Outbox)? {
             let mark = Mark::decode(&row).map_err(|_| FsError::Database)?;
@@ -263,12 +270,18 @@ impl Volume {
         self.shares.any.load(Ordering::Relaxed)
     }
 
-    /// The shares of this volume.
+    /// The shares of this volume that are not locked.
     ///
     /// # Errors
     /// Those of the metadata.
     pub fn shares(&self) -> FsResult<Vec<ShareInfo>> {
-        let live = self.each_share()?.into_iter().filter_map(|(number, row)| {
+        self.infos(|number| !number.is_locked())
+    }
+
+    fn infos(&self, wanted: impl Fn(ShareNumber) -> bool) -> FsResult<Vec<ShareInfo>> {
+        let each = self.each_share()?.into_iter();
+        let live = each.filter(|(number, _)| wanted(*number));
+        let live = live.filter_map(|(number, row)| {
             Some(ShareInfo {
                 number,
                 id: row.id,
