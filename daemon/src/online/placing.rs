@@ -4,13 +4,16 @@ use std::fmt;
 
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::layout::ShareId as EngineShareId;
-use keyfold_fs::share::{BeginError, Outdated};
+use keyfold_fs::share::{BeginError, Outdated, ShareInfo};
 use keyfold_fs::vfs::{Caller, FileKind, Ino, Name, Place, Vfs};
 use keyfold_fs::volume::Volume;
+use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::ids::ShareId;
 
 use super::desk::Desk;
-use crate::sharing::Arrival;
+use super::notice::Notice;
+use super::paths;
+use crate::sharing::{Arrival, Stub, entry_name};
 
 /// The directory in the root of a volume below which shares of others are.
 const SHARED: &str = "Shared";
@@ -43,39 +46,79 @@ impl From<FsError> for PlacingError {
     }
 }
 
-/// Puts a share into the volume, as an empty directory which syncing fills.
+/// Something to be put below `Shared`.
+struct Named<'n> {
+    owner: &'n str,
+    name: &'n str,
+    share: ShareId,
+}
+
+/// Puts a share into the volume: where a stub stands for it, or else as an empty directory. Syncing fills
+/// it.
 pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> {
-    let placing = Placing {
-        desk,
-        volume: desk.engine.volume(),
-    };
-    let all = placing.directory(Ino::ROOT, SHARED)?;
-    let way = format!("{SHARED}/{}", arrival.owner);
-    let of_owner = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
-    let of_owner = placing.directory(of_owner, &arrival.owner)?;
-    let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
-    for number in 1..=SAME_NAME {
-        let name = match number {
-            1 => arrival.name.clone(),
-            _ => numbered(&arrival.name, number),
-        };
-        let Some(root) = placing.empty_directory(of_owner, &name)? else {
-            continue;
+    let placing = Placing::new(desk);
+    if !placing.unlock(arrival)? {
+        let named = Named {
+            owner: &arrival.owner,
+            name: &arrival.name,
+            share: arrival.share,
         };
         let id = EngineShareId(arrival.share.0);
-        match desk.engine.volume().begin_share(id, root, b"") {
-            Ok(_) => {}
-            Err(BeginError::Volume(FsError::Busy)) if placing.has(arrival.share)? => {}
-            Err(BeginError::Volume(FsError::Busy)) => return Err(PlacingError::InTheWay(way)),
-            Err(BeginError::Volume(error)) => return Err(error.into()),
-            // An empty directory has no files.
-            Err(BeginError::LinkedOutside(_)) => return Err(FsError::Busy.into()),
-        }
-        desk.board(|board| board.offered.remove(&arrival.share));
-        desk.list.notify_one();
-        return Ok(());
+        placing.put(&named, &|root| {
+            placing.volume.begin_share(id, root, b"").map(drop)
+        })?;
     }
-    Err(PlacingError::InTheWay(format!("{way}/{}", arrival.name)))
+    let what = format!("{} gives \"{}\"", arrival.owner, arrival.name);
+    desk.tell_with(Notice::Arrival, &what);
+    desk.board(|board| board.offered.remove(&arrival.share));
+    desk.list.notify_one();
+    Ok(())
+}
+
+/// Puts a stub into the volume: a locked directory.
+pub(super) fn place_stub(desk: &Desk, stub: &Stub) -> Result<(), PlacingError> {
+    let placing = Placing::new(desk);
+    let name = entry_name(stub.offer().title.as_str(), stub.share());
+    let named = Named {
+        owner: stub.owner.as_str(),
+        name: &name,
+        share: stub.share(),
+    };
+    placing.put(&named, &|root| {
+        let data = stub.encode();
+        placing.volume.begin_locked(stub.engine_id(), root, &data)?;
+        // It was made without a lock a moment ago.
+        desk.outdated(vec![Outdated::Inode(root)]);
+        Ok(())
+    })?;
+    desk.board(|board| board.offered.remove(&stub.share()));
+    Ok(())
+}
+
+/// Takes a stub out of the volume.
+pub(super) fn remove_stub(desk: &Desk, info: &ShareInfo) -> FsResult<()> {
+    let volume = desk.engine.volume();
+    volume.end_share(info.number)?;
+    let path = volume.path_of_directory(info.root)?;
+    let path = String::from_utf8_lossy(&path).into_owned();
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let parent = paths::find(volume, above)?.ino;
+    let at = Place {
+        parent,
+        name: Name::new(name.as_bytes())?,
+    };
+    let removed = volume.rmdir(at);
+    let entry = Outdated::Entry(parent, name.as_bytes().to_vec());
+    desk.outdated(vec![
+        Outdated::Inode(info.root),
+        Outdated::Inode(parent),
+        entry,
+    ]);
+    match removed {
+        // A program was quick to put something into it.
+        Err(FsError::NotEmpty(_)) => Ok(()),
+        removed => removed,
+    }
 }
 
 /// `name (2)`, shortened where it would be too long.
@@ -93,7 +136,61 @@ struct Placing<'d> {
     volume: &'d Volume,
 }
 
-impl Placing<'_> {
+impl<'d> Placing<'d> {
+    fn new(desk: &'d Desk) -> Self {
+        Self {
+            desk,
+            volume: desk.engine.volume(),
+        }
+    }
+
+    /// Opens the stub of a share. One of somebody who is no owner of it goes. Returns whether the share
+    /// is there now.
+    fn unlock(&self, arrival: &Arrival) -> FsResult<bool> {
+        let locked = self.volume.locked_shares()?;
+        let info = locked.iter().find(|info| info.id.0 == arrival.share.0);
+        let Some(info) = info else { return Ok(false) };
+        let by = Stub::of(info).map(|stub| stub.offer().owner);
+        if by.is_none_or(|owner| !arrival.owners.contains(&owner)) {
+            remove_stub(self.desk, info)?;
+            return Ok(false);
+        }
+        self.volume.unlock_share(info.number)?;
+        self.desk.outdated(vec![Outdated::Inode(info.root)]);
+        Ok(true)
+    }
+
+    /// Makes an empty directory below `Shared` and begins something there.
+    fn put(
+        &self,
+        named: &Named<'_>,
+        begin: &dyn Fn(Ino) -> Result<(), BeginError>,
+    ) -> Result<(), PlacingError> {
+        let all = self.directory(Ino::ROOT, SHARED)?;
+        let way = format!("{SHARED}/{}", named.owner);
+        let of_owner = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
+        let of_owner = self.directory(of_owner, named.owner)?;
+        let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
+        for number in 1..=SAME_NAME {
+            let name = match number {
+                1 => named.name.to_owned(),
+                _ => numbered(named.name, number),
+            };
+            let Some(root) = self.empty_directory(of_owner, &name)? else {
+                continue;
+            };
+            return match begin(root) {
+                Ok(()) => Ok(()),
+                Err(BeginError::Volume(FsError::Busy)) if self.has(named.share)? => Ok(()),
+                Err(BeginError::Volume(FsError::Busy)) => Err(PlacingError::InTheWay(way)),
+                Err(BeginError::Volume(error)) => Err(error.into()),
+                // An empty directory has no files.
+                Err(BeginError::LinkedOutside(_)) => Err(FsError::Busy.into()),
+            };
+        }
+        Err(PlacingError::InTheWay(format!("{way}/{}", named.name)))
+    }
+
     fn has(&self, share: ShareId) -> FsResult<bool> {
         let shares = self.volume.shares()?;
         Ok(shares.iter().any(|info| info.id.0 == share.0))
