@@ -16,6 +16,7 @@ mod folders;
 mod inside;
 pub(crate) mod listing;
 mod mounting;
+mod offers;
 mod output;
 mod restore;
 pub(crate) mod secret;
@@ -129,11 +130,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Members(args) => sharing::members(&args),
         Command::Role(args) => sharing::role(&args),
         Command::Leave(args) => sharing::leave(&args),
-        Command::Inbox(args) => sharing::inbox(&args),
-        Command::Approve(args) => sharing::approve(&args),
-        Command::Deny(args) => sharing::deny(&args),
-        Command::Request(args) => sharing::request(&args),
-        Command::Withdraw(args) => sharing::withdraw(&args),
+        Command::Offers(command) => offers::carry_out_offer(&command),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::manual(&dir),
     }

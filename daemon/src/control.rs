@@ -16,15 +16,21 @@ use crate::mount::options::ControlAccess;
 use crate::mount::swap::Swap;
 use crate::online::{self, Desk, FolderError, SharingStatus};
 
+mod acting;
 mod errno;
 mod folders;
+mod offers;
 mod roster;
 mod snapshots;
 mod words;
 
+use acting::Tokens;
 pub(crate) use errno::{errno_of, exit_of};
 pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
-pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
+pub(crate) use offers::{OfferCommand, Publish, Unpublish};
+pub(crate) use roster::{
+    Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand, Sought,
+};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
 
@@ -50,6 +56,8 @@ pub(crate) enum Command {
     Folder(FolderCommand),
     /// Something about who takes part in shares.
     Roster(RosterCommand),
+    /// Something about what is offered to others.
+    Offer(OfferCommand),
 }
 
 /// Why a line is not a command.
@@ -101,8 +109,10 @@ impl Command {
             _ => {
                 let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
                 let roster = || words::parse(&words).map(|c| c.map(Self::Roster));
+                let offer = || words::parse(&words).map(|c| c.map(Self::Offer));
                 let unknown = || Err(ParseError::Unknown(name.clone()));
-                folder().or_else(roster).unwrap_or_else(unknown)
+                let about = folder().or_else(roster).or_else(offer);
+                about.unwrap_or_else(unknown)
             }
         }
     }
@@ -123,7 +133,8 @@ impl Command {
         }
         let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
         let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
-        if let Some(parsed) = folder().or_else(roster) {
+        let offer = || words::from_json(text).map(|c| c.map(Self::Offer));
+        if let Some(parsed) = folder().or_else(roster).or_else(offer) {
             return parsed;
         }
         match serde_json::from_str(text) {
@@ -150,6 +161,7 @@ impl Command {
             Self::Snapshot(command) => command.line(),
             Self::Folder(command) => words::line(command),
             Self::Roster(command) => words::line(command),
+            Self::Offer(command) => words::line(command),
         }
     }
 
@@ -157,7 +169,7 @@ impl Command {
     fn changes_nothing(&self) -> bool {
         match self {
             Self::Status | Self::Check(_) => true,
-            Self::Sync | Self::Hold | Self::Release => false,
+            Self::Sync | Self::Hold | Self::Release | Self::Offer(_) => false,
             Self::Snapshot(command) => command.changes_nothing(),
             Self::Folder(command) => command.changes_nothing(),
             Self::Roster(command) => command.changes_nothing(),
@@ -218,10 +230,11 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
         let known = format!(
-            "{KNOWN}, {}, {}, {}",
+            "{KNOWN}, {}, {}, {}, {}",
             SnapshotCommand::KNOWN,
             FolderCommand::KNOWN,
-            RosterCommand::KNOWN
+            RosterCommand::KNOWN,
+            OfferCommand::KNOWN
         );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
@@ -262,6 +275,7 @@ pub(crate) struct VolumeControl {
     engine: Arc<Engine>,
     about: About,
     desk: Arc<Desk>,
+    tokens: Tokens,
 }
 
 #[derive(Serialize)]
@@ -285,6 +299,7 @@ impl VolumeControl {
             engine,
             about,
             desk,
+            tokens: Tokens::new(),
         }
     }
 
@@ -293,6 +308,22 @@ impl VolumeControl {
             ControlAccess::Full => true,
             ControlAccess::Read => command.changes_nothing(),
             ControlAccess::Off => false,
+        }
+    }
+
+    fn obey_if_permitted(&self, command: &Command) -> Result<String, ControlError> {
+        if self.permitted(command) {
+            self.obey(command)
+        } else {
+            Err(forbidden())
+        }
+    }
+
+    /// Whether what happens about shares may be read.
+    fn may_look(&self) -> Result<(), ControlError> {
+        match self.about.access {
+            ControlAccess::Full | ControlAccess::Read => Ok(()),
+            ControlAccess::Off => Err(forbidden()),
         }
     }
 
@@ -336,6 +367,7 @@ impl VolumeControl {
             Command::Release => snapshots::release(&self.engine),
             Command::Folder(command) => told(online::folder(&self.desk, command)),
             Command::Roster(command) => told(online::roster(&self.desk, command)),
+            Command::Offer(command) => told(online::offer(&self.desk, command)),
         }
     }
 }
@@ -345,8 +377,31 @@ impl ControlService for VolumeControl {
         json(&self.status()).into_bytes()
     }
 
+    fn inbox(&self) -> Result<Vec<u8>, ControlError> {
+        self.may_look()?;
+        Ok(self.desk.inbox().into_bytes())
+    }
+
+    fn activity(&self) -> Result<Vec<u8>, ControlError> {
+        self.may_look()?;
+        let activity = self.desk.activity().map_err(|error| ControlError {
+            errno: libc::EIO,
+            message: error.to_string(),
+        })?;
+        Ok(activity.into_bytes())
+    }
+
     fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
-        self.desk.attribute(ino, name)
+        match name {
+            b"token" => self.tokens.of(ino),
+            name => self.desk.attribute(ino, name),
+        }
+    }
+
+    fn act(&self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), ControlError> {
+        let asked = (ino, name, value);
+        let command = acting::command(self.engine.volume(), &self.tokens, asked)?;
+        self.obey_if_permitted(&command).map(drop)
     }
 
     fn run(&self, line: &str, _caller: ControlCaller) -> Result<String, ControlError> {
@@ -354,13 +409,14 @@ impl ControlService for VolumeControl {
             errno: libc::EINVAL,
             message: e.to_string(),
         })?;
-        if !self.permitted(&command) {
-            return Err(ControlError {
-                errno: libc::EACCES,
-                message: "this mount's control option does not allow the command".to_owned(),
-            });
-        }
-        self.obey(&command)
+        self.obey_if_permitted(&command)
+    }
+}
+
+fn forbidden() -> ControlError {
+    ControlError {
+        errno: libc::EACCES,
+        message: "this mount's control option does not allow the command".to_owned(),
     }
 }
 

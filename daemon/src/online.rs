@@ -4,15 +4,20 @@
 //! what any operation waits for in the volume. It is told of changes by a bell, looks at the server
 //! every moment, and ends when the mount does, whatever is under way: all of it can be done again.
 
+mod attributes;
 mod connection;
 mod crew;
 mod desk;
 mod folders;
+mod notice;
+mod offers;
 mod paths;
 mod pause;
 mod placing;
+mod publishing;
 mod status;
 mod tending;
+mod told;
 
 use std::io;
 use std::sync::Arc;
@@ -30,6 +35,7 @@ use crate::sync::Fetcher;
 
 pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use folders::{FolderError, folder, roster};
+pub(crate) use publishing::offer;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 
 /// The thread, and what it is told by.

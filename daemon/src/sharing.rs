@@ -13,6 +13,7 @@ mod error;
 mod inbox;
 mod members;
 mod offers;
+mod stub;
 #[cfg(test)]
 pub(crate) mod tests;
 mod title;
@@ -33,15 +34,18 @@ use keyfold_protocol::wire::PullQuery;
 use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
-pub(crate) use arrival::Arrival;
+pub(crate) use arrival::{Arrival, entry_name};
 pub(crate) use change::{Newcomer, Reads};
 pub(crate) use commands::{
     Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, carry_out, people,
 };
 pub(crate) use content::{Appended, ContentRecord, Outgoing, Said};
 pub(crate) use error::SharingError;
-pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, trusted, withdraw};
-pub(crate) use offers::{Wish, request};
+pub(crate) use inbox::{
+    InboxItem, Terms, approve, deny, gather, inbox, note_shown, trusted, withdraw,
+};
+pub(crate) use offers::{Offer, Wish, publish, request, unpublish, verify_publication};
+pub(crate) use stub::{Asked, Stub};
 
 /// What a role is called.
 pub(crate) fn role_name(role: Role) -> &'static str {

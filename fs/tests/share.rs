@@ -13,6 +13,8 @@ mod apply;
 mod begin;
 #[path = "share/edges.rs"]
 mod edges;
+#[path = "share/locked.rs"]
+mod locked;
 #[path = "share/marks.rs"]
 mod marks;
 #[path = "share/partner.rs"]

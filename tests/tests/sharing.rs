@@ -10,6 +10,8 @@ mod commands;
 mod folders;
 #[path = "sharing/members.rs"]
 mod members;
+#[path = "sharing/publish.rs"]
+mod publish;
 #[path = "sharing/random.rs"]
 mod random;
 #[path = "sharing/scene.rs"]

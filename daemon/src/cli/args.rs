@@ -10,8 +10,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
 use crate::cli::folders::{AcceptArgs, WaitArgs};
+use crate::cli::offers::OffersCommand;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
-use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
+use crate::cli::sharing::{LeaveArgs, MembersArgs, RoleArgs};
 use crate::control;
 use crate::mount::options::parse_duration;
 
@@ -157,16 +158,8 @@ pub(crate) enum Command {
     Role(RoleArgs),
     /// Take part in a share no longer
     Leave(LeaveArgs),
-    /// List what others ask for
-    Inbox(ReadArgs),
-    /// Grant what somebody asks for
-    Approve(ApproveArgs),
-    /// Refuse what somebody asks for
-    Deny(DecideArgs),
-    /// Ask for what somebody offers
-    Request(RequestArgs),
-    /// Take back what was asked for
-    Withdraw(DecideArgs),
+    #[command(flatten)]
+    Offers(OffersCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell

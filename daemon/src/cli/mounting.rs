@@ -139,14 +139,13 @@ fn folder(path: &Path, form: Form) -> Result<(), CliError> {
     if form == Form::Json {
         return output::json(&status);
     }
-    match status.share {
-        None => output::line("not shared"),
-        // What has a form in JSON has lines.
-        Some(share) => {
-            let value = serde_json::to_value(&share).unwrap_or_default();
-            output::text(&lines(&value, ""))
-        }
-    }
+    // What has a form in JSON has lines.
+    let told = match (status.share, status.locked) {
+        (Some(share), _) => serde_json::to_value(&share),
+        (None, Some(locked)) => serde_json::to_value(&locked),
+        (None, None) => return output::line("not shared"),
+    };
+    output::text(&lines(&told.unwrap_or_default(), ""))
 }
 
 /// One line for each value, in the order they come.

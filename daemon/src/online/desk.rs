@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{Noticed, Outdated, ShareInfo, ShareNumber};
-use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::ids::{ChainRoot, ShareId};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use tokio::sync::Notify;
 
 use crate::control_dir::Owner;
 use crate::engine::Engine;
+use crate::sharing::{InboxItem, Stub};
 
 /// Where a share stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -53,6 +55,10 @@ impl State {
 pub(crate) struct Known {
     pub(crate) state: State,
     pub(crate) role: Option<Role>,
+    /// Who made it.
+    pub(crate) creator: Option<(UserName, ChainRoot)>,
+    /// Who takes part, by name.
+    pub(crate) members: Vec<(UserName, Role)>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
     /// What is wrong with records that were applied since the volume was mounted, and what lies beside a
@@ -89,13 +95,17 @@ pub(crate) struct Offered {
     pub(crate) name: String,
     /// Why it is not there by itself.
     pub(crate) why: String,
+    /// Of what may only be asked for: what stands for it once it is accepted.
+    pub(crate) stub: Option<Stub>,
 }
 
 /// What is known of all of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Board {
     pub(crate) shares: BTreeMap<ShareNumber, Known>,
     pub(crate) offered: BTreeMap<ShareId, Offered>,
+    /// What others ask for, the newest last, as it was verified last.
+    pub(crate) requests: Vec<InboxItem>,
     /// Whether the server answered last.
     pub(crate) connected: bool,
     /// Why it did not.
@@ -150,6 +160,8 @@ pub(crate) struct Desk {
     /// Shares that are just being begun: the server may not know them yet.
     beginning: Mutex<BTreeSet<EngineShareId>>,
     board: Mutex<Board>,
+    /// Requests that the user was shown, until that is kept.
+    pub(super) displayed: Mutex<Option<Vec<InboxItem>>>,
     caches: Mutex<Option<Arc<dyn Caches>>>,
 }
 
@@ -165,6 +177,7 @@ impl Desk {
             tended: Mutex::default(),
             beginning: Mutex::default(),
             board: Mutex::default(),
+            displayed: Mutex::default(),
             caches: Mutex::default(),
         }
     }

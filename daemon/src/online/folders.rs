@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use keyfold_fs::error::FsError;
 use keyfold_fs::layout::ShareId as EngineShareId;
@@ -12,8 +13,10 @@ use keyfold_protocol::names::{EntryName, Title, UserName};
 use keyfold_protocol::operation::Shape;
 use keyfold_protocol::roster::Role;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::desk::Desk;
+use super::notice::Notice;
 use super::paths;
 use super::placing::{self, PlacingError};
 use super::status::FolderStatus;
@@ -21,10 +24,12 @@ use crate::account::{Account, AccountError, Kept, Session};
 use crate::cli::exit::Exit;
 use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
 use crate::remote::{Deadlines, RemoteError};
-use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError};
+use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError, Stub};
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
+/// Longest time that a command takes: a program may wait for it.
+const LONGEST: Duration = Duration::from_mins(2);
 /// Paths named in an error.
 const NAMED: usize = 5;
 
@@ -55,6 +60,8 @@ pub(crate) enum FolderError {
     Already(UserName, Role),
     /// Neither somebody nor everybody is meant, or both are.
     WhoseFolder,
+    /// It is offered to nobody, or to everybody and some.
+    ToWhom,
     /// Nobody gives himself anything.
     Oneself,
     /// Nobody gave this.
@@ -65,6 +72,8 @@ pub(crate) enum FolderError {
     Placing(PlacingError),
     /// Many commands wait for the server.
     TooMany,
+    /// It was given up.
+    TooLong,
 }
 
 impl fmt::Display for FolderError {
@@ -103,6 +112,7 @@ impl fmt::Display for FolderError {
                 sharing::role_name(*role)
             ),
             Self::WhoseFolder => write!(f, "say from whom to take it, or --all"),
+            Self::ToWhom => write!(f, "say who may ask for it, with --to, or --everyone"),
             Self::Oneself => write!(f, "that is your own account"),
             Self::NoOffer(named) => write!(
                 f,
@@ -111,6 +121,7 @@ impl fmt::Display for FolderError {
             Self::Ambiguous(named) => write!(f, "more than one is meant by {named}: give its id"),
             Self::Placing(error) => write!(f, "cannot put it into the mount: {error}"),
             Self::TooMany => write!(f, "other commands wait for the server. Try again later"),
+            Self::TooLong => write!(f, "the server takes too long. Try again later"),
         }
     }
 }
@@ -130,6 +141,7 @@ impl From<&FolderError> for Exit {
             | FolderError::Name(_)
             | FolderError::Ambiguous(_)
             | FolderError::WhoseFolder
+            | FolderError::ToWhom
             | FolderError::Oneself => Self::Usage,
             FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
                 error.into()
@@ -144,6 +156,7 @@ impl From<&FolderError> for Exit {
             | FolderError::Already(..)
             | FolderError::Placing(PlacingError::InTheWay(_))
             | FolderError::TooMany => Self::Busy,
+            FolderError::TooLong => Self::Unreachable,
         }
     }
 }
@@ -184,10 +197,14 @@ pub(crate) enum FolderTold {
 pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold, FolderError> {
     let done = match command {
         FolderCommand::Share(wanted) => {
-            with_server(desk, async |session| share(desk, session, wanted).await)?
+            let done = with_server(desk, async |session| share(desk, session, wanted).await)?;
+            desk.tell_with(Notice::Widening, &done);
+            done
         }
         FolderCommand::Unshare(wanted) => {
-            with_server(desk, async |session| unshare(desk, session, wanted).await)?
+            let done = with_server(desk, async |session| unshare(desk, session, wanted).await)?;
+            desk.tell(&done);
+            done
         }
         FolderCommand::Accept(wanted) => {
             with_server(desk, async |session| accept(desk, session, wanted).await)?
@@ -208,14 +225,22 @@ pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Reply, Fold
         return Ok(Reply::People(people));
     }
     let told = with_server(desk, async |session| {
+        desk.keep_displayed()?;
         Ok(sharing::carry_out(session, command).await?)
     });
+    match (&told, command) {
+        (Ok(Reply::Done(done)), RosterCommand::Approve(_) | RosterCommand::Role(_)) => {
+            desk.tell_with(Notice::Widening, &done.done);
+        }
+        (Ok(Reply::Done(done)), _) => desk.tell(&done.done),
+        _ => {}
+    }
     desk.look_now();
     told
 }
 
 /// Does something that waits for the server, on the thread that asks for it.
-fn with_server<T>(
+pub(super) fn with_server<T>(
     desk: &Desk,
     work: impl AsyncFnOnce(&Session<'_>) -> Result<T, FolderError>,
 ) -> Result<T, FolderError> {
@@ -225,21 +250,30 @@ fn with_server<T>(
         .build();
     let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
     let done = runtime.block_on(async {
-        let account = Account::of(&desk.engine, Deadlines::default())?;
-        work(&account.session().await?).await
+        let done = async {
+            let account = Account::of(&desk.engine, Deadlines::default())?;
+            work(&account.session().await?).await
+        };
+        timeout(LONGEST, done).await
     });
     // Whatever waits for a name to be resolved is left to itself.
     runtime.shutdown_background();
-    done
+    done.unwrap_or(Err(FolderError::TooLong))
 }
 
 fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
     let volume = desk.engine.volume();
     let failed = |error| FolderError::Volume(path.to_owned(), error);
     let share = paths::share_of(volume, path).map_err(failed)?;
+    let locked = match paths::find(volume, path) {
+        Ok(found) => volume.locked_share_at(found.ino).map_err(failed)?,
+        // The place of a single file, with none there.
+        Err(_) => None,
+    };
     Ok(FolderStatus {
         path: path.to_owned(),
         share: share.map(|info| desk.status_of(&info)),
+        locked: locked.and_then(|info| desk.locked(&info)),
     })
 }
 
@@ -281,7 +315,7 @@ async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<Str
     ))
 }
 
-fn unknown(user: &UserName, error: AccountError) -> SharingError {
+pub(super) fn unknown(user: &UserName, error: AccountError) -> SharingError {
     use keyfold_protocol::error_code::ErrorCode;
     match error.code() {
         Some(ErrorCode::NotFound) => SharingError::NoSuchUser(user.clone()),
@@ -354,17 +388,20 @@ async fn accept(
         Some((owner, name)) => (owner, Some(name)),
         None => (wanted.share.as_str(), None),
     };
-    let offered: Vec<ShareId> = desk.board(|board| {
+    let offered: Vec<(ShareId, Option<Stub>)> = desk.board(|board| {
         let meant = board.offered.iter().filter(|(id, offered)| {
             let by_name = offered.owner == owner && name.is_none_or(|name| offered.name == name);
             let by_id = wanted.share.len() >= 4 && id.to_string().starts_with(&wanted.share);
             by_name || by_id
         });
-        meant.map(|(id, _)| *id).collect()
+        meant
+            .map(|(id, offered)| (*id, offered.stub.clone()))
+            .collect()
     });
     let share = match offered.as_slice() {
         [] => return Err(FolderError::NoOffer(wanted.share.clone())),
-        [share] => *share,
+        [(_, Some(stub))] => return accept_stub(desk, stub),
+        [(share, None)] => *share,
         _ => return Err(FolderError::Ambiguous(wanted.share.clone())),
     };
     let arrival = Arrival::of(session, share).await?;
@@ -374,6 +411,15 @@ async fn accept(
     Ok(format!(
         "{} of {} comes into the mount.",
         arrival.name, arrival.owner
+    ))
+}
+
+/// Takes what may be asked for.
+fn accept_stub(desk: &Desk, stub: &Stub) -> Result<String, FolderError> {
+    placing::place_stub(desk, stub).map_err(FolderError::Placing)?;
+    let (owner, title) = (&stub.owner, &stub.offer().title);
+    Ok(format!(
+        "{title} of {owner} comes into the mount, locked: `keyfold request` asks for it."
     ))
 }
 
@@ -444,7 +490,7 @@ impl Folder {
     }
 
     /// What others call it.
-    fn title(&self) -> Result<Title, FolderError> {
+    pub(super) fn title(&self) -> Result<Title, FolderError> {
         let name = self.name()?;
         let fits = name.parse::<EntryName>().is_ok();
         let title = name.parse().ok().filter(|_| fits);

@@ -4,14 +4,17 @@ use std::fmt;
 
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::layout::ShareId as EngineShareId;
-use keyfold_fs::share::{BeginError, Outdated, ShareInfo, ShareNumber};
+use keyfold_fs::share::{BeginError, Outdated, ShareInfo};
 use keyfold_fs::vfs::{Caller, FileKind, Ino, Name, Place, Vfs};
 use keyfold_fs::volume::Volume;
+use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::operation::Shape;
 
 use super::desk::Desk;
-use crate::sharing::Arrival;
+use super::notice::Notice;
+use super::paths;
+use crate::sharing::{Arrival, Stub, entry_name};
 
 /// The directory in the root of a volume below which shares of others are.
 const SHARED: &str = "Shared";
@@ -44,43 +47,89 @@ impl From<FsError> for PlacingError {
     }
 }
 
-/// Puts a share into the volume, as an empty directory or a place without a file, which syncing fills.
+/// Something to be put below `Shared`.
+struct Named<'n> {
+    owner: &'n str,
+    name: &'n str,
+    share: ShareId,
+    shape: Shape,
+}
+
+/// Puts a share into the volume: where a stub stands for it, or else as an empty directory or a place
+/// without a file. Syncing fills it.
 pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> {
-    let placing = Placing {
-        desk,
-        volume: desk.engine.volume(),
-    };
-    let all = placing.directory(Ino::ROOT, SHARED)?;
-    let way = format!("{SHARED}/{}", arrival.owner);
-    let of_owner = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
-    let of_owner = placing.directory(of_owner, &arrival.owner)?;
-    let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
-    for number in 1..=SAME_NAME {
-        let name = match (number, arrival.shape) {
-            (1, _) => arrival.name.clone(),
-            (_, Shape::File) => numbered_file(&arrival.name, number),
-            _ => numbered(&arrival.name, number),
-        };
-        let begun = match arrival.shape {
-            Shape::File => placing.file(of_owner, &name, arrival.share)?,
-            _ => placing.folder(of_owner, &name, arrival.share)?,
-        };
-        match begun {
-            None => continue,
-            Some(Ok(_)) => {}
-            Some(Err(BeginError::Volume(FsError::Busy))) if placing.has(arrival.share)? => {}
-            Some(Err(BeginError::Volume(FsError::Busy))) => {
-                return Err(PlacingError::InTheWay(way));
-            }
-            Some(Err(BeginError::Volume(error))) => return Err(error.into()),
-            // What is empty has no files.
-            Some(Err(BeginError::LinkedOutside(_))) => return Err(FsError::Busy.into()),
-        }
-        desk.board(|board| board.offered.remove(&arrival.share));
-        desk.list.notify_one();
-        return Ok(());
+    let placing = Placing::new(desk);
+    if !placing.unlock(arrival)? {
+        placing.put(
+            &Named {
+                owner: &arrival.owner,
+                name: &arrival.name,
+                share: arrival.share,
+                shape: arrival.shape,
+            },
+            &|root| placing.begin(arrival.share, root),
+        )?;
     }
-    Err(PlacingError::InTheWay(format!("{way}/{}", arrival.name)))
+    let what = format!("{} gives \"{}\"", arrival.owner, arrival.name);
+    desk.tell_with(Notice::Arrival, &what);
+    desk.board(|board| board.offered.remove(&arrival.share));
+    desk.list.notify_one();
+    Ok(())
+}
+
+/// Puts a stub into the volume: a locked directory.
+pub(super) fn place_stub(desk: &Desk, stub: &Stub) -> Result<(), PlacingError> {
+    let placing = Placing::new(desk);
+    let name = entry_name(stub.offer().title.as_str(), stub.share());
+    let named = Named {
+        owner: stub.owner.as_str(),
+        name: &name,
+        share: stub.share(),
+        shape: Shape::Folder,
+    };
+    placing.put(&named, &|root| {
+        let Root::Folder(root) = root else {
+            return Err(FsError::InvalidArgument.into());
+        };
+        let data = stub.encode();
+        placing.volume.begin_locked(stub.engine_id(), root, &data)?;
+        // It was made without a lock a moment ago.
+        desk.outdated(vec![Outdated::Inode(root)]);
+        Ok(())
+    })?;
+    desk.board(|board| board.offered.remove(&stub.share()));
+    Ok(())
+}
+
+/// Takes a stub out of the volume.
+pub(super) fn remove_stub(desk: &Desk, info: &ShareInfo) -> FsResult<()> {
+    take_stub(desk, info).map(drop)
+}
+
+/// Takes a stub out of the volume. Returns where it was: directory and name.
+fn take_stub(desk: &Desk, info: &ShareInfo) -> FsResult<(Ino, String)> {
+    let volume = desk.engine.volume();
+    volume.end_share(info.number)?;
+    let path = volume.path_of_directory(info.root)?;
+    let path = String::from_utf8_lossy(&path).into_owned();
+    let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
+    let parent = paths::find(volume, above)?.ino;
+    let at = Place {
+        parent,
+        name: Name::new(name.as_bytes())?,
+    };
+    let removed = volume.rmdir(at);
+    let entry = Outdated::Entry(parent, name.as_bytes().to_vec());
+    desk.outdated(vec![
+        Outdated::Inode(info.root),
+        Outdated::Inode(parent),
+        entry,
+    ]);
+    match removed {
+        // A program was quick to put something into it.
+        Ok(()) | Err(FsError::NotEmpty(_)) => Ok((parent, name.to_owned())),
+        Err(error) => Err(error),
+    }
 }
 
 /// `name (2)`, shortened where it would be too long.
@@ -106,29 +155,98 @@ fn numbered_file(name: &str, number: u32) -> String {
     format!("{} ({number}){extension}", &stem[..end])
 }
 
-/// What came of beginning a share.
-type Begun = Result<ShareNumber, BeginError>;
+/// Where a share is begun.
+#[derive(Clone, Copy)]
+enum Root<'n> {
+    /// In this empty directory.
+    Folder(Ino),
+    /// As the single file at this place, where nothing is.
+    File(Place<'n>),
+}
 
 struct Placing<'d> {
     desk: &'d Desk,
     volume: &'d Volume,
 }
 
-impl Placing<'_> {
-    fn has(&self, share: ShareId) -> FsResult<bool> {
-        let shares = self.volume.shares()?;
-        Ok(shares.iter().any(|info| info.id.0 == share.0))
+impl<'d> Placing<'d> {
+    fn new(desk: &'d Desk) -> Self {
+        Self {
+            desk,
+            volume: desk.engine.volume(),
+        }
     }
 
-    /// Begins a share in the directory of this name, if that is empty.
-    fn folder(&self, parent: Ino, name: &str, share: ShareId) -> FsResult<Option<Begun>> {
-        let root = self.empty_directory(parent, name)?;
+    /// Opens the stub of a share. One of somebody who is no owner of it goes. Returns whether the share
+    /// is there now.
+    fn unlock(&self, arrival: &Arrival) -> FsResult<bool> {
+        let locked = self.volume.locked_shares()?;
+        let info = locked.iter().find(|info| info.id.0 == arrival.share.0);
+        let Some(info) = info else { return Ok(false) };
+        let by = Stub::of(info).map(|stub| stub.offer().owner);
+        if by.is_none_or(|owner| !arrival.owners.contains(&owner)) {
+            remove_stub(self.desk, info)?;
+            return Ok(false);
+        }
+        if arrival.shape == Shape::File {
+            let (parent, name) = take_stub(self.desk, info)?;
+            let begun = self.file(parent, &name, arrival.share)?;
+            return Ok(begun.is_some_and(|place| self.begin(arrival.share, place).is_ok()));
+        }
+        self.volume.unlock_share(info.number)?;
+        self.desk.outdated(vec![Outdated::Inode(info.root)]);
+        Ok(true)
+    }
+
+    /// Makes room below `Shared` and begins something there.
+    fn put(
+        &self,
+        named: &Named<'_>,
+        begin: &dyn Fn(Root<'_>) -> Result<(), BeginError>,
+    ) -> Result<(), PlacingError> {
+        let all = self.directory(Ino::ROOT, SHARED)?;
+        let way = format!("{SHARED}/{}", named.owner);
+        let of_owner = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
+        let of_owner = self.directory(of_owner, named.owner)?;
+        let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
+        for number in 1..=SAME_NAME {
+            let name = match (number, named.shape) {
+                (1, _) => named.name.to_owned(),
+                (_, Shape::File) => numbered_file(named.name, number),
+                _ => numbered(named.name, number),
+            };
+            let root = match named.shape {
+                Shape::File => self.file(of_owner, &name, named.share)?,
+                _ => self.empty_directory(of_owner, &name)?.map(Root::Folder),
+            };
+            let Some(root) = root else { continue };
+            return match begin(root) {
+                Ok(()) => Ok(()),
+                Err(BeginError::Volume(FsError::Busy)) if self.has(named.share)? => Ok(()),
+                Err(BeginError::Volume(FsError::Busy)) => Err(PlacingError::InTheWay(way)),
+                Err(BeginError::Volume(error)) => Err(error.into()),
+                // What is empty has no files.
+                Err(BeginError::LinkedOutside(_)) => Err(FsError::Busy.into()),
+            };
+        }
+        Err(PlacingError::InTheWay(format!("{way}/{}", named.name)))
+    }
+
+    fn begin(&self, share: ShareId, root: Root<'_>) -> Result<(), BeginError> {
         let id = EngineShareId(share.0);
-        Ok(root.map(|root| self.volume.begin_share(id, root, b"")))
+        match root {
+            Root::Folder(root) => self.volume.begin_share(id, root, b"").map(drop),
+            Root::File(at) => self.volume.begin_single_share(id, at, b"").map(drop),
+        }
     }
 
-    /// Begins a share of a single file of this name, if nothing has it.
-    fn file(&self, parent: Ino, name: &str, share: ShareId) -> FsResult<Option<Begun>> {
+    /// The place of a name that nothing has, and no other share.
+    fn file<'n>(
+        &self,
+        parent: Ino,
+        name: &'n str,
+        share: ShareId,
+    ) -> FsResult<Option<Root<'n>>> {
         let at = Place {
             parent,
             name: Name::new(name.as_bytes())?,
@@ -141,17 +259,16 @@ impl Placing<'_> {
             Err(FsError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        let shares = self.volume.shares()?;
         let there =
             |info: &ShareInfo| info.root == parent && info.name.as_deref() == Some(name.as_bytes());
-        if shares
-            .iter()
-            .any(|info| there(info) && info.id.0 != share.0)
-        {
-            return Ok(None);
-        }
-        let id = EngineShareId(share.0);
-        Ok(Some(self.volume.begin_single_share(id, at, b"")))
+        let taken = |info: &ShareInfo| there(info) && info.id.0 != share.0;
+        let taken = self.volume.shares()?.iter().any(taken);
+        Ok((!taken).then_some(Root::File(at)))
+    }
+
+    fn has(&self, share: ShareId) -> FsResult<bool> {
+        let shares = self.volume.shares()?;
+        Ok(shares.iter().any(|info| info.id.0 == share.0))
     }
 
     /// The directory of this name, made where it is missing; none where it is something else.

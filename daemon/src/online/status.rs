@@ -1,14 +1,13 @@
 //! What `status` tells of shares.
 
 use keyfold_fs::share::ShareInfo;
-use keyfold_fs::vfs::Ino;
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Known, State};
-use super::paths;
-use crate::sharing::role_name;
+use crate::account::Kept;
+use crate::sharing::{Asked, Stub};
 
 /// What `status` tells of shares.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -21,6 +20,12 @@ pub(crate) struct SharingStatus {
     pub(crate) shares: Vec<ShareStatus>,
     /// Those that wait to be accepted.
     pub(crate) offered: Vec<OfferedStatus>,
+    /// What can be asked for.
+    #[serde(default)]
+    pub(crate) locked: Vec<LockedStatus>,
+    /// How many requests of others wait for an answer.
+    #[serde(default)]
+    pub(crate) requests: usize,
 }
 
 /// A share of the volume.
@@ -54,6 +59,23 @@ pub(crate) struct OfferedStatus {
     why: String,
 }
 
+/// Something that can be asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LockedStatus {
+    /// Where it is in the mount.
+    pub(crate) path: Option<String>,
+    /// `locked`, or `requested`.
+    pub(crate) state: String,
+    pub(crate) owner: String,
+    pub(crate) title: String,
+    /// What to ask with.
+    pub(crate) address: Option<String>,
+    /// What became of asking.
+    pub(crate) asked: Option<String>,
+    /// What is waited for.
+    pub(crate) waits_for: Option<String>,
+}
+
 /// Where a folder stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FolderStatus {
@@ -61,6 +83,9 @@ pub(crate) struct FolderStatus {
     pub(crate) path: String,
     /// The share that it is or lies in.
     pub(crate) share: Option<ShareStatus>,
+    /// What it stands for, where that was not given.
+    #[serde(default)]
+    pub(crate) locked: Option<LockedStatus>,
 }
 
 impl Desk {
@@ -69,9 +94,11 @@ impl Desk {
         let volume = self.engine.volume();
         let shares = volume.shares().unwrap_or_default();
         let syncs = self.syncs();
-        if shares.is_empty() && !syncs {
+        let locked = volume.locked_shares().unwrap_or_default();
+        if shares.is_empty() && locked.is_empty() && !syncs {
             return None;
         }
+        let locked = locked.iter().filter_map(|info| self.locked(info)).collect();
         let shares = shares.iter().map(|info| self.status_of(info));
         let shares = shares.collect();
         let idle = "nobody is logged in to an account, so shares are not synced";
@@ -81,6 +108,8 @@ impl Desk {
                 connected: board.connected,
                 error: board.error.clone().or(idle),
                 shares,
+                locked,
+                requests: board.requests.len(),
                 offered: board
                     .offered
                     .iter()
@@ -112,21 +141,31 @@ impl Desk {
         }
     }
 
-    /// What is known of an inode that is in a share, by the name of an attribute.
-    pub(crate) fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
-        let info = paths::share_at(self.engine.volume(), ino).ok()??;
-        let known = self.board(|board| board.shares.get(&info.number).cloned());
-        let known = known.unwrap_or_default();
-        let waits = || self.engine.volume().has_settled_marks(info.number);
-        match name {
-            b"state" if known.state == State::Synced && waits().unwrap_or(true) => {
-                Some(State::Syncing.word().to_owned())
-            }
-            b"state" => Some(known.state.word().to_owned()),
-            b"share" => Some(ShareId(info.id.0).to_string()),
-            b"role" => known.role.map(|role| role_name(role).to_owned()),
+    /// What is known of something that was not given.
+    pub(super) fn locked(&self, info: &ShareInfo) -> Option<LockedStatus> {
+        let stub = Stub::of(info)?;
+        let path = self.engine.volume().path_of_directory(info.root).ok();
+        let owner = stub.owner.to_string();
+        let waits_for = match stub.asked {
+            Asked::Waiting => Some(format!("the answer of {owner}")),
+            Asked::Granted => Some(format!("a device of {owner}")),
             _ => None,
-        }
+        };
+        Some(LockedStatus {
+            path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),
+            state: stub.asked.state().to_owned(),
+            title: stub.offer().title.to_string(),
+            address: self.address_of(&stub),
+            asked: stub.asked.word().map(str::to_owned),
+            waits_for,
+            owner,
+        })
+    }
+
+    /// What to ask for something with.
+    pub(super) fn address_of(&self, stub: &Stub) -> Option<String> {
+        let profile = Kept::in_vault(&self.engine).profile().ok()??;
+        Some(stub.address(profile.server.address.host()).to_string())
     }
 
     /// What is known of one share.

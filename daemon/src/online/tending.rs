@@ -169,7 +169,11 @@ impl<'s, 'a> Tending<'s, 'a> {
             Some(Role::Writer | Role::Owner) => Access::Full,
             Some(Role::Reader) | None => Access::ReadOnly,
         })?;
-        self.desk.note(self.info.number, |known| known.role = role);
+        self.desk.note(self.info.number, |known| {
+            known.role = role;
+            known.creator = sync.creator();
+            known.members = sync.taking_part();
+        });
         match role {
             Some(_) => Ok(round),
             None => Err(SharingError::NotAMember.into()),
@@ -241,6 +245,13 @@ impl<'s, 'a> Tending<'s, 'a> {
         }
         if self.set_access(Access::ReadOnly).is_err() {
             tracing::warn!(share = number.0, "that a share was left is not kept");
+        }
+        let known = self.desk.board(|board| board.shares.get(&number).cloned());
+        if known.is_some_and(|known| known.state != State::Removed && known.rounds > 0) {
+            let path = volume.path_of_share(&self.info).unwrap_or_default();
+            let path = String::from_utf8_lossy(&path);
+            self.desk
+                .tell(&format!("this account is no member of {path} any more"));
         }
         self.desk.note(number, |known| {
             known.state = State::Removed;

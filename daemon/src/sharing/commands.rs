@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::arrival::Arrival;
 use super::{
-    InboxItem, Shared, SharingError, Terms, Wish, approve, deny, find, inbox, removed, request,
-    role_name, withdraw,
+    InboxItem, Shared, SharingError, Stub, Terms, Wish, approve, deny, find, inbox, removed,
+    request, role_name, withdraw,
 };
 use crate::account::{AccountError, Kept, Session, now};
-use crate::control::{Approve, Leave, Request, RoleOf, RosterCommand};
+use crate::control::{Approve, Leave, Request, RoleOf, RosterCommand, Sought};
 use crate::sharing::Reads;
 
 /// What a command tells.
@@ -274,7 +274,7 @@ impl From<&InboxItem> for ItemShown {
 
 async fn approved(session: &Session<'_>, wanted: &Approve) -> Result<String, SharingError> {
     let terms = Terms {
-        role: wanted.role.map(Into::into),
+        role: wanted.role(),
         expires: wanted.expires.as_ref().map(|time| after(time.value)),
         reads: if wanted.with_history {
             Reads::Before
@@ -293,9 +293,18 @@ async fn approved(session: &Session<'_>, wanted: &Approve) -> Result<String, Sha
 }
 
 async fn requested(session: &Session<'_>, wanted: &Request) -> Result<String, SharingError> {
+    let address = match &wanted.what.value {
+        Sought::Address(address) => address.clone(),
+        Sought::Path(path) => {
+            let stub = Stub::at(session.kept().engine().volume(), path);
+            let stub = stub.map_err(AccountError::Kept)?;
+            let stub = stub.ok_or_else(|| SharingError::NoStub(path.clone()))?;
+            stub.address(session.account().address().host)
+        }
+    };
     let wish = Wish {
-        address: wanted.address.value.clone(),
-        role: wanted.role.into(),
+        address,
+        role: wanted.role(),
         expires: after(wanted.stands()),
         message: wanted.message.clone(),
     };

@@ -15,6 +15,14 @@ pub struct ShareNumber(pub u64);
 impl ShareNumber {
     /// In keys: not a share, but the way back from a local number.
     pub(crate) const BACK: Self = Self(0);
+    /// From here on: shares that this account was not given. Of such a one there is the root alone,
+    /// which nobody can open.
+    pub(crate) const FIRST_LOCKED: Self = Self(1 << 32);
+
+    /// Whether nobody can open the share's root.
+    pub fn is_locked(self) -> bool {
+        self >= Self::FIRST_LOCKED
+    }
 }
 
 /// A share, the same for all its members: hash of its first record.

@@ -32,9 +32,11 @@ mod access;
 mod apply;
 mod begin;
 mod fetch;
+mod locked;
 mod single;
 mod view;
 
+use locked::Locked;
 pub(super) use single::Whole;
 pub use view::ContentView;
 
@@ -49,6 +51,7 @@ pub(super) struct Shares {
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
+    locked: Locked,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
     places: RwLock<single::Places>,
     /// How often changes of others were applied since the volume was opened.
@@ -130,12 +133,13 @@ impl Volume {
 
     /// # Errors
     /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed, or
-    /// the directory of a single file that is shared.
+    /// the directory of a single file that is shared; [`FsError::NotPermitted`] when it is locked.
     pub(super) fn check_no_share_root(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<()> {
         if self.has_place(ino) {
             return Err(FsError::Busy);
         }
         match self.member(txn, ino)? {
+            Some(member) if member.share.is_locked() => Err(FsError::NotPermitted),
             Some(member) if member.node == NodeId::ROOT => Err(FsError::Busy),
             _ => Ok(()),
         }
@@ -226,6 +230,7 @@ impl Volume {
         let any = shares.iter().any(|(_, row)| row.root.is_some());
         self.shares.any.store(any, Ordering::Relaxed);
         *self.shares.places.write() = single::places(&shares);
+        self.load_locked(&shares);
         let mut marks = self.shares.marks.lock();
         for (key, row) in all(Table::Outbox)? {
             let mark = Mark::decode(&row).map_err(|_| FsError::Database)?;
@@ -255,12 +260,18 @@ impl Volume {
         self.shares.any.load(Ordering::Relaxed)
     }
 
-    /// The shares of this volume.
+    /// The shares of this volume that are not locked.
     ///
     /// # Errors
     /// Those of the metadata.
     pub fn shares(&self) -> FsResult<Vec<ShareInfo>> {
-        let live = self.each_share()?.into_iter().filter_map(|(number, row)| {
+        self.infos(|number| !number.is_locked())
+    }
+
+    fn infos(&self, wanted: impl Fn(ShareNumber) -> bool) -> FsResult<Vec<ShareInfo>> {
+        let each = self.each_share()?.into_iter();
+        let live = each.filter(|(number, _)| wanted(*number));
+        let live = live.filter_map(|(number, row)| {
             Some(ShareInfo {
                 number,
                 id: row.id,

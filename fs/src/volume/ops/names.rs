@@ -31,6 +31,7 @@ struct Made {
 
 impl Volume {
     pub(in crate::volume) fn do_lookup(&self, at: Place<'_>) -> FsResult<Entry> {
+        self.check_unlocked(at.parent)?;
         let dentry = self
             .meta
             .get(&Key::dentry(at.parent, at.name.bytes()), DentryRow::decode)?

@@ -131,7 +131,8 @@ impl Volume {
     /// The share that something is in whose names or attributes are to be changed.
     ///
     /// # Errors
-    /// [`FsError::ReadOnly`] when that share may not be changed here.
+    /// [`FsError::ReadOnly`] when that share may not be changed here, [`FsError::AccessDenied`] when it
+    /// is locked.
     pub(in crate::volume) fn share_to_change(
         &self,
         txn: &Txn<'_>,
@@ -151,6 +152,7 @@ impl Volume {
 
     pub(super) fn check_access(&self, share: Option<ShareNumber>) -> FsResult<Option<ShareNumber>> {
         match share {
+            Some(share) if share.is_locked() => Err(FsError::AccessDenied),
             Some(share) if self.shares.refused.read().contains(&share) => Err(FsError::ReadOnly),
             _ => Ok(share),
         }

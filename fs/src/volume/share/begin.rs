@@ -55,7 +55,9 @@ impl Volume {
         // Exclusively: nobody is between finding a file in no share and changing it.
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
-        let share = self.new_share_number(id)?;
+        let shares = self.each_share()?;
+        check_not_there(&shares, id)?;
+        let share = next_open(&shares);
         let txn = self.meta.txn();
         check_no_share_above(&txn, root)?;
         let mut walk = Walk {
@@ -103,7 +105,9 @@ impl Volume {
         self.wait_for_rows()?;
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
-        let share = self.new_share_number(id)?;
+        let shares = self.each_share()?;
+        check_not_there(&shares, id)?;
+        let share = next_open(&shares);
         let mut txn = self.meta.txn();
         check_no_share_above(&txn, at.parent)?;
         if self.single_at(at).is_some() {
@@ -137,17 +141,6 @@ impl Volume {
         Ok(share)
     }
 
-    /// # Errors
-    /// [`FsError::Busy`] when the share is here already.
-    fn new_share_number(&self, id: ShareId) -> FsResult<ShareNumber> {
-        let shares = self.each_share()?;
-        let live = |row: &ShareRow| row.root.is_some() && row.id == id;
-        if shares.iter().any(|(_, row)| live(row)) {
-            return Err(FsError::Busy);
-        }
-        Ok(ShareNumber(shares.last().map_or(1, |(last, _)| last.0 + 1)))
-    }
-
     /// Ends a share: its files stay as they are. What of them lies in blobs only stays named, and
     /// cannot be read unless it was fetched before.
     ///
@@ -159,7 +152,7 @@ impl Volume {
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
-        let (row, _) = live_share(&txn, share)?;
+        let (row, root) = live_share(&txn, share)?;
         for (key, bytes) in self.meta.range(Table::ShareNode, share.0)? {
             let node = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
             forget_node(&mut txn, key, &node);
@@ -181,6 +174,7 @@ impl Volume {
         txn.apply();
         // Its number may be given again.
         self.set_share_access(share, Access::Full);
+        self.shares.locked.remove(root);
         self.reload_marks()?;
         Ok(())
     }
@@ -210,8 +204,24 @@ impl Volume {
 }
 
 /// # Errors
+/// [`FsError::Busy`] when the share is in this volume.
+pub(super) fn check_not_there(shares: &[(ShareNumber, ShareRow)], id: ShareId) -> FsResult<()> {
+    let live = |row: &ShareRow| row.root.is_some() && row.id == id;
+    if shares.iter().any(|(_, row)| live(row)) {
+        return Err(FsError::Busy);
+    }
+    Ok(())
+}
+
+/// The number of the next share, which is not locked.
+pub(super) fn next_open(shares: &[(ShareNumber, ShareRow)]) -> ShareNumber {
+    let open = shares.iter().rfind(|(number, _)| !number.is_locked());
+    ShareNumber(open.map_or(1, |(last, _)| last.0 + 1))
+}
+
+/// # Errors
 /// [`FsError::Busy`] when the directory is in a share; [`FsError::NotFound`] when it is removed.
-fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
+pub(super) fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
     let row = txn.inode(root)?;
     if row.kind != FileKind::Directory {
         return Err(FsError::NotADirectory(root));
