@@ -23,6 +23,8 @@ mod random;
 mod remote;
 #[path = "share/site.rs"]
 mod site;
+#[path = "share/spare.rs"]
+mod spare;
 #[path = "share/trees.rs"]
 mod trees;
 #[path = "share/view.rs"]

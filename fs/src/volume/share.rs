@@ -16,7 +16,7 @@
 //! change, so that whoever finds the mark waiting is seen by who takes it later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,6 +32,7 @@ mod access;
 mod apply;
 mod begin;
 mod fetch;
+mod spare;
 mod view;
 
 pub use view::ContentView;
@@ -48,6 +49,29 @@ pub(super) struct Shares {
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
+    used: Mutex<Used>,
+    /// Blocks that were read for whoever views a file.
+    viewed: AtomicU64,
+}
+
+/// When files were opened last, since the volume was: by a count that only rises.
+#[derive(Default)]
+struct Used {
+    count: u64,
+    last: FxHashMap<Ino, u64>,
+}
+
+/// Files whose last opening is remembered. Beyond it all are forgotten.
+const REMEMBERED: usize = 1 << 20;
+
+impl Used {
+    fn note(&mut self, ino: Ino) {
+        if self.last.len() >= REMEMBERED {
+            self.last.clear();
+        }
+        self.count += 1;
+        self.last.insert(ino, self.count);
+    }
 }
 
 /// The outbox in memory.
@@ -112,7 +136,11 @@ impl Volume {
         mode: OpenMode,
     ) -> FsResult<Option<MutexGuard<'_, ()>>> {
         let writes = mode.write || mode.truncate;
-        if !writes || !self.shares.any.load(Ordering::Relaxed) {
+        if !self.shares.any.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.shares.used.lock().note(ino);
+        if !writes {
             return Ok(None);
         }
         let namespace = self.namespace.lock();
