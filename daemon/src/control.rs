@@ -20,6 +20,7 @@ mod errno;
 mod folders;
 mod roster;
 mod snapshots;
+mod storage;
 mod words;
 
 pub(crate) use errno::{errno_of, exit_of};
@@ -27,6 +28,7 @@ pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
 pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
+pub(crate) use storage::{Free, Here, Keep, StorageCommand};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;
@@ -50,6 +52,8 @@ pub(crate) enum Command {
     Folder(FolderCommand),
     /// Something about who takes part in shares.
     Roster(RosterCommand),
+    /// Something about what of shares lies where.
+    Storage(StorageCommand),
 }
 
 /// Why a line is not a command.
@@ -101,8 +105,10 @@ impl Command {
             _ => {
                 let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
                 let roster = || words::parse(&words).map(|c| c.map(Self::Roster));
+                let storage = || words::parse(&words).map(|c| c.map(Self::Storage));
                 let unknown = || Err(ParseError::Unknown(name.clone()));
-                folder().or_else(roster).unwrap_or_else(unknown)
+                let parsed = folder().or_else(roster).or_else(storage);
+                parsed.unwrap_or_else(unknown)
             }
         }
     }
@@ -123,7 +129,8 @@ impl Command {
         }
         let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
         let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
-        if let Some(parsed) = folder().or_else(roster) {
+        let storage = || words::from_json(text).map(|c| c.map(Self::Storage));
+        if let Some(parsed) = folder().or_else(roster).or_else(storage) {
             return parsed;
         }
         match serde_json::from_str(text) {
@@ -150,6 +157,7 @@ impl Command {
             Self::Snapshot(command) => command.line(),
             Self::Folder(command) => words::line(command),
             Self::Roster(command) => words::line(command),
+            Self::Storage(command) => words::line(command),
         }
     }
 
@@ -161,6 +169,7 @@ impl Command {
             Self::Snapshot(command) => command.changes_nothing(),
             Self::Folder(command) => command.changes_nothing(),
             Self::Roster(command) => command.changes_nothing(),
+            Self::Storage(command) => command.changes_nothing(),
         }
     }
 }
@@ -218,10 +227,11 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
         let known = format!(
-            "{KNOWN}, {}, {}, {}",
+            "{KNOWN}, {}, {}, {}, {}",
             SnapshotCommand::KNOWN,
             FolderCommand::KNOWN,
-            RosterCommand::KNOWN
+            RosterCommand::KNOWN,
+            StorageCommand::KNOWN
         );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
@@ -336,6 +346,7 @@ impl VolumeControl {
             Command::Release => snapshots::release(&self.engine),
             Command::Folder(command) => told(online::folder(&self.desk, command)),
             Command::Roster(command) => told(online::roster(&self.desk, command)),
+            Command::Storage(command) => told(online::storage(&self.desk, command)),
         }
     }
 }

@@ -46,7 +46,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The mount that a path lies in, and the path in it.
-fn within(path: &Path) -> Result<(MountRecord, String), CliError> {
+pub(super) fn within(path: &Path) -> Result<(MountRecord, String), CliError> {
     let place = fs::canonicalize(path).map_err(|source| CliError::File {
         verb: "find",
         path: path.into(),

@@ -13,6 +13,7 @@ use crate::cli::folders;
 use crate::cli::inside;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::{SecretText, Source};
+use crate::cli::storage;
 use crate::mount::background;
 use crate::mount::client;
 use crate::mount::front;
@@ -136,17 +137,23 @@ pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
 /// Shows the state of a folder in a mount.
 fn folder(path: &Path, form: Form) -> Result<(), CliError> {
     let status = folders::status(path)?;
+    let Some(share) = &status.share else {
+        return match form {
+            Form::Json => output::json(&status),
+            Form::Text => output::line("not shared"),
+        };
+    };
+    let here = storage::here(path)?;
+    let value = |told: Result<serde_json::Value, _>| told.unwrap_or_default();
     if form == Form::Json {
+        let mut status = value(serde_json::to_value(&status));
+        status["here"] = value(serde_json::to_value(&here));
         return output::json(&status);
     }
-    match status.share {
-        None => output::line("not shared"),
-        // What has a form in JSON has lines.
-        Some(share) => {
-            let value = serde_json::to_value(&share).unwrap_or_default();
-            output::text(&lines(&value, ""))
-        }
-    }
+    // What has a form in JSON has lines.
+    let mut text = lines(&value(serde_json::to_value(share)), "");
+    text.push_str(&lines(&value(serde_json::to_value(&here)), "here"));
+    output::text(&text)
 }
 
 /// One line for each value, in the order they come.

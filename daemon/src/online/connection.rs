@@ -124,6 +124,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             tokio::select! {
                 () = sleep_until(over) => return Ok(true),
                 () = self.desk.list.notified() => return Ok(events.is_some()),
+                () = self.fetcher.fell_silent() => return Ok(events.is_some()),
                 hint = hint => match hint {
                     Ok(Hint::Share(share)) if self.call(share)? => {}
                     Ok(_) => return Ok(true),
@@ -154,6 +155,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             !std::mem::replace(&mut board.connected, true)
         });
         if back {
+            self.desk.keeper.look();
             self.desk.look_now();
         }
         self.compare(&listed)?;
