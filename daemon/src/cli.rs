@@ -23,6 +23,7 @@ pub(crate) mod secret;
 mod sharing;
 mod slots;
 mod snapshots;
+mod storage;
 mod vaults;
 
 use std::env;
@@ -125,6 +126,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Share(wanted) => folders::share(&wanted),
         Command::Unshare(wanted) => folders::unshare(&wanted),
         Command::WaitSynced(args) => folders::wait_synced(&args),
+        Command::Keep(args) => storage::keep(&args),
+        Command::Free(args) => storage::free(&args),
         Command::Accept(args) => folders::accept(&args),
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),

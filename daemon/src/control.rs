@@ -22,6 +22,7 @@ mod folders;
 mod offers;
 mod roster;
 mod snapshots;
+mod storage;
 mod words;
 
 use acting::Tokens;
@@ -33,6 +34,7 @@ pub(crate) use roster::{
 };
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
+pub(crate) use storage::{Free, Here, Keep, StorageCommand};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;
@@ -58,6 +60,8 @@ pub(crate) enum Command {
     Roster(RosterCommand),
     /// Something about what is offered to others.
     Offer(OfferCommand),
+    /// Something about what of shares lies where.
+    Storage(StorageCommand),
 }
 
 /// Why a line is not a command.
@@ -110,8 +114,9 @@ impl Command {
                 let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
                 let roster = || words::parse(&words).map(|c| c.map(Self::Roster));
                 let offer = || words::parse(&words).map(|c| c.map(Self::Offer));
+                let storage = || words::parse(&words).map(|c| c.map(Self::Storage));
                 let unknown = || Err(ParseError::Unknown(name.clone()));
-                let about = folder().or_else(roster).or_else(offer);
+                let about = folder().or_else(roster).or_else(offer).or_else(storage);
                 about.unwrap_or_else(unknown)
             }
         }
@@ -134,7 +139,9 @@ impl Command {
         let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
         let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
         let offer = || words::from_json(text).map(|c| c.map(Self::Offer));
-        if let Some(parsed) = folder().or_else(roster).or_else(offer) {
+        let storage = || words::from_json(text).map(|c| c.map(Self::Storage));
+        let about = folder().or_else(roster).or_else(offer).or_else(storage);
+        if let Some(parsed) = about {
             return parsed;
         }
         match serde_json::from_str(text) {
@@ -162,6 +169,7 @@ impl Command {
             Self::Folder(command) => words::line(command),
             Self::Roster(command) => words::line(command),
             Self::Offer(command) => words::line(command),
+            Self::Storage(command) => words::line(command),
         }
     }
 
@@ -173,6 +181,7 @@ impl Command {
             Self::Snapshot(command) => command.changes_nothing(),
             Self::Folder(command) => command.changes_nothing(),
             Self::Roster(command) => command.changes_nothing(),
+            Self::Storage(command) => command.changes_nothing(),
         }
     }
 }
@@ -230,11 +239,12 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
         let known = format!(
-            "{KNOWN}, {}, {}, {}, {}",
+            "{KNOWN}, {}, {}, {}, {}, {}",
             SnapshotCommand::KNOWN,
             FolderCommand::KNOWN,
             RosterCommand::KNOWN,
-            OfferCommand::KNOWN
+            OfferCommand::KNOWN,
+            StorageCommand::KNOWN
         );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
@@ -368,6 +378,7 @@ impl VolumeControl {
             Command::Folder(command) => told(online::folder(&self.desk, command)),
             Command::Roster(command) => told(online::roster(&self.desk, command)),
             Command::Offer(command) => told(online::offer(&self.desk, command)),
+            Command::Storage(command) => told(online::storage(&self.desk, command)),
         }
     }
 }

@@ -16,6 +16,7 @@ mod pause;
 mod placing;
 mod publishing;
 mod status;
+mod storage;
 mod tending;
 mod told;
 
@@ -32,23 +33,27 @@ use crate::cli::exit::Exit;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
 use crate::sync::Fetcher;
+use storage::Keeper;
 
 pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use folders::{FolderError, folder, roster};
 pub(crate) use publishing::offer;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
+pub(crate) use storage::{HereStatus, storage};
 
 /// The thread, and what it is told by.
 pub(crate) struct Online {
     desk: Arc<Desk>,
-    fetcher: Mutex<Option<Arc<Fetcher>>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Online {
     /// Makes ready what a volume needs before it is served: shares that this account may only read
     /// are not written to from the first moment on.
-    pub(crate) fn prepare(engine: &Arc<Engine>) -> Result<Self, AccountError> {
+    pub(crate) fn prepare(
+        engine: &Arc<Engine>,
+        cache_limit: Option<u64>,
+    ) -> Result<Self, AccountError> {
         let volume = engine.volume();
         let read_only = Kept::in_vault(engine).read_only()?;
         for info in volume.shares().map_err(AccountError::Kept)? {
@@ -56,11 +61,14 @@ impl Online {
                 volume.set_share_access(info.number, Access::ReadOnly);
             }
         }
-        let desk = Arc::new(Desk::new(Arc::clone(engine), Owner::of_process()));
+        let desk = Arc::new(Desk::new(
+            Arc::clone(engine),
+            Owner::of_process(),
+            cache_limit,
+        ));
         Ok(Self {
             desk,
-            fetcher: Mutex::default(),
-            thread: Mutex::default(),
+            threads: Mutex::default(),
         })
     }
 
@@ -89,7 +97,8 @@ impl Online {
         };
         let volume = self.desk.engine.volume();
         volume.set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
-        *self.fetcher.lock() = Some(Arc::clone(&fetcher));
+        self.desk.set_fetcher(Some(Arc::clone(&fetcher)));
+        let keeper = Keeper::start(&self.desk, &fetcher)?;
         let desk = Arc::clone(&self.desk);
         self.desk
             .engine
@@ -106,7 +115,8 @@ impl Online {
                 });
                 runtime.shutdown_background();
             })?;
-        *self.thread.lock() = Some(thread);
+        self.threads.lock().push(thread);
+        self.threads.lock().push(keeper);
         self.desk.begin_syncing();
         Ok(())
     }
@@ -114,14 +124,16 @@ impl Online {
     /// Ends it, whatever is under way.
     pub(crate) fn stop(&self) {
         let volume = self.desk.engine.volume();
-        if let Some(fetcher) = self.fetcher.lock().take() {
+        if let Some(fetcher) = self.desk.set_fetcher(None) {
             fetcher.end();
         }
+        self.desk.keeper.end();
         self.desk.stop.notify_one();
         volume.set_noticed(None);
-        let thread = self.thread.lock().take();
-        if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread that syncs shares panicked");
+        for thread in std::mem::take(&mut *self.threads.lock()) {
+            if thread.join().is_err() {
+                tracing::error!("a thread that syncs shares panicked");
+            }
         }
         volume.set_fetch(None);
     }

@@ -14,6 +14,7 @@
 //!   nothing of that. Its bytes are kept durably before they are sent, and it is looked
 //!   for in the log before another is made.
 
+mod arrived;
 mod compose;
 mod conflict;
 mod error;
@@ -23,7 +24,10 @@ mod kept;
 mod members;
 mod merge;
 mod names;
+mod packer;
 mod packs;
+mod plan;
+mod progress;
 mod shown;
 mod single;
 mod snapshot;
@@ -35,6 +39,7 @@ mod write;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use keyfold_fs::share::{
     Access, Applied, Change, Changes, Mark, Outdated, Owner, PendingMark, ShareInfo, ShareNumber,
@@ -45,18 +50,21 @@ use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
 use keyfold_protocol::names::EntryName;
 use keyfold_protocol::tree::Tree;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::account::{Session, now};
 use crate::calendar::date;
 use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
+use arrived::Arrived;
 use conflict::{Conflicts, Decided};
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
 use kept::{Becoming, KeptShare, NewestSnapshot};
 use merge::{Rename, Sides, merge};
 pub(crate) use packs::Packs;
+pub(crate) use progress::{Progress, Transfer};
 use shown::{Nodes, Root, Seen, of_tree, of_volume};
 use take::Taking;
 use waits::Waits;
@@ -131,6 +139,10 @@ pub(crate) struct ShareSync<'s, 'a> {
     /// Blobs that were dropped and are needed.
     revive: BTreeSet<BlobId>,
     packs: Arc<Packs>,
+    /// Packs that arrived at the server and that no record names yet, and when they were kept last.
+    arrived: Arc<Mutex<Arrived>>,
+    noted_arrived: Instant,
+    progress: Arc<Progress>,
     in_flight: Option<InFlight>,
     outdated: Vec<Outdated>,
     told: Vec<String>,
@@ -189,6 +201,9 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             unusable: BTreeSet::new(),
             revive: BTreeSet::new(),
             packs: Arc::new(packs),
+            arrived: Arc::default(),
+            noted_arrived: Instant::now(),
+            progress: Arc::default(),
             in_flight: None,
             outdated: Vec::new(),
             told: Vec::new(),
@@ -210,11 +225,17 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.log = kept.log;
         self.newest = kept.snapshot;
         self.in_flight = kept.in_flight;
+        self.arrived = Arc::new(Mutex::new(kept.arrived));
     }
 
     /// Who brings its blocks.
     pub(crate) fn packs(&self) -> &Arc<Packs> {
         &self.packs
+    }
+
+    /// How far sending is.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
     }
 
     /// What whoever caches anything of the volume has to ask for again, since this was asked last.
@@ -265,21 +286,23 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 continue;
             }
             let (marks, seen) = self.look()?;
-            let marks = self.waits.sent(marks, &seen);
+            let sent = self.waits.sent(&marks, &seen);
             let mut kept_back = 0;
-            if !marks.is_empty() || !self.position.begun {
-                let work = self.compose(&seen).await?;
+            if !sent.is_empty() || !self.position.begun {
                 kept_back = seen.kept_back;
-                if work.is_empty() {
-                    self.position.begun = true;
-                    self.keep_as_is(marks)?;
-                } else {
-                    match self.send(work, marks).await {
-                        Ok(Appended::Done) => {}
-                        Ok(Appended::Moved) => continue,
-                        // What is here needs what waits.
-                        Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
-                        Err(error) => return Err(error),
+                let plan = self.plan(&seen, &marks, &sent);
+                let done = self.send_all(plan, sent).await;
+                self.progress.end();
+                match done {
+                    Ok(Appended::Done) => {}
+                    Ok(Appended::Moved) => continue,
+                    // What is here needs what waits.
+                    Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
+                    Err(error) => {
+                        if !self.arrived.lock().is_empty() {
+                            self.keep_as_is(Vec::new())?;
+                        }
+                        return Err(error);
                     }
                 }
             }

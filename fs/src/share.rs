@@ -6,7 +6,7 @@
 //! says how the others' changes read here ([`Change`]); and keeps what it knows in bytes that go
 //! along in the same transactions.
 
-use keyfold_crypto::{FileKey, KeyId, LeafHash, Sealed};
+use keyfold_crypto::{FileKey, KeyId, LeafHash, Sealed, Tag};
 
 use crate::layout::BLOCK_SIZE;
 pub use crate::layout::{BlobId, BlobKey, Mark, NodeId, ShareId, ShareNumber, Standing};
@@ -378,9 +378,40 @@ pub struct Unfetched;
 /// positions: the volume verifies blocks under the tags that it is told, and any member can seal a
 /// block. It is called holding no lock, may wait, and comes to an end.
 pub trait Fetch: Send + Sync {
-    /// The blocks, in the order in which they are wanted.
-    ///
-    /// # Errors
-    /// When they cannot be had now.
-    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched>;
+    /// The blocks of each, in the order in which they are wanted, or that they cannot be had now. All
+    /// that one reader waits for is wanted at once, so that one deadline is over all of it.
+    fn fetch(&self, wanted: &[Wanted]) -> Vec<Result<Vec<Fetched>, Unfetched>>;
+}
+
+/// How much of a file lies in the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Presence {
+    /// Blocks that are data.
+    pub blocks: u64,
+    /// Those of them that lie in blobs only.
+    pub remote: u64,
+}
+
+/// Blocks of a file that lie in blobs, too, and need not lie in the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spare {
+    /// The file.
+    pub node: NodeId,
+    /// The blobs.
+    pub blobs: Vec<Blob>,
+    /// The blocks.
+    pub blocks: Vec<SpareBlock>,
+}
+
+/// A block that lies in a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpareBlock {
+    /// Its position in the file, in blocks.
+    pub block: u64,
+    /// The blob.
+    pub blob: BlobId,
+    /// Its slot there.
+    pub slot: u32,
+    /// Its tag there: only a block that has it is given up.
+    pub tag: Tag,
 }

@@ -27,6 +27,8 @@ mod remote;
 mod single;
 #[path = "share/site.rs"]
 mod site;
+#[path = "share/spare.rs"]
+mod spare;
 #[path = "share/trees.rs"]
 mod trees;
 #[path = "share/view.rs"]

@@ -1,6 +1,7 @@
 //! What a vault keeps of its account, in the forms that docs/format.md shows.
 
 mod known;
+mod staying;
 
 use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
@@ -23,6 +24,7 @@ pub(crate) use known::{
     Activity, Happened, Heads, Known, Listed, Offered, People, Published, ShareHead, Shares, Shown,
     ShownRequest,
 };
+pub(crate) use staying::Staying;
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
@@ -57,6 +59,8 @@ pub(crate) enum Slot {
     Published = 9,
     /// What happened about shares.
     Activity = 10,
+    /// What of shares is to stay in this vault whole.
+    Staying = 16,
 }
 
 /// The values of one vault.

@@ -13,6 +13,7 @@ use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::offers::OffersCommand;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::cli::sharing::{LeaveArgs, MembersArgs, RoleArgs};
+use crate::cli::storage::PathArgs;
 use crate::control;
 use crate::mount::options::parse_duration;
 
@@ -148,6 +149,14 @@ pub(crate) enum Command {
     Unshare(control::Unshare),
     /// Wait until a shared folder or file is the same here and on the server
     WaitSynced(WaitArgs),
+    /// Bring all of a shared file or folder here, and keep it here
+    ///
+    /// Returns when all of it is here. What others add to it later comes by itself.
+    Keep(PathArgs),
+    /// Give up what of a shared file or folder the server has, to make room
+    ///
+    /// What was not sent yet stays. What is read later is fetched again.
+    Free(PathArgs),
     /// Take into a mounted vault what somebody gives who is not verified
     Accept(AcceptArgs),
     /// List the shares that an account is in
@@ -191,7 +200,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 17] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -199,6 +208,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
     (
         "dirty=SIZE",
         "bound on data not yet written to the vault, 4M to 64G",
+    ),
+    (
+        "cache=SIZE",
+        "bound on what is kept here of shares and is at their server, too",
     ),
     (
         "snapshots=TIME|off",

@@ -13,6 +13,7 @@ use crate::cli::folders;
 use crate::cli::inside;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::{SecretText, Source};
+use crate::cli::storage;
 use crate::mount::background;
 use crate::mount::client;
 use crate::mount::front;
@@ -135,17 +136,27 @@ pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
 
 /// Shows the state of a folder in a mount.
 fn folder(path: &Path, form: Form) -> Result<(), CliError> {
+    // What has a form in JSON has lines.
+    let value = |told: Result<serde_json::Value, _>| told.unwrap_or_default();
     let status = folders::status(path)?;
+    let Some(share) = &status.share else {
+        return match form {
+            Form::Json => output::json(&status),
+            Form::Text => match &status.locked {
+                Some(locked) => output::text(&lines(&value(serde_json::to_value(locked)), "")),
+                None => output::line("not shared"),
+            },
+        };
+    };
+    let here = storage::here(path)?;
     if form == Form::Json {
+        let mut status = value(serde_json::to_value(&status));
+        status["here"] = value(serde_json::to_value(&here));
         return output::json(&status);
     }
-    // What has a form in JSON has lines.
-    let told = match (status.share, status.locked) {
-        (Some(share), _) => serde_json::to_value(&share),
-        (None, Some(locked)) => serde_json::to_value(&locked),
-        (None, None) => return output::line("not shared"),
-    };
-    output::text(&lines(&told.unwrap_or_default(), ""))
+    let mut text = lines(&value(serde_json::to_value(share)), "");
+    text.push_str(&lines(&value(serde_json::to_value(&here)), "here"));
+    output::text(&text)
 }
 
 /// One line for each value, in the order they come.

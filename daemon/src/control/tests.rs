@@ -1,4 +1,4 @@
-use super::roster::{RoleOrNone, RoleWanted};
+use super::roster::RoleOrNone;
 use super::*;
 
 #[test]
@@ -108,11 +108,12 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
             Command::Roster(RosterCommand::Shares(Nothing {})),
         ),
         (
-            "approve 1234abcd --role writer --expires 30d",
-            r#"{"command":"approve","id":"1234abcd","role":"writer","expires":"30d"}"#,
+            "approve 1234abcd --write --expires 30d",
+            r#"{"command":"approve","id":"1234abcd","write":true,"expires":"30d"}"#,
             Command::Roster(RosterCommand::Approve(Approve {
                 id: "1234abcd".to_owned(),
-                role: Some(RoleWanted::Writer),
+                write: true,
+                read: false,
                 expires: Some("30d".parse().unwrap()),
                 with_history: false,
                 key: None,

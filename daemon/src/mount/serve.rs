@@ -180,7 +180,7 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError
             snapshot_interval: options.snapshot_interval,
         },
     )?);
-    let online = Arc::new(Online::prepare(&engine)?);
+    let online = Arc::new(Online::prepare(&engine, options.cache_limit)?);
     let desk = Arc::clone(online.desk());
     let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about, desk));
     let vfs = engine.vfs_with_snapshots(Owner::of_process());

@@ -25,7 +25,7 @@ impl Desk {
             b"state" if known.state == State::Synced && waits() => {
                 Some(State::Syncing.word().to_owned())
             }
-            b"state" => Some(known.state.word().to_owned()),
+            b"state" => Some(known.state_now().word().to_owned()),
             b"sync" => {
                 let marks = volume.pending_marks(info.number).ok()?;
                 Some(match marks {

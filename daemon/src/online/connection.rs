@@ -134,6 +134,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
                     self.offers_due.set(true);
                     return Ok(events.is_some());
                 }
+                () = self.fetcher.fell_silent() => return Ok(events.is_some()),
                 hint = hint => match hint {
                     Ok(Hint::Share(share)) if self.call(share)? => {}
                     Ok(Hint::Share(_) | Hint::Membership(_)) => return Ok(true),
@@ -168,6 +169,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             !std::mem::replace(&mut board.connected, true)
         });
         if back {
+            self.desk.keeper.look();
             self.desk.look_now();
         }
         self.compare(&listed)?;

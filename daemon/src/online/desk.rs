@@ -13,9 +13,11 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::storage::Keeper;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
 use crate::sharing::{InboxItem, Stub};
+use crate::sync::{Fetcher, Progress};
 
 /// Where a share stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -26,6 +28,8 @@ pub(crate) enum State {
     Starting,
     /// It is being brought up to date.
     Syncing,
+    /// Files are being sent.
+    Uploading,
     /// Everything is where it belongs.
     Synced,
     /// What others changed waits for files that are in use here.
@@ -42,6 +46,7 @@ impl State {
         match self {
             Self::Starting => "starting",
             Self::Syncing => "syncing",
+            Self::Uploading => "uploading",
             Self::Synced => "synced",
             Self::Busy => "busy",
             Self::Failing => "failing",
@@ -70,12 +75,22 @@ pub(crate) struct Known {
     pub(crate) rounds: u64,
     /// Whether one has begun and not ended.
     pub(crate) running: bool,
+    /// How far sending is.
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// Records of which it is told what is wrong.
 const TROUBLE: usize = 20;
 
 impl Known {
+    /// Where it stands now.
+    pub(super) fn state_now(&self) -> State {
+        match (self.state, self.progress.now()) {
+            (State::Starting | State::Syncing | State::Synced, Some(_)) => State::Uploading,
+            (state, _) => state,
+        }
+    }
+
     /// Notes what is wrong with a record, or what else there is to know.
     pub(super) fn note_trouble(&mut self, what: String) {
         if self.trouble.contains(&what) {
@@ -163,10 +178,13 @@ pub(crate) struct Desk {
     /// Requests that the user was shown, until that is kept.
     pub(super) displayed: Mutex<Option<Vec<InboxItem>>>,
     caches: Mutex<Option<Arc<dyn Caches>>>,
+    fetcher: Mutex<Option<Arc<Fetcher>>>,
+    /// Brings what is to stay, and gives up what is too much.
+    pub(super) keeper: Keeper,
 }
 
 impl Desk {
-    pub(super) fn new(engine: Arc<Engine>, owner: Owner) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, owner: Owner, cache_limit: Option<u64>) -> Self {
         Self {
             engine,
             owner,
@@ -179,7 +197,19 @@ impl Desk {
             board: Mutex::default(),
             displayed: Mutex::default(),
             caches: Mutex::default(),
+            fetcher: Mutex::default(),
+            keeper: Keeper::with_limit(cache_limit),
         }
+    }
+
+    /// Who brings blocks, while anybody does.
+    pub(super) fn fetcher(&self) -> Option<Arc<Fetcher>> {
+        self.fetcher.lock().clone()
+    }
+
+    /// Says who does. Returns who did.
+    pub(super) fn set_fetcher(&self, fetcher: Option<Arc<Fetcher>>) -> Option<Arc<Fetcher>> {
+        std::mem::replace(&mut self.fetcher.lock(), fetcher)
     }
 
     /// Somebody syncs from now on.
@@ -253,9 +283,13 @@ impl Desk {
     /// Tells whoever caches anything.
     pub(crate) fn outdated(&self, what: Vec<Outdated>) {
         let caches = self.caches.lock().clone();
-        if let (Some(caches), false) = (caches, what.is_empty()) {
+        if what.is_empty() {
+            return;
+        }
+        if let Some(caches) = caches {
             caches.outdated(what);
         }
+        self.keeper.look();
     }
 }
 

@@ -74,6 +74,10 @@ pub(crate) enum FolderError {
     TooMany,
     /// It was given up.
     TooLong,
+    /// It lies in a folder that is to stay whole.
+    Stays(String),
+    /// The server has to be asked first, and was not reached.
+    NotYet,
 }
 
 impl fmt::Display for FolderError {
@@ -122,6 +126,14 @@ impl fmt::Display for FolderError {
             Self::Placing(error) => write!(f, "cannot put it into the mount: {error}"),
             Self::TooMany => write!(f, "other commands wait for the server. Try again later"),
             Self::TooLong => write!(f, "the server takes too long. Try again later"),
+            Self::Stays(path) => write!(
+                f,
+                "{path} lies in a folder that is kept here: free that folder, or keep less of it"
+            ),
+            Self::NotYet => write!(
+                f,
+                "the server does not answer, so it is not known what it has. Nothing more is given up"
+            ),
         }
     }
 }
@@ -155,8 +167,9 @@ impl From<&FolderError> for Exit {
             | FolderError::Linked(_)
             | FolderError::Already(..)
             | FolderError::Placing(PlacingError::InTheWay(_))
+            | FolderError::Stays(_)
             | FolderError::TooMany => Self::Busy,
-            FolderError::TooLong => Self::Unreachable,
+            FolderError::TooLong | FolderError::NotYet => Self::Unreachable,
         }
     }
 }
@@ -165,10 +178,10 @@ impl From<&FolderError> for Exit {
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A place among those that wait.
-struct Turn;
+pub(super) struct Turn;
 
 impl Turn {
-    fn take() -> Result<Self, FolderError> {
+    pub(super) fn take() -> Result<Self, FolderError> {
         let turn = Self;
         if WAITING.fetch_add(1, Ordering::Relaxed) >= AT_ONCE {
             return Err(FolderError::TooMany);

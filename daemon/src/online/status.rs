@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Desk, Known, State};
 use crate::account::Kept;
 use crate::sharing::{Asked, Stub};
+use crate::sync::Transfer;
 
 /// What `status` tells of shares.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -38,6 +39,9 @@ pub(crate) struct ShareStatus {
     pub(crate) state: State,
     /// Changes that were not sent.
     pub(crate) waiting: u64,
+    /// How far sending is, while files are being sent.
+    #[serde(default)]
+    pub(crate) sending: Option<Transfer>,
     /// Names that cannot be sent.
     pub(crate) kept_back: u64,
     /// Why the last attempt failed.
@@ -131,7 +135,8 @@ impl Desk {
             id: ShareId(info.id.0).to_string(),
             path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),
             role: known.role,
-            state: known.state,
+            state: known.state_now(),
+            sending: known.progress.now(),
             waiting: volume.pending_marks(info.number).unwrap_or(0),
             kept_back: known.kept_back,
             error: known.error,

@@ -141,6 +141,9 @@ impl<'s, 'a> Tending<'s, 'a> {
         } else {
             let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
             fetcher.add(sync.packs());
+            let progress = Arc::clone(sync.progress());
+            self.desk
+                .note(self.info.number, |known| known.progress = progress);
             open.insert(sync)
         };
         let round = match sync.role() {

@@ -4,16 +4,20 @@
 //! have them, have to give the leaf hash of the tree. A member who seals a pack of his own under a
 //! key that he has does not get into a file by that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS, Tag, leaf_hash};
-use keyfold_fs::share::{Ciphertext, Fetched, Wanted};
+use keyfold_fs::layout::{BlobId as EngineBlobId, BlobKey};
+use keyfold_fs::share::{Blob, Ciphertext, Fetched, LeafView, Lies, Spare, SpareBlock, Wanted};
+use keyfold_fs::volume::ContentView;
 use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use keyfold_protocol::pack::{Descriptor, PackFront, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::{Mutex, RwLock};
 
+use super::shown::engine_node;
+use super::take::place;
 use crate::remote::{Remote, RemoteError};
 
 /// Descriptors kept in memory.
@@ -173,6 +177,93 @@ impl Packs {
             }
         }
         Ok(true)
+    }
+
+    /// The blocks of a file that lie here as they lie in packs, which the server was just seen to have:
+    /// those in `there` were seen before.
+    pub(super) async fn spare(
+        &self,
+        remote: &Remote,
+        (node, view): (NodeId, &ContentView),
+        there: &mut BTreeSet<BlobId>,
+    ) -> Result<Spare, PackError> {
+        let mut spare = Spare {
+            node: engine_node(node),
+            blobs: Vec::new(),
+            blocks: Vec::new(),
+        };
+        let base = Arc::clone(&self.trees.read()[0]);
+        let Some(content) = base.node(node).and_then(|node| node.content()) else {
+            return Ok(spare);
+        };
+        let mut used = BTreeSet::new();
+        for leaf in view.leaves() {
+            let index = u64::from(leaf.index);
+            let Some(known) = content.leaves.get(&index) else {
+                continue;
+            };
+            let Some(tags) = self.spare_tags(remote, content, (leaf, known)).await? else {
+                continue;
+            };
+            for block in leaf.blocks.iter().filter(|block| block.lies == Lies::Here) {
+                let tag = tags[usize::from(block.position)];
+                let place = place(Some(known), block.position);
+                if let (Some(tag), Some((blob, slot))) = (tag, place) {
+                    used.insert(blob);
+                    spare.blocks.push(SpareBlock {
+                        block: index * LEAF_BLOCKS as u64 + u64::from(block.position),
+                        blob: EngineBlobId(blob.0),
+                        slot,
+                        tag,
+                    });
+                }
+            }
+        }
+        for blob in used {
+            let key = content.packs.get(&blob).ok_or(PackError::Malformed)?;
+            if there.insert(blob) {
+                let front = remote.blob(self.share, blob, 0..PackFront::BYTES).await;
+                if let Err(error) = front {
+                    there.remove(&blob);
+                    return Err(error.into());
+                }
+            }
+            spare.blobs.push(Blob {
+                id: EngineBlobId(blob.0),
+                key: BlobKey::from_bytes(*key.secret()),
+                size: 0,
+                state: 0,
+            });
+        }
+        Ok(spare)
+    }
+
+    /// The tags of a leaf as others have it; none where it is another here, or nothing of it is here.
+    async fn spare_tags(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        (leaf, known): (&LeafView, &TreeLeaf),
+    ) -> Result<Option<[Option<Tag>; LEAF_BLOCKS]>, PackError> {
+        if leaf.blocks.iter().all(|block| block.lies != Lies::Here) {
+            return Ok(None);
+        }
+        match leaf.hash {
+            Some(hash) if hash == known.hash => {
+                let mut tags = [None; LEAF_BLOCKS];
+                for block in &leaf.blocks {
+                    tags[usize::from(block.position)] = block.sealed.map(|(sealed, _)| sealed.tag);
+                }
+                Ok(Some(tags))
+            }
+            Some(_) => Ok(None),
+            // Of blocks that never were here the tags are not, either.
+            None => {
+                let tags = self.tags_by(remote, content, known).await?;
+                let same = leaf_hash(u64::from(leaf.index), &tags) == known.hash;
+                Ok(same.then_some(tags))
+            }
+        }
     }
 
     async fn bring_blocks(

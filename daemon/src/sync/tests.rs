@@ -6,4 +6,5 @@ mod kept;
 mod random;
 mod site;
 mod snapshots;
+mod transfers;
 mod travels;

@@ -34,6 +34,7 @@ mod begin;
 mod fetch;
 mod locked;
 mod single;
+mod spare;
 mod view;
 
 use locked::Locked;
@@ -56,6 +57,29 @@ pub(super) struct Shares {
     places: RwLock<single::Places>,
     /// How often changes of others were applied since the volume was opened.
     applied: AtomicU64,
+    used: Mutex<Used>,
+    /// Blocks that were read for whoever views a file.
+    viewed: AtomicU64,
+}
+
+/// When files were opened last, since the volume was: by a count that only rises.
+#[derive(Default)]
+struct Used {
+    count: u64,
+    last: FxHashMap<Ino, u64>,
+}
+
+/// Files whose last opening is remembered. Beyond it all are forgotten.
+const REMEMBERED: usize = 1 << 20;
+
+impl Used {
+    fn note(&mut self, ino: Ino) {
+        if self.last.len() >= REMEMBERED {
+            self.last.clear();
+        }
+        self.count += 1;
+        self.last.insert(ino, self.count);
+    }
 }
 
 /// The outbox in memory.
@@ -120,7 +144,11 @@ impl Volume {
         mode: OpenMode,
     ) -> FsResult<Option<MutexGuard<'_, ()>>> {
         let writes = mode.write || mode.truncate;
-        if !writes || !self.shares.any.load(Ordering::Relaxed) {
+        if !self.shares.any.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.shares.used.lock().note(ino);
+        if !writes {
             return Ok(None);
         }
         let namespace = self.namespace.lock();

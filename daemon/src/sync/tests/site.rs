@@ -71,6 +71,7 @@ pub(super) struct Site<'s, 'a> {
     id: ShareId,
     pub(super) root: Ino,
     pub(super) sync: ShareSync<'s, 'a>,
+    pub(super) fetcher: Arc<Fetcher>,
 }
 
 fn info(volume: &Volume, id: ShareId) -> ShareInfo {
@@ -120,16 +121,17 @@ impl<'s, 'a> Site<'s, 'a> {
         let volume = engine.volume();
         let info = info(volume, id);
         let sync = run(ShareSync::open(session, volume, &info)).unwrap();
-        let fetcher = Fetcher::new().unwrap();
+        let fetcher = Arc::new(Fetcher::new().unwrap());
         fetcher.set_remote(session.remote().clone());
         fetcher.add(sync.packs());
-        volume.set_fetch(Some(Arc::new(fetcher)));
+        volume.set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
         Self {
             engine,
             session,
             id,
             root: info.root,
             sync,
+            fetcher,
         }
     }
 
@@ -278,6 +280,8 @@ impl<'s, 'a> Site<'s, 'a> {
     }
 
     pub(super) fn try_read(&self, ino: Ino) -> FsResult<Vec<u8>> {
+        // Whoever looks after a connection says so when the server is back.
+        self.fetcher.set_cut_off(false);
         let handle = self.v().open(ino, OpenMode { write: false, ..RW })?;
         let mut data = vec![0; self.v().getattr(ino)?.size as usize];
         let range = FileRange {

@@ -19,9 +19,9 @@ use crate::layout::{
 use crate::meta::{Key, Txn};
 use crate::share::{Applied, Blob, Change, Changes, Outdated, Owner};
 use crate::vfs::{Ino, Timestamp};
-use crate::volume::Volume;
 use crate::volume::content::{Content, Replacing};
 use crate::volume::node::Node;
+use crate::volume::{Counters, Volume};
 
 mod content;
 mod names;
@@ -115,7 +115,7 @@ impl Volume {
             effects: Effects::default(),
         };
         for blob in &changes.blobs {
-            apply.blob(blob)?;
+            put_blob(&mut apply.txn, share, blob, &self.counters)?;
         }
         for renewal in renewals {
             apply.renew(renewal)?;
@@ -129,30 +129,6 @@ impl Volume {
 }
 
 impl Apply<'_> {
-    fn blob(&mut self, blob: &Blob) -> FsResult<()> {
-        let key = Key::blob(self.share, blob.id);
-        let number = match self.txn.get(&key, BlobRow::decode)? {
-            Some(row) => row.number,
-            None => self.volume.counters.new_block(),
-        };
-        if number > RemoteBlock::LAST_BLOB {
-            return Err(FsError::NoSpace);
-        }
-        let row = BlobRow {
-            number,
-            state: blob.state,
-            size: blob.size,
-            key: blob.key.clone(),
-        };
-        let name = BlobNameRow {
-            share: self.share,
-            blob: blob.id,
-        };
-        self.txn.put(key, row.encode());
-        self.txn.put(Key::blob_name(number), name.encode());
-        Ok(())
-    }
-
     fn change(&mut self, change: &Change) -> FsResult<()> {
         match change {
             Change::Make {
@@ -216,6 +192,36 @@ impl Apply<'_> {
         let outdated = self.effects.outdated.into_iter().collect();
         Ok((Applied::Done(outdated), removed))
     }
+}
+
+/// Adds the rows of a blob. Returns its local number.
+pub(super) fn put_blob(
+    txn: &mut Txn<'_>,
+    share: ShareNumber,
+    blob: &Blob,
+    counters: &Counters,
+) -> FsResult<u64> {
+    let key = Key::blob(share, blob.id);
+    let number = match txn.get(&key, BlobRow::decode)? {
+        Some(row) => row.number,
+        None => counters.new_block(),
+    };
+    if number > RemoteBlock::LAST_BLOB {
+        return Err(FsError::NoSpace);
+    }
+    let row = BlobRow {
+        number,
+        state: blob.state,
+        size: blob.size,
+        key: blob.key.clone(),
+    };
+    let name = BlobNameRow {
+        share,
+        blob: blob.id,
+    };
+    txn.put(key, row.encode());
+    txn.put(Key::blob_name(number), name.encode());
+    Ok(number)
 }
 
 fn put_back(volume: &Volume, nodes: Vec<Arc<Node>>) {

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use keyfold_crypto::{BlockCipher, FileId, FileKey, KeyId, Sealed, Tag, Tweak, leaf_hash};
 
@@ -88,6 +89,8 @@ impl ContentView {
     pub fn read(&self, leaf: u32, position: u8, out: &mut Ciphertext) -> FsResult<()> {
         let block = LeafIndex(leaf).block(position);
         let lying = self.places.get(&block).ok_or(FsError::Unreachable)?;
+        let viewed = &self.volume.shares.viewed;
+        viewed.fetch_add(1, Ordering::Relaxed);
         let tampered = FsError::Tampered(self.ino);
         let entry = match lying {
             Lying::Read(entry, data) => {
@@ -200,6 +203,11 @@ impl Volume {
             kind: dentry.kind,
             node: member.ok_or(FsError::Inconsistent(dentry.child))?.node,
         })
+    }
+
+    /// Blocks that were read from views of files, since the volume was opened.
+    pub fn blocks_viewed(&self) -> u64 {
+        self.shares.viewed.load(Ordering::Relaxed)
     }
 
     /// The content of a regular file as it is now, and as it stays for whoever views it. Commits it

@@ -1,0 +1,205 @@
+//! What goes over the wire: packs side by side, none of them twice, and no more than what changed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use keyfold_fs::vfs::Vfs;
+use keyfold_protocol::roster::Role;
+
+use super::site::{People, Site, assert_same, pattern, share};
+use super::snapshots::{add, alone};
+use crate::remote::tests::run;
+use crate::remote::tests::script::{Answer, Seen};
+use crate::sharing::Reads;
+
+fn is_piece(seen: &Seen) -> bool {
+    seen.head.starts_with("PUT") && seen.path().contains("/blobs/")
+}
+
+/// Blobs that were sent, and their bytes.
+fn sent(people: &People) -> (Vec<String>, usize) {
+    let seen = people.scene.script.take();
+    let pieces: Vec<&Seen> = seen.iter().filter(|seen| is_piece(seen)).collect();
+    let blob = |seen: &&Seen| seen.path().split('?').next().unwrap_or_default().to_owned();
+    let mut blobs: Vec<String> = pieces.iter().map(blob).collect();
+    blobs.sort();
+    blobs.dedup();
+    (blobs, pieces.iter().map(|seen| seen.body.len()).sum())
+}
+
+const LARGE: usize = 40 << 20;
+
+#[test]
+fn packs_that_arrived_before_sending_broke_off_are_not_sent_again() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    alice.file("large", &pattern(LARGE, 1));
+    let pieces = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&pieces);
+    people.scene.meddle(move |seen, _| {
+        let late = is_piece(seen) && counted.fetch_add(1, Ordering::Relaxed) >= 24;
+        late.then(|| Answer::Bytes(Vec::new()))
+    });
+    run(alice.sync.push()).unwrap_err();
+    people.scene.be_honest();
+    people.scene.script.take();
+    let there = alice.sync.arrived.lock().blobs().len();
+    assert!(there > 0, "some arrived");
+    // As after the program ended.
+    alice.v().sync().unwrap();
+    alice.again();
+    assert_eq!(alice.sync.arrived.lock().blobs().len(), there);
+    alice.push();
+    let (blobs, bytes) = sent(&people);
+    let all = LARGE.div_ceil(1008 * 4096);
+    assert!(blobs.len() <= all + 1 - there, "{} of {all}", blobs.len());
+    assert!(bytes < LARGE - (there - 1) * 1008 * 4096, "{bytes}");
+    assert!(alice.sync.arrived.lock().is_empty());
+    bob.pull();
+    alice.again();
+    assert_same(&alice, &bob);
+}
+
+#[test]
+fn packs_that_the_server_lost_meanwhile_are_sent_again() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    alice.file("large", &pattern(10 << 20, 1));
+    people.scene.meddle(|seen, _| {
+        let append = seen.head.starts_with("POST") && seen.path().ends_with("/records");
+        append.then(|| Answer::Reply(500, Vec::new()))
+    });
+    run(alice.sync.push()).unwrap_err();
+    assert_eq!(alice.sync.arrived.lock().blobs().len(), 3);
+    alice.sync.in_flight = None;
+    // It says of what it is asked for that it does not have it.
+    people.scene.meddle(|seen, _| {
+        let asked = seen.path().ends_with("/blobs/missing");
+        asked.then(|| Answer::Reply(200, seen.body.clone()))
+    });
+    people.scene.script.take();
+    alice.push();
+    assert_eq!(sent(&people).0.len(), 3);
+    people.scene.be_honest();
+    bob.pull();
+    assert_same(&alice, &bob);
+}
+
+#[test]
+fn several_packs_are_on_their_way_at_once_and_never_more_than_four() {
+    let people = People::new();
+    let (a, _) = people.sessions();
+    let (mut alice, _) = alone(&people, &a);
+    alice.file("large", &pattern(48 << 20, 1));
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (counted, highest) = (Arc::clone(&now), Arc::clone(&most));
+    people.scene.meddle(move |seen, real| {
+        if !is_piece(seen) {
+            return None;
+        }
+        let there = counted.fetch_add(1, Ordering::SeqCst) + 1;
+        highest.fetch_max(there, Ordering::SeqCst);
+        // Long enough for others to come beside it.
+        std::thread::sleep(Duration::from_millis(20));
+        let counted = Arc::clone(&counted);
+        Some(Answer::Forward(
+            real,
+            Box::new(move |body| {
+                counted.fetch_sub(1, Ordering::SeqCst);
+                body
+            }),
+        ))
+    });
+    alice.push();
+    let most = most.load(Ordering::SeqCst);
+    assert!((2..=4).contains(&most), "{most}");
+}
+
+#[test]
+fn a_large_tree_goes_out_in_records_of_which_each_stays_sent() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, id) = alone(&people, &a);
+    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
+    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
+    for n in 0..5 {
+        alice.mkdir(&format!("dir {n}"));
+        alice.file(&format!("dir {n}/file"), &pattern(24 << 20, n));
+    }
+    let appends = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&appends);
+    people.scene.meddle(move |seen, _| {
+        let append = seen.head.starts_with("POST") && seen.path().ends_with("/records");
+        let late = append && counted.fetch_add(1, Ordering::Relaxed) >= 1;
+        late.then(|| Answer::Reply(500, Vec::new()))
+    });
+    run(alice.sync.push()).unwrap_err();
+    people.scene.be_honest();
+    people.scene.script.take();
+    bob.pull();
+    let came = bob
+        .paths()
+        .iter()
+        .filter(|path| path.ends_with("/file"))
+        .count();
+    assert!((1..5).contains(&came), "{came} files are there already");
+    alice.again();
+    alice.push();
+    assert_eq!(sent(&people), (Vec::new(), 0), "all packs had arrived");
+    bob.pull();
+    assert_same(&alice, &bob);
+    alice.again();
+    assert!(alice.v().take_marks(alice.sync.share).unwrap().is_empty());
+}
+
+#[test]
+fn a_file_that_takes_the_place_of_another_comes_when_that_goes() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (mut alice, id) = alone(&people, &a);
+    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
+    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
+    alice.file("saved", b"old");
+    alice.push();
+    bob.pull();
+    alice.file("a large one", &pattern(70 << 20, 1));
+    alice.file("saved.tmp", b"new");
+    alice.rename("saved.tmp", "saved");
+    people.scene.meddle(|seen, _| {
+        let append = seen.head.starts_with("POST") && seen.path().ends_with("/records");
+        append.then(|| Answer::Reply(500, Vec::new()))
+    });
+    run(alice.sync.push()).unwrap_err();
+    people.scene.be_honest();
+    bob.pull();
+    assert_eq!(bob.read("saved"), b"old", "never missing");
+    alice.push();
+    bob.pull();
+    assert_same(&alice, &bob);
+}
+
+#[test]
+fn one_changed_block_of_a_large_file_sends_that_block_and_asks_for_little() {
+    let people = People::new();
+    let (a, _) = people.sessions();
+    let (mut alice, _) = alone(&people, &a);
+    alice.file("large", &pattern(64 << 20, 1));
+    alice.push();
+    people.scene.script.take();
+    let before = alice.v().blocks_viewed();
+    alice.overwrite("large", 30 << 20, &[7; 4096]);
+    alice.push();
+    assert_eq!(alice.v().blocks_viewed() - before, 1, "blocks read");
+    let calls = people.scene.script.seen().len();
+    let (blobs, bytes) = sent(&people);
+    assert_eq!((blobs.len(), bytes), (1, 8 + 81 + 64 + 4096));
+    // Records, receipt, piece, descriptors of the leaf that changed.
+    assert!(calls <= 12, "{calls} calls");
+}
