@@ -280,8 +280,14 @@ impl ControlDir {
             Open::Status(_) => return Err(Errno::EBADF),
             Open::Replied { .. } => return Err(Errno::EBUSY),
         }
-        let line = command(data).ok_or(Errno::EINVAL)?;
-        let (reply, outcome) = match self.service.run(line, caller) {
+        let done = match command(data) {
+            Ok(line) => self.service.run(line, caller),
+            Err(why) => Err(ControlError {
+                errno: libc::EINVAL,
+                message: why.to_owned(),
+            }),
+        };
+        let (reply, outcome) = match done {
             Ok(reply) => (reply, Ok(data.len())),
             Err(error) => (error.message, Err(Errno::from_raw(error.errno))),
         };
@@ -299,16 +305,22 @@ impl ControlDir {
 }
 
 /// The one command in what was written, if it is one: text, not empty, a single line unless JSON.
-fn command(data: &[u8]) -> Option<&str> {
+/// Otherwise why not.
+fn command(data: &[u8]) -> Result<&str, &'static str> {
     if data.len() > COMMAND_MAX {
-        return None;
+        return Err("the command is too long: it may have 4096 bytes");
     }
-    let line = std::str::from_utf8(data).ok()?.trim();
+    let line = std::str::from_utf8(data).map_err(|_| "the command is no text in UTF-8")?;
+    let line = line.trim();
     let json = line.starts_with('{');
-    let clean = line
-        .chars()
-        .all(|c| !c.is_control() || json && c.is_ascii_whitespace());
-    (clean && !line.is_empty()).then_some(line)
+    let clean = |c: char| !c.is_control() || json && c.is_ascii_whitespace();
+    if line.is_empty() {
+        Err("the command is empty")
+    } else if line.chars().all(clean) {
+        Ok(line)
+    } else {
+        Err("a command is one line without control characters")
+    }
 }
 
 /// The namespaces that decide what a path and a user mean.
@@ -413,22 +425,28 @@ mod tests {
 
     #[test]
     fn only_one_line_of_text_is_a_command() {
-        assert_eq!(command(b" sync \n"), Some("sync"));
+        assert_eq!(command(b" sync \n"), Ok("sync"));
         assert_eq!(
             command(b"{\n  \"command\": \"sync\"\n}\n"),
-            Some("{\n  \"command\": \"sync\"\n}")
+            Ok("{\n  \"command\": \"sync\"\n}")
         );
         let long = [b'a'; COMMAND_MAX + 1];
-        let refused: [&[u8]; 7] = [
-            b"",
-            b"\n",
-            b"sync\nsync",
-            b"sy\0nc",
-            b"\xff\xfe",
-            b"a\x1b[2J",
-            &long,
+        let refused: [(&[u8], &str); 7] = [
+            (b"", "empty"),
+            (b"\n", "empty"),
+            (b"sync\nsync", "one line"),
+            (b"sy\0nc", "control"),
+            (b"\xff\xfe", "UTF-8"),
+            (b"a\x1b[2J", "control"),
+            (&long, "too long"),
         ];
-        assert!(refused.into_iter().all(|data| command(data).is_none()));
+        for (data, why) in refused {
+            let control = directory();
+            let handle = control.open(Node::Control, me()).unwrap();
+            assert_eq!(control.write(handle, data, me()), Err(Errno::EINVAL));
+            let told = read(&control, handle, 0, 100).unwrap();
+            assert!(String::from_utf8(told).unwrap().contains(why));
+        }
     }
 
     #[test]

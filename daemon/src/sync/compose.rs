@@ -16,7 +16,7 @@ use keyfold_protocol::tree::At as RecordAt;
 use super::error::SyncError;
 use super::merge::is_file;
 use super::names::{Step, steps};
-use super::shown::{LOCAL, Nodes, Place, Seen, Shown, engine_node, mode, of_tree};
+use super::shown::{LOCAL, Nodes, Place, Seen, Shown, engine_node, mode, of_tree, share_points};
 use super::write::{Draft, File, Packer, is_current};
 use super::{InFlight, ShareSync};
 use crate::sharing::{Appended, Outgoing, SharingError};
@@ -38,7 +38,7 @@ impl ShareSync<'_, '_> {
     /// The operations that make of the base what is in the volume. Blocks are sent by this.
     pub(super) async fn compose(&mut self, seen: &Seen) -> Result<Vec<Work>, SyncError> {
         let (base, nodes) = &self.to_send(of_tree(&self.base), seen);
-        let mut actions: Vec<(Action, Vec<BlobId>)> = Vec::new();
+        let mut actions = self.emptied(base, nodes);
         for step in steps(base, nodes) {
             actions.extend(name_action(&step, nodes).map(|action| (action, Vec::new())));
         }
@@ -67,6 +67,20 @@ impl ShareSync<'_, '_> {
             Ok((Operation { id, action }, blobs))
         };
         actions.into_iter().map(named).collect()
+    }
+
+    /// Other shares, of which nothing is shown here, go with the directory that they were in.
+    fn emptied(&self, base: &Nodes, nodes: &Nodes) -> Vec<(Action, Vec<BlobId>)> {
+        let gone = base.keys().filter(|id| !nodes.contains_key(id));
+        let places = gone.flat_map(|id| {
+            let points = share_points(&self.base, *id).into_iter();
+            points.map(|(name, node)| ((*id, name), node))
+        });
+        let remove = |(place, node): (Place, _)| {
+            let at = at(&place);
+            (Action::Remove { at, node }, Vec::new())
+        };
+        places.map(remove).collect()
     }
 
     /// What the others have and what is here, but nothing of what waits.
