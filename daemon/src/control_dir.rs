@@ -332,8 +332,14 @@ impl ControlDir {
             Open::Text(_) => return Err(Errno::EBADF),
             Open::Replied { .. } => return Err(Errno::EBUSY),
         }
-        let line = command(data).ok_or(Errno::EINVAL)?;
-        let (reply, outcome) = match self.service.run(line, caller) {
+        let done = match command(data) {
+            Ok(line) => self.service.run(line, caller),
+            Err(why) => Err(ControlError {
+                errno: libc::EINVAL,
+                message: why.to_owned(),
+            }),
+        };
+        let (reply, outcome) = match done {
             Ok(reply) => (reply, Ok(data.len())),
             Err(error) => (error.message, Err(Errno::from_raw(error.errno))),
         };
@@ -355,16 +361,22 @@ fn refused(error: ControlError) -> Errno {
 }
 
 /// The one command in what was written, if it is one: text, not empty, a single line unless JSON.
-fn command(data: &[u8]) -> Option<&str> {
+/// Otherwise why not.
+fn command(data: &[u8]) -> Result<&str, &'static str> {
     if data.len() > COMMAND_MAX {
-        return None;
+        return Err("the command is too long: it may have 4096 bytes");
     }
-    let line = std::str::from_utf8(data).ok()?.trim();
+    let line = std::str::from_utf8(data).map_err(|_| "the command is no text in UTF-8")?;
+    let line = line.trim();
     let json = line.starts_with('{');
-    let clean = line
-        .chars()
-        .all(|c| !c.is_control() || json && c.is_ascii_whitespace());
-    (clean && !line.is_empty()).then_some(line)
+    let clean = |c: char| !c.is_control() || json && c.is_ascii_whitespace();
+    if line.is_empty() {
+        Err("the command is empty")
+    } else if line.chars().all(clean) {
+        Ok(line)
+    } else {
+        Err("a command is one line without control characters")
+    }
 }
 
 /// The namespaces that decide what a path and a user mean.

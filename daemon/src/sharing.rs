@@ -234,6 +234,16 @@ impl<'s, 'a> Shared<'s, 'a> {
         Err(SharingError::Withheld)
     }
 
+    /// Pulls after the server refused a record because others were first: it has to show who.
+    async fn pull_moved(&mut self) -> Result<(), SharingError> {
+        let before = self.log.head();
+        self.pull().await?;
+        if self.log.head() == before {
+            return Err(SharingError::Withheld);
+        }
+        Ok(())
+    }
+
     /// A log that stops at a key of ours that we do not know may be right: keys may be newer.
     async fn stopped(&self, stop: Stop) -> SharingError {
         let user = self.session.keys().account.user.clone();

@@ -77,22 +77,28 @@ fn reading_without_a_command_does_nothing() {
 
 #[test]
 fn only_one_line_of_text_is_a_command() {
-    assert_eq!(command(b" sync \n"), Some("sync"));
+    assert_eq!(command(b" sync \n"), Ok("sync"));
     assert_eq!(
         command(b"{\n  \"command\": \"sync\"\n}\n"),
-        Some("{\n  \"command\": \"sync\"\n}")
+        Ok("{\n  \"command\": \"sync\"\n}")
     );
     let long = [b'a'; COMMAND_MAX + 1];
-    let refused: [&[u8]; 7] = [
-        b"",
-        b"\n",
-        b"sync\nsync",
-        b"sy\0nc",
-        b"\xff\xfe",
-        b"a\x1b[2J",
-        &long,
+    let refused: [(&[u8], &str); 7] = [
+        (b"", "empty"),
+        (b"\n", "empty"),
+        (b"sync\nsync", "one line"),
+        (b"sy\0nc", "control"),
+        (b"\xff\xfe", "UTF-8"),
+        (b"a\x1b[2J", "control"),
+        (&long, "too long"),
     ];
-    assert!(refused.into_iter().all(|data| command(data).is_none()));
+    for (data, why) in refused {
+        let control = directory();
+        let handle = control.open(Node::Control, me()).unwrap();
+        assert_eq!(control.write(handle, data, me()), Err(Errno::EINVAL));
+        let told = read(&control, handle, 0, 100).unwrap();
+        assert!(String::from_utf8(told).unwrap().contains(why));
+    }
 }
 
 #[test]

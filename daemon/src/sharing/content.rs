@@ -268,7 +268,7 @@ impl<'s, 'a> Shared<'s, 'a> {
         let (seq, record) = (header.seq, header.hash());
         match self.session.remote().append(self.id(), append).await {
             Ok(_) => self.pull().await?,
-            Err(error) if error.code() == Some(ErrorCode::HeadMoved) => self.pull().await?,
+            Err(error) if error.code() == Some(ErrorCode::HeadMoved) => self.pull_moved().await?,
             Err(error) if error.may_have_arrived() => {
                 self.pull().await.map_err(|_| SharingError::from(error))?;
             }

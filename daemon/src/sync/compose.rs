@@ -19,7 +19,7 @@ use super::error::SyncError;
 use super::names::Step;
 use super::packer::{self, Packer};
 use super::plan::Plan;
-use super::shown::{Nodes, Place, Seen, Shown, engine_node, mode, of_tree};
+use super::shown::{Nodes, Place, Seen, Shown, engine_node, mode, of_tree, share_points};
 use super::write::{Draft, Drafting, File, is_current};
 use super::{InFlight, ShareSync};
 use crate::sharing::{Appended, Outgoing, SharingError};
@@ -63,6 +63,7 @@ impl ShareSync<'_, '_> {
         let (base, nodes) = &self.to_send(of_tree(&self.shown(&self.base)), seen);
         let held = |id: &NodeId| self.waits.held.contains(id);
         let mut plan = Plan::of((base, nodes), seen, held, |step| self.as_others_say(step));
+        plan.first.splice(0..0, self.emptied(base, nodes));
         plan.confirm(marks, sent);
         plan
     }
@@ -150,6 +151,20 @@ impl ShareSync<'_, '_> {
         let missing = packer::missing(remote, self.shared.id(), &blobs).await?;
         self.arrived.lock().forget(&missing);
         Ok(())
+    }
+
+    /// Other shares, of which nothing is shown here, go with the directory that they were in.
+    fn emptied(&self, base: &Nodes, nodes: &Nodes) -> Vec<Action> {
+        let gone = base.keys().filter(|id| !nodes.contains_key(id));
+        let places = gone.flat_map(|id| {
+            let points = share_points(&self.base, *id).into_iter();
+            points.map(|(name, node)| ((*id, name), node))
+        });
+        let remove = |(place, node): (Place, _)| Action::Remove {
+            at: at(&place),
+            node,
+        };
+        places.map(remove).collect()
     }
 
     /// What the others have and what is here, but nothing of what waits.

@@ -42,7 +42,8 @@ pub(super) const LOCAL: OperationId = OperationId([0xff; 16]);
 pub(super) struct Seen {
     pub(super) nodes: Nodes,
     pub(super) inos: BTreeMap<NodeId, Ino>,
-    /// Names that cannot be sent: devices, and names that are no text that shows as it is.
+    /// Names that cannot be sent: devices, names that are no text that shows as it is, and those that
+    /// other shares have, of which nothing is shown here.
     pub(super) kept_back: u64,
 }
 
@@ -173,7 +174,8 @@ pub(super) fn of_volume(
             let id = NodeId(entry.node.0);
             let name = std::str::from_utf8(&entry.name).ok();
             let name: Option<EntryName> = name.and_then(|name| name.parse().ok());
-            let (Some(name), true) = (name, travels(entry.kind)) else {
+            let free = |name: &EntryName| share_point(base, parent, name).is_none();
+            let (Some(name), true) = (name.filter(free), travels(entry.kind)) else {
                 seen.kept_back += 1;
                 continue;
             };
@@ -195,6 +197,24 @@ pub(super) fn of_volume(
         }
     }
     Ok(seen)
+}
+
+/// The node of the other share that has a name.
+fn share_point(tree: &Tree, parent: NodeId, name: &EntryName) -> Option<NodeId> {
+    let child = tree.node(parent)?.entries()?.get(name)?;
+    let kind = &tree.node(*child)?.kind;
+    matches!(kind, Kind::SharePoint(_)).then_some(*child)
+}
+
+/// The other shares in a directory.
+pub(super) fn share_points(tree: &Tree, directory: NodeId) -> Vec<(EntryName, NodeId)> {
+    let entries = tree.node(directory).and_then(|node| node.entries());
+    let names = entries.into_iter().flatten().map(|(name, _)| name);
+    let points = names.filter_map(|name| {
+        let node = share_point(tree, directory, name)?;
+        Some((name.clone(), node))
+    });
+    points.collect()
 }
 
 fn travels(kind: FileKind) -> bool {
