@@ -19,7 +19,7 @@ use super::status::FolderStatus;
 use crate::account::{Account, AccountError, Kept, Session};
 use crate::cli::exit::Exit;
 use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
-use crate::remote::{Deadlines, RemoteError};
+use crate::remote::{Deadlines, wait};
 use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError};
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
@@ -214,17 +214,11 @@ fn with_server<T>(
     work: impl AsyncFnOnce(&Session<'_>) -> Result<T, FolderError>,
 ) -> Result<T, FolderError> {
     let _turn = Turn::take()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
-    let done = runtime.block_on(async {
+    let _shared = desk.account.read();
+    wait(async {
         let account = Account::of(&desk.engine, Deadlines::default())?;
         work(&account.session().await?).await
-    });
-    // Whatever waits for a name to be resolved is left to itself.
-    runtime.shutdown_background();
-    done
+    })
 }
 
 fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
