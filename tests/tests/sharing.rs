@@ -10,7 +10,11 @@ mod commands;
 mod folders;
 #[path = "sharing/members.rs"]
 mod members;
+#[path = "sharing/mounted.rs"]
+mod mounted;
 #[path = "sharing/random.rs"]
 mod random;
 #[path = "sharing/scene.rs"]
 mod scene;
+#[path = "sharing/unsent.rs"]
+mod unsent;

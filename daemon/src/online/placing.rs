@@ -11,6 +11,7 @@ use keyfold_protocol::ids::ShareId;
 
 use super::desk::Desk;
 use crate::sharing::Arrival;
+use crate::sync::numbered;
 
 /// The directory in the root of a volume below which shares of others are.
 const SHARED: &str = "Shared";
@@ -55,10 +56,7 @@ pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> 
     let of_owner = placing.directory(of_owner, &arrival.owner)?;
     let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
     for number in 1..=SAME_NAME {
-        let name = match number {
-            1 => arrival.name.clone(),
-            _ => numbered(&arrival.name, number),
-        };
+        let name = numbered(&arrival.name, number);
         let Some(root) = placing.empty_directory(of_owner, &name)? else {
             continue;
         };
@@ -76,16 +74,6 @@ pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> 
         return Ok(());
     }
     Err(PlacingError::InTheWay(format!("{way}/{}", arrival.name)))
-}
-
-/// `name (2)`, shortened where it would be too long.
-fn numbered(name: &str, number: u32) -> String {
-    let suffix = format!(" ({number})");
-    let mut end = name.len().min(255 - suffix.len());
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{suffix}", &name[..end])
 }
 
 struct Placing<'d> {
@@ -140,18 +128,5 @@ impl Placing<'_> {
             gid: self.desk.owner.gid,
             umask: 0o022,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_numbered_name_is_no_longer_than_names_can_be() {
-        assert_eq!(numbered("Reports", 2), "Reports (2)");
-        let long = "ä".repeat(127);
-        let numbered = numbered(&long, 1000);
-        assert!(numbered.len() <= 255 && numbered.ends_with("ä (1000)"));
     }
 }

@@ -35,6 +35,8 @@ pub(crate) struct ShareStatus {
     pub(crate) waiting: u64,
     /// Names that cannot be sent.
     pub(crate) kept_back: u64,
+    /// Where changes are that may not be sent any more.
+    pub(crate) unsent: Option<String>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
     /// What is wrong with records that were applied since the volume was mounted, the newest last.
@@ -105,6 +107,7 @@ impl Desk {
             state: known.state,
             waiting: volume.pending_marks(info.number).unwrap_or(0),
             kept_back: known.kept_back,
+            unsent: known.unsent,
             error: known.error,
             trouble: known.trouble.into(),
             rounds: known.rounds,

@@ -35,7 +35,11 @@ impl World {
     }
 
     pub(crate) fn person(&self, name: &'static str) -> Person {
-        let vault = Vault::new();
+        self.person_with(name, Vault::new())
+    }
+
+    /// Registers somebody whose vault is mounted, or not.
+    pub(crate) fn person_with(&self, name: &'static str, vault: Vault) -> Person {
         let password = self.sandbox.file("account-password", "tall giraffe\n");
         let (url, email) = (self.server.url(), format!("{name}@example.org"));
         let kit = vault.sandbox().path().join("kit");
