@@ -8,13 +8,16 @@ use std::time::SystemTime;
 use keyfold_fs::check::ReadData;
 use keyfold_fs::error::{FsError, LostWrite};
 use keyfold_fs::vfs::Ino;
+use keyfold_protocol::ids::Nonce;
+use keyfold_protocol::wire::Base64;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 use crate::mount::swap::Swap;
-use crate::online::{self, Desk, FolderError, SharingStatus};
+use crate::online::{self, Desk, FolderError, Online, SharingStatus};
+use crate::orders::{Counter, Refused, Seal};
 
 mod acting;
 mod errno;
@@ -54,6 +57,10 @@ pub(crate) enum Command {
     Hold,
     /// The backup is done.
     Release,
+    /// Say what the next order is to answer.
+    Challenge,
+    /// An order, in answer to a challenge.
+    Sealed(Nonce, Base64),
     /// Something about a folder that is shared or to be shared.
     Folder(FolderCommand),
     /// Something about who takes part in shares.
@@ -109,6 +116,7 @@ impl Command {
             },
             "hold" => without_arguments("hold", arguments, Self::Hold),
             "release" => without_arguments("release", arguments, Self::Release),
+            "challenge" => without_arguments("challenge", arguments, Self::Challenge),
             "snapshot" => SnapshotCommand::parse(arguments).map(Self::Snapshot),
             _ => {
                 let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
@@ -135,6 +143,11 @@ impl Command {
             Snapshot(SnapshotJson),
             Hold {},
             Release {},
+            Challenge {},
+            Sealed {
+                challenge: Nonce,
+                order: Base64,
+            },
         }
         let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
         let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
@@ -151,6 +164,8 @@ impl Command {
             Ok(Json::Check { read_data: false }) => Ok(Self::Check(ReadData::No)),
             Ok(Json::Hold {}) => Ok(Self::Hold),
             Ok(Json::Release {}) => Ok(Self::Release),
+            Ok(Json::Challenge {}) => Ok(Self::Challenge),
+            Ok(Json::Sealed { challenge, order }) => Ok(Self::Sealed(challenge, order)),
             Ok(Json::Snapshot(command)) => command.read().map(Self::Snapshot),
             Err(e) => Err(ParseError::Json(e.to_string())),
         }
@@ -165,6 +180,11 @@ impl Command {
             Self::Check(ReadData::Yes) => "check --read-data".to_owned(),
             Self::Hold => "hold".to_owned(),
             Self::Release => "release".to_owned(),
+            Self::Challenge => "challenge".to_owned(),
+            Self::Sealed(challenge, order) => {
+                serde_json::json!({ "command": "sealed", "challenge": challenge, "order": order })
+                    .to_string()
+            }
             Self::Snapshot(command) => command.line(),
             Self::Folder(command) => words::line(command),
             Self::Roster(command) => words::line(command),
@@ -177,7 +197,12 @@ impl Command {
     fn changes_nothing(&self) -> bool {
         match self {
             Self::Status | Self::Check(_) => true,
-            Self::Sync | Self::Hold | Self::Release | Self::Offer(_) => false,
+            Self::Sync
+            | Self::Hold
+            | Self::Release
+            | Self::Challenge
+            | Self::Sealed(..)
+            | Self::Offer(_) => false,
             Self::Snapshot(command) => command.changes_nothing(),
             Self::Folder(command) => command.changes_nothing(),
             Self::Roster(command) => command.changes_nothing(),
@@ -286,6 +311,7 @@ pub(crate) struct VolumeControl {
     about: About,
     desk: Arc<Desk>,
     tokens: Tokens,
+    counter: Counter,
 }
 
 #[derive(Serialize)]
@@ -303,13 +329,15 @@ struct Status {
 }
 
 impl VolumeControl {
-    /// Obeys commands for `engine`, whose shares are known at the desk.
-    pub(crate) fn new(engine: Arc<Engine>, about: About, desk: Arc<Desk>) -> Self {
+    /// Obeys commands for `engine`, whose shares are kept online by `online`, and orders that are sealed
+    /// by `seal`.
+    pub(crate) fn new(engine: Arc<Engine>, about: About, online: &Arc<Online>, seal: Seal) -> Self {
         Self {
             engine,
             about,
-            desk,
+            desk: Arc::clone(online.desk()),
             tokens: Tokens::new(),
+            counter: Counter::new(Arc::clone(online), seal),
         }
     }
 
@@ -375,6 +403,11 @@ impl VolumeControl {
             Command::Snapshot(command) => command.obey(&self.engine),
             Command::Hold => snapshots::hold(&self.engine),
             Command::Release => snapshots::release(&self.engine),
+            Command::Challenge => self.counter.challenge().map(|c| json(&c)).map_err(no_order),
+            Command::Sealed(challenge, order) => {
+                let reply = self.counter.obey(*challenge, order);
+                reply.map(|reply| json(&reply)).map_err(no_order)
+            }
             Command::Folder(command) => told(online::folder(&self.desk, command)),
             Command::Roster(command) => told(online::roster(&self.desk, command)),
             Command::Offer(command) => told(online::offer(&self.desk, command)),
@@ -428,6 +461,22 @@ fn forbidden() -> ControlError {
     ControlError {
         errno: libc::EACCES,
         message: "this mount's control option does not allow the command".to_owned(),
+    }
+}
+
+fn no_order(refused: Refused) -> ControlError {
+    let message = match refused {
+        Refused::NoChallenge => "the order answers no challenge that waits for one. Try again",
+        Refused::NotSealed => "the order was not made with the vault's key",
+        Refused::Random => "the system gave no random bytes",
+    };
+    ControlError {
+        errno: match refused {
+            Refused::NoChallenge => libc::EAGAIN,
+            Refused::NotSealed => libc::EACCES,
+            Refused::Random => libc::EIO,
+        },
+        message: message.to_owned(),
     }
 }
 

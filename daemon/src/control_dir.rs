@@ -20,8 +20,10 @@ use crate::snapshot_dir;
 
 /// The reserved name in the root directory.
 pub(crate) const NAME: &[u8] = b".keyfold";
-/// Longest command, in bytes.
+/// Longest command in words, in bytes.
 const COMMAND_MAX: usize = 4096;
+/// Longest one in JSON: an order can carry a server's certificates.
+const JSON_MAX: usize = 512 << 10;
 
 const STATUS_NAME: &[u8] = b"status";
 const CONTROL_NAME: &[u8] = b"control";
@@ -46,7 +48,7 @@ pub(crate) trait ControlService: Send + Sync {
     /// Carries out one command line, or one JSON object with a `command`; returns the reply.
     ///
     /// `line` has no surrounding white space, no control characters (in JSON: none but white
-    /// space) and at most 4096 bytes. May wait for the disk.
+    /// space) and a bounded length. May wait for the disk.
     fn run(&self, line: &str, caller: ControlCaller) -> Result<String, ControlError>;
 
     /// What is known of an inode of the volume by the name of an attribute.
@@ -363,12 +365,12 @@ fn refused(error: ControlError) -> Errno {
 /// The one command in what was written, if it is one: text, not empty, a single line unless JSON.
 /// Otherwise why not.
 fn command(data: &[u8]) -> Result<&str, &'static str> {
-    if data.len() > COMMAND_MAX {
+    let json = data.trim_ascii_start().starts_with(b"{");
+    if data.len() > if json { JSON_MAX } else { COMMAND_MAX } {
         return Err("the command is too long: it may have 4096 bytes");
     }
     let line = std::str::from_utf8(data).map_err(|_| "the command is no text in UTF-8")?;
     let line = line.trim();
-    let json = line.starts_with('{');
     let clean = |c: char| !c.is_control() || json && c.is_ascii_whitespace();
     if line.is_empty() {
         Err("the command is empty")

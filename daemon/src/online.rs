@@ -27,11 +27,13 @@ use std::thread::{self, JoinHandle};
 use keyfold_fs::share::Access;
 use keyfold_protocol::ids::ShareId;
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
 use crate::account::{AccountError, Kept};
 use crate::cli::exit::Exit;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
+use crate::remote::RemoteError;
 use crate::sync::Fetcher;
 use storage::Keeper;
 
@@ -41,10 +43,20 @@ pub(crate) use publishing::offer;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 pub(crate) use storage::{HereStatus, storage};
 
-/// The thread, and what it is told by.
+/// Whoever syncs, and what it is told by.
 pub(crate) struct Online {
     desk: Arc<Desk>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    running: Mutex<Running>,
+}
+
+/// Whoever syncs, if anybody does.
+#[derive(Default)]
+struct Running {
+    /// Brings what is read. It may wait for a thread that is about to begin.
+    fetcher: Option<Arc<Fetcher>>,
+    threads: Vec<JoinHandle<()>>,
+    /// Ends the first of them.
+    stop: Option<Arc<Notify>>,
 }
 
 impl Online {
@@ -68,7 +80,7 @@ impl Online {
         ));
         Ok(Self {
             desk,
-            threads: Mutex::default(),
+            running: Mutex::default(),
         })
     }
 
@@ -80,63 +92,104 @@ impl Online {
     /// Begins, if the vault has an account that is logged in.
     pub(crate) fn start(&self, caches: Arc<dyn Caches>) -> io::Result<()> {
         self.desk.set_caches(caches);
-        match is_logged_in(&self.desk.engine) {
-            Ok(true) => {}
-            Ok(false) => return Ok(()),
-            Err(error) => {
-                tracing::error!(code = Exit::from(&error).code(), "shares are not synced");
-                return Ok(());
-            }
+        self.begin(&mut self.running.lock())
+    }
+
+    /// Ends it, whatever is under way.
+    pub(crate) fn stop(&self) {
+        self.halt(&mut self.running.lock(), None);
+    }
+
+    /// Does something about the account while nobody else uses it. Whatever it is afterwards, shares are
+    /// synced with that. Who reads meanwhile waits.
+    pub(crate) fn apart<T>(&self, work: impl FnOnce(&Engine) -> T) -> T {
+        let mut running = self.running.lock();
+        let was_running = !running.threads.is_empty();
+        let waiting = Fetcher::new().ok().filter(|_| was_running);
+        self.halt(&mut running, waiting.map(Arc::new));
+        let done = {
+            let _alone = self.desk.account.write();
+            work(&self.desk.engine)
+        };
+        if let Err(error) = self.begin(&mut running) {
+            tracing::error!(%error, "shares are not synced");
+        }
+        done
+    }
+
+    /// Does something with the account as it is, beside others.
+    pub(crate) fn beside<T>(&self, work: impl FnOnce(&Engine) -> T) -> T {
+        let _shared = self.desk.account.read();
+        work(&self.desk.engine)
+    }
+
+    /// Begins in a mount that can be written to, with the account that the vault has now.
+    fn begin(&self, running: &mut Running) -> io::Result<()> {
+        let logged_in = is_logged_in(&self.desk.engine).unwrap_or_else(|error| {
+            tracing::error!(code = Exit::from(&error).code(), "shares are not synced");
+            false
+        });
+        if !logged_in || !self.desk.has_caches() {
+            self.halt(running, None);
+            return Ok(());
         }
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let fetcher = match Fetcher::new() {
-            Ok(fetcher) => Arc::new(fetcher),
+        let fetcher = match running.fetcher.take().map_or_else(new_fetcher, Ok) {
+            Ok(fetcher) => fetcher,
             Err(error) => return Err(io::Error::other(error.to_string())),
         };
         let volume = self.desk.engine.volume();
         volume.set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
+        running.fetcher = Some(Arc::clone(&fetcher));
         self.desk.set_fetcher(Some(Arc::clone(&fetcher)));
-        let keeper = Keeper::start(&self.desk, &fetcher)?;
-        let desk = Arc::clone(&self.desk);
-        self.desk
-            .engine
-            .volume()
-            .set_noticed(Some(Arc::clone(&self.desk) as Arc<_>));
+        running.threads.push(Keeper::start(&self.desk, &fetcher)?);
+        volume.set_noticed(Some(Arc::clone(&self.desk) as Arc<_>));
+        let (desk, stop) = (Arc::clone(&self.desk), Arc::new(Notify::new()));
+        running.stop = Some(Arc::clone(&stop));
         let thread = thread::Builder::new()
             .name("keyfold-sync".to_owned())
             .spawn(move || {
                 runtime.block_on(async {
                     tokio::select! {
-                        () = desk.stop.notified() => {}
+                        () = stop.notified() => {}
                         () = connection::keep(&desk, &fetcher) => {}
                     }
                 });
                 runtime.shutdown_background();
             })?;
-        self.threads.lock().push(thread);
-        self.threads.lock().push(keeper);
-        self.desk.begin_syncing();
+        running.threads.push(thread);
+        self.desk.set_syncs(true);
         Ok(())
     }
 
-    /// Ends it, whatever is under way.
-    pub(crate) fn stop(&self) {
+    /// Ends syncing. Who reads waits for `next`, if there is one.
+    fn halt(&self, running: &mut Running, next: Option<Arc<Fetcher>>) {
         let volume = self.desk.engine.volume();
-        if let Some(fetcher) = self.desk.set_fetcher(None) {
+        volume.set_fetch(next.clone().map(|next| next as Arc<_>));
+        self.desk.set_fetcher(None);
+        let before = std::mem::take(running);
+        running.fetcher = next;
+        if let Some(fetcher) = before.fetcher {
             fetcher.end();
         }
         self.desk.keeper.end();
-        self.desk.stop.notify_one();
         volume.set_noticed(None);
-        for thread in std::mem::take(&mut *self.threads.lock()) {
+        if let Some(stop) = before.stop {
+            stop.notify_one();
+        }
+        for thread in before.threads {
             if thread.join().is_err() {
                 tracing::error!("a thread that syncs shares panicked");
             }
         }
-        volume.set_fetch(None);
+        self.desk.set_syncs(false);
     }
+}
+
+fn new_fetcher() -> Result<Arc<Fetcher>, RemoteError> {
+    Fetcher::new().map(Arc::new)
 }
 
 fn is_logged_in(engine: &Engine) -> Result<bool, AccountError> {

@@ -17,6 +17,7 @@
 mod arrived;
 mod compose;
 mod conflict;
+mod copies;
 mod error;
 mod fetcher;
 mod head;
@@ -34,6 +35,7 @@ mod snapshot;
 mod take;
 #[cfg(test)]
 mod tests;
+mod unsent;
 mod waits;
 mod write;
 
@@ -49,6 +51,7 @@ use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
 use keyfold_protocol::names::EntryName;
+use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Tree;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -59,14 +62,16 @@ use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
 use arrived::Arrived;
 use conflict::{Conflicts, Decided};
+use copies::Missing;
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
-use kept::{Becoming, KeptShare, NewestSnapshot};
+use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
 use merge::{Rename, Sides, merge};
 pub(crate) use packs::Packs;
 pub(crate) use progress::{Progress, Transfer};
 use shown::{Nodes, Root, Seen, of_tree, of_volume};
 use take::Taking;
+pub(crate) use unsent::numbered;
 use waits::Waits;
 
 /// How often a push or a look is begun anew because something changed meanwhile.
@@ -146,6 +151,10 @@ pub(crate) struct ShareSync<'s, 'a> {
     in_flight: Option<InFlight>,
     outdated: Vec<Outdated>,
     told: Vec<String>,
+    /// Files have content that was put elsewhere, and are to become what the log has.
+    reverts: bool,
+    /// Where what may not be sent any more was put.
+    unsent: Option<String>,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
@@ -157,7 +166,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     ) -> Result<Self, SyncError> {
         let share = keyfold_protocol::ids::ShareId(info.id.0);
         let kept = KeptShare::of(info);
-        let brought = kept.brought(&volume.share_nodes(info.number)?);
+        let nodes = volume.share_nodes(info.number)?;
+        let brought = kept.brought(&nodes);
         let log = kept.log.as_deref().filter(|_| brought.is_ok());
         let resumed = log.and_then(|log| Shared::resume(session, share, log));
         let mut sync = if let (Some(shared), Ok(brought)) = (resumed, brought) {
@@ -172,6 +182,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             sync.position.begun = kept.begun;
             sync
         };
+        sync.reverts = nodes.iter().any(is_copied);
         sync.absorb().await?;
         Ok(sync)
     }
@@ -207,6 +218,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             in_flight: None,
             outdated: Vec::new(),
             told: Vec::new(),
+            reverts: false,
+            unsent: None,
         })
     }
 
@@ -260,11 +273,34 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         Ok(self.round(brought, 0))
     }
 
-    /// Learns what is in the log.
+    /// Learns what is in the log, and whether anything may be sent. What may not any more is put
+    /// elsewhere.
     async fn take_in(&mut self) -> Result<(), SyncError> {
-        self.shared.pull().await?;
+        let pulled = self.shared.pull().await;
+        let removed = match &pulled {
+            Ok(()) => self.role().is_none(),
+            Err(error) => matches!(error, SharingError::NotAMember),
+        };
+        if removed {
+            // What the server never came to know is no share.
+            let id = self.shared.id();
+            let known = self.shared.session().kept().head(id);
+            if known.map_err(SharingError::from)?.is_some() {
+                self.save_unsent(Missing::Holes)?;
+            }
+            return Err(SharingError::NotAMember.into());
+        }
+        pulled?;
         self.absorb().await?;
+        if !self.may_send() {
+            self.save_unsent(Missing::Refused)?;
+        }
         self.revive_needed().await
+    }
+
+    /// Whether this account may write to the share, as the log says.
+    fn may_send(&self) -> bool {
+        self.role() >= Some(Role::Writer)
     }
 
     fn round(&self, brought: Brought, kept_back: u64) -> Round {
@@ -279,8 +315,12 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     pub(crate) async fn push(&mut self) -> Result<Round, SyncError> {
         for _ in 0..ATTEMPTS {
             self.take_in().await?;
-            if let Brought::Waiting(nodes) = self.bring_here()? {
+            let brought = self.bring_here()?;
+            if let Brought::Waiting(nodes) = brought {
                 return Ok(Round::Waiting(nodes));
+            }
+            if !self.may_send() {
+                return Ok(self.round(brought, 0));
             }
             if self.send_again().await? == Appended::Moved {
                 continue;
@@ -336,7 +376,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// Brings the volume from the base to the head, and keeps what was changed in it. A file that is
     /// in use stays as it is.
     fn bring_here(&mut self) -> Result<Brought, SyncError> {
-        if Arc::ptr_eq(&self.base, &self.head) {
+        if Arc::ptr_eq(&self.base, &self.head) && !self.reverts {
             return Ok(Brought::There);
         }
         let (marks, mut seen) = self.look()?;
@@ -369,7 +409,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         loop {
             let there = waits.part(&base, &of_tree(&head));
             let rename = |name: &EntryName, n| self.other_name(name, who, n);
-            let want = wanted((&base, &seen.nodes, &there), &decided, &waits, &rename);
+            let want = if self.may_send() {
+                wanted((&base, &seen.nodes, &there), &decided, &waits, &rename)
+            } else {
+                there
+            };
             let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
                 self.tidy_beside(&decided, &want);
                 return Ok(Brought::There);
@@ -464,6 +508,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         }
         (self.base, self.reached) = (base, reached);
         self.waits.clone_from(waits);
+        self.reverts = decided.reset.keys().any(|id| waits.contains(id));
         self.rows_fit = true;
         self.packs
             .know([Arc::clone(&self.base), Arc::clone(&self.head)]);

@@ -10,6 +10,8 @@ mod commands;
 mod folders;
 #[path = "sharing/members.rs"]
 mod members;
+#[path = "sharing/mounted.rs"]
+mod mounted;
 #[path = "sharing/publish.rs"]
 mod publish;
 #[path = "sharing/random.rs"]
@@ -18,3 +20,5 @@ mod random;
 mod scene;
 #[path = "sharing/single.rs"]
 mod single;
+#[path = "sharing/unsent.rs"]
+mod unsent;

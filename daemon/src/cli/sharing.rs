@@ -8,13 +8,14 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::calendar::moment;
-use crate::cli::account::{ReadArgs, open, session, wait};
+use crate::cli::account::{ReadArgs, open, session};
 use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::UnlockArgs;
 use crate::control::{Command, Nothing, RosterCommand};
 use crate::mount::unmount;
+use crate::remote::wait;
 use crate::sharing::{self, Done, MembersShown, ShareShown};
 
 pub(crate) use args::{LeaveArgs, MembersArgs, RoleArgs};
@@ -36,7 +37,7 @@ pub(crate) fn carry_out<T: DeserializeOwned>(
     let engine = open(at.vault, at.unlock)?;
     let told = wait(async {
         let session = session(&engine).await?;
-        Ok(sharing::carry_out(&session, &command).await?)
+        Ok::<_, CliError>(sharing::carry_out(&session, &command).await?)
     })?;
     engine.close()?;
     // Whatever is told has the form of what the daemon sends, and is read as that.

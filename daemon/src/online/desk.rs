@@ -9,7 +9,7 @@ use keyfold_fs::share::{Noticed, Outdated, ShareInfo, ShareNumber};
 use keyfold_protocol::ids::{ChainRoot, ShareId};
 use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
@@ -71,6 +71,8 @@ pub(crate) struct Known {
     pub(crate) trouble: VecDeque<String>,
     /// Names that are not sent.
     pub(crate) kept_back: u64,
+    /// Where changes are that may not be sent any more.
+    pub(crate) unsent: Option<String>,
     /// Rounds that began and ended well.
     pub(crate) rounds: u64,
     /// Whether one has begun and not ended.
@@ -166,7 +168,8 @@ pub(crate) struct Desk {
     pub(super) owner: Owner,
     /// Calls whoever looks at the list of shares.
     pub(super) list: Notify,
-    pub(super) stop: Notify,
+    /// Held exclusively by who may change the account, shared by commands that use it.
+    pub(super) account: RwLock<()>,
     /// Whether anybody syncs anything.
     syncs: AtomicBool,
     bells: Mutex<BTreeMap<ShareNumber, Arc<Bell>>>,
@@ -189,7 +192,7 @@ impl Desk {
             engine,
             owner,
             list: Notify::new(),
-            stop: Notify::new(),
+            account: RwLock::new(()),
             syncs: AtomicBool::new(false),
             bells: Mutex::default(),
             tended: Mutex::default(),
@@ -207,14 +210,22 @@ impl Desk {
         self.fetcher.lock().clone()
     }
 
-    /// Says who does. Returns who did.
-    pub(super) fn set_fetcher(&self, fetcher: Option<Arc<Fetcher>>) -> Option<Arc<Fetcher>> {
-        std::mem::replace(&mut self.fetcher.lock(), fetcher)
+    /// Says who does.
+    pub(super) fn set_fetcher(&self, fetcher: Option<Arc<Fetcher>>) {
+        *self.fetcher.lock() = fetcher;
     }
 
-    /// Somebody syncs from now on.
-    pub(super) fn begin_syncing(&self) {
-        self.syncs.store(true, Ordering::Relaxed);
+    /// Notes whether somebody syncs from now on.
+    pub(super) fn set_syncs(&self, syncs: bool) {
+        self.syncs.store(syncs, Ordering::Relaxed);
+        if !syncs {
+            self.board(|board| {
+                board.connected = false;
+                board.error = None;
+                board.offered.clear();
+                board.requests.clear();
+            });
+        }
     }
 
     /// Whether somebody does.
@@ -274,6 +285,11 @@ impl Desk {
             self.bells.lock().remove(&share.number);
             self.board.lock().shares.remove(&share.number);
         }
+    }
+
+    /// Whether the mount can be written to, so that shares can be synced.
+    pub(super) fn has_caches(&self) -> bool {
+        self.caches.lock().is_some()
     }
 
     pub(super) fn set_caches(&self, caches: Arc<dyn Caches>) {

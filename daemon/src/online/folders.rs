@@ -23,7 +23,7 @@ use super::status::FolderStatus;
 use crate::account::{Account, AccountError, Kept, Session};
 use crate::cli::exit::Exit;
 use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
-use crate::remote::{Deadlines, RemoteError};
+use crate::remote::{Deadlines, wait};
 use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError, Stub};
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
@@ -258,20 +258,15 @@ pub(super) fn with_server<T>(
     work: impl AsyncFnOnce(&Session<'_>) -> Result<T, FolderError>,
 ) -> Result<T, FolderError> {
     let _turn = Turn::take()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
-    let done = runtime.block_on(async {
+    let _shared = desk.account.read();
+    wait(async {
         let done = async {
             let account = Account::of(&desk.engine, Deadlines::default())?;
             work(&account.session().await?).await
         };
-        timeout(LONGEST, done).await
-    });
-    // Whatever waits for a name to be resolved is left to itself.
-    runtime.shutdown_background();
-    done.unwrap_or(Err(FolderError::TooLong))
+        let done = timeout(LONGEST, done).await;
+        done.unwrap_or(Err(FolderError::TooLong))
+    })
 }
 
 fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {

@@ -15,6 +15,7 @@ use super::desk::Desk;
 use super::notice::Notice;
 use super::paths;
 use crate::sharing::{Arrival, Stub, entry_name};
+use crate::sync::numbered;
 
 /// The directory in the root of a volume below which shares of others are.
 const SHARED: &str = "Shared";
@@ -132,16 +133,6 @@ fn take_stub(desk: &Desk, info: &ShareInfo) -> FsResult<(Ino, String)> {
     }
 }
 
-/// `name (2)`, shortened where it would be too long.
-fn numbered(name: &str, number: u32) -> String {
-    let suffix = format!(" ({number})");
-    let mut end = name.len().min(255 - suffix.len());
-    while !name.is_char_boundary(end) {
-        end -= 1;
-    }
-    format!("{}{suffix}", &name[..end])
-}
-
 /// `name (2).pdf`, shortened where it would be too long.
 fn numbered_file(name: &str, number: u32) -> String {
     let dot = name
@@ -211,8 +202,7 @@ impl<'d> Placing<'d> {
         let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
         for number in 1..=SAME_NAME {
             let name = match (number, named.shape) {
-                (1, _) => named.name.to_owned(),
-                (_, Shape::File) => numbered_file(named.name, number),
+                (2.., Shape::File) => numbered_file(named.name, number),
                 _ => numbered(named.name, number),
             };
             let root = match named.shape {
@@ -321,10 +311,6 @@ mod tests {
 
     #[test]
     fn a_numbered_name_is_no_longer_than_names_can_be() {
-        assert_eq!(numbered("Reports", 2), "Reports (2)");
-        let long = "ä".repeat(127);
-        let numbered = numbered(&long, 1000);
-        assert!(numbered.len() <= 255 && numbered.ends_with("ä (1000)"));
         assert_eq!(numbered_file("Plan.pdf", 2), "Plan (2).pdf");
         assert_eq!(numbered_file("Plan", 2), "Plan (2)");
         assert_eq!(numbered_file(".profile", 2), ".profile (2)");

@@ -44,6 +44,8 @@ pub(crate) struct ShareStatus {
     pub(crate) sending: Option<Transfer>,
     /// Names that cannot be sent.
     pub(crate) kept_back: u64,
+    /// Where changes are that may not be sent any more.
+    pub(crate) unsent: Option<String>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
     /// What is wrong with records that were applied since the volume was mounted, the newest last.
@@ -139,6 +141,7 @@ impl Desk {
             sending: known.progress.now(),
             waiting: volume.pending_marks(info.number).unwrap_or(0),
             kept_back: known.kept_back,
+            unsent: known.unsent,
             error: known.error,
             trouble: known.trouble.into(),
             rounds: known.rounds,

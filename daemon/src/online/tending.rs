@@ -151,6 +151,14 @@ impl<'s, 'a> Tending<'s, 'a> {
             Some(Role::Reader) | None => sync.pull().await,
         };
         self.desk.outdated(sync.take_outdated());
+        if let Some(path) = sync.take_unsent() {
+            tracing::warn!(
+                share = self.info.number.0,
+                "changes were not sent and put aside"
+            );
+            self.desk
+                .note(self.info.number, |known| known.unsent = Some(path));
+        }
         for notice in sync.take_notices() {
             tracing::warn!(
                 share = self.info.number.0,

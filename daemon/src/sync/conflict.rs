@@ -5,28 +5,17 @@ use std::sync::Arc;
 
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::share::{Kept, Mark, Outdated, PendingMark, ShareNumber};
-use keyfold_fs::vfs::{
-    Caller, FileRange, Ino, Name, OpenMode, Place as VfsPlace, SetAttr, SetTime, Vfs, XattrMode,
-};
+use keyfold_fs::vfs::{Caller, Ino, Name, Place as VfsPlace, Vfs};
 use keyfold_fs::volume::{ContentView, Volume};
 use keyfold_protocol::ids::NodeId;
 use keyfold_protocol::names::EntryName;
 use keyfold_protocol::tree::{FileContent, Tree};
 
+use super::copies::{Missing, copy_file};
 use super::kept::{copied, is_copied};
 use super::merge::{conflict_name, is_file};
 use super::shown::{LOCAL, Nodes, Place, Seen, engine_node};
 
-const RW: OpenMode = OpenMode {
-    read: true,
-    write: true,
-    append: false,
-    truncate: false,
-    sync: false,
-};
-const RO: OpenMode = OpenMode { write: false, ..RW };
-/// Bytes copied at once.
-const COPIED: usize = 1 << 20;
 /// Names tried for a copy.
 const NAMES: usize = 1000;
 
@@ -190,30 +179,14 @@ impl Conflicts<'_> {
                 parent: dir,
                 name: Name::new(name.as_str().as_bytes())?,
             };
-            let (entry, to) = match volume.create(&caller, at, attr.perm & 0o777, RW) {
+            let ino = match copy_file(self.volume, from, (&caller, at), Missing::Refused) {
                 Err(FsError::Exists) => continue,
-                made => made?,
+                copied => copied?,
             };
-            let ino = entry.attr.ino;
             let made = name.as_str().as_bytes().to_vec();
             decided
                 .outdated
                 .extend([Outdated::Inode(dir), Outdated::Entry(dir, made)]);
-            let handle = volume.open(from, RO);
-            let copied = handle.and_then(|handle| {
-                let copied = copy_bytes(volume, (from, handle), (ino, to));
-                volume.release(from, handle);
-                copied
-            });
-            let copied = copied
-                .and_then(|()| copy_attributes(volume, from, ino))
-                .and_then(|()| volume.fsync(ino, to));
-            volume.release(ino, to);
-            if copied.is_err() {
-                let _ = volume.unlink(at);
-            }
-            volume.forget(ino, 1);
-            copied?;
             let member = volume.share_member(ino)?;
             return Ok(match member {
                 Some((_, node)) => Copy::Node(NodeId(node.0)),
@@ -227,41 +200,4 @@ impl Conflicts<'_> {
 fn leaves(view: &ContentView) -> Vec<u64> {
     let leaves = view.leaves().iter();
     leaves.map(|leaf| u64::from(leaf.index)).collect()
-}
-
-fn copy_bytes(
-    volume: &Volume,
-    (from, source): (Ino, keyfold_fs::vfs::Handle),
-    (to, target): (Ino, keyfold_fs::vfs::Handle),
-) -> FsResult<()> {
-    let mut buf = vec![0; COPIED];
-    let mut offset = 0;
-    loop {
-        let range = |ino, handle| FileRange {
-            ino,
-            handle,
-            offset,
-        };
-        let read = volume.read(range(from, source), &mut buf)?;
-        if read == 0 {
-            zeroize::Zeroize::zeroize(&mut buf);
-            return Ok(());
-        }
-        volume.write(range(to, target), &buf[..read])?;
-        offset += read as u64;
-    }
-}
-
-fn copy_attributes(volume: &Volume, from: Ino, to: Ino) -> FsResult<()> {
-    let view = volume.view_node(from)?;
-    for (name, value) in &view.xattrs {
-        if name.starts_with(b"user.") {
-            volume.setxattr(to, name, value, XattrMode::Set)?;
-        }
-    }
-    let set = SetAttr {
-        mtime: Some(SetTime::At(view.mtime)),
-        ..SetAttr::default()
-    };
-    volume.setattr(to, None, &set).map(drop)
 }

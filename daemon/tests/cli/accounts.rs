@@ -272,8 +272,8 @@ fn a_mounted_vault_is_named_with_its_mount() {
     fs::create_dir(sandbox.path("m")).unwrap();
     sandbox.register(&world, "alice", "v");
     sandbox.mount();
-    let shown = sandbox.with_password(&[&["account", "show", "v"]]);
-    shown.refused(11, "it is mounted on");
+    let listed = sandbox.with_password(&[&["ls", "v"]]);
+    listed.refused(11, "it is mounted on");
     sandbox.unmount();
 }
 

@@ -43,7 +43,15 @@ impl World {
 
     /// Somebody who registers with these options.
     pub(crate) fn person_by(&self, name: &'static str, how: &[&str]) -> Person {
-        let vault = Vault::new();
+        self.registered((name, Vault::new()), how)
+    }
+
+    /// Registers somebody whose vault is mounted, or not.
+    pub(crate) fn person_with(&self, name: &'static str, vault: Vault) -> Person {
+        self.registered((name, vault), &[])
+    }
+
+    fn registered(&self, (name, vault): (&'static str, Vault), how: &[&str]) -> Person {
         let registered = self.register((name, &vault), how);
         registered.expect_success("keyfold account register");
         Person { name, vault }

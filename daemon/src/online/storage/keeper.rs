@@ -90,6 +90,7 @@ impl Keeper {
         fetcher: &Arc<Fetcher>,
     ) -> std::io::Result<JoinHandle<()>> {
         let (desk, fetcher) = (Arc::clone(desk), Arc::clone(fetcher));
+        desk.keeper.told.lock().ended = false;
         thread::Builder::new()
             .name("keyfold-keep".to_owned())
             .spawn(move || {
