@@ -217,9 +217,5 @@ fn a_single_file_whose_directory_is_none_or_in_a_share_is_found() {
 
 /// An inode as fields of rows have it.
 fn hex(ino: Ino) -> String {
-    ino.0
-        .to_le_bytes()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    data_encoding::HEXLOWER.encode(&ino.0.to_le_bytes())
 }

@@ -79,6 +79,9 @@ fn names_in(tree: &Tree) -> Vec<String> {
         .collect()
 }
 
+/// A way to give a file another content.
+type Change = fn(&Site<'_, '_>, &str, &[u8]);
+
 /// Saves as most programs do.
 fn save(site: &Site<'_, '_>, name: &str, data: &[u8]) {
     site.file("tmp", data);
@@ -142,7 +145,6 @@ fn what_both_wrote_is_kept_beside_the_file_and_told() {
     let people = People::new();
     let (a, b) = people.sessions();
     let (mut alice, mut bob, _) = two(&people, (&a, &b));
-    type Change = fn(&Site<'_, '_>, &str, &[u8]);
     let write: Change = |site, name, data| site.overwrite(name, 0, data);
     for (n, (first, later)) in [(write, write), (write, save), (save, write), (save, save)]
         .into_iter()
@@ -251,9 +253,10 @@ fn a_file_in_use_waits_and_others_come_when_it_is_free() {
         assert_eq!(bob.read(HIS), before);
         bob.v().release(ino, handle);
         bob.push();
-        match removed {
-            true => assert_eq!(bob.find(HIS), None),
-            false => assert_eq!(bob.read(HIS), b"saved by alice"),
+        if removed {
+            assert_eq!(bob.find(HIS), None);
+        } else {
+            assert_eq!(bob.read(HIS), b"saved by alice");
         }
     }
     // Who reads keeps what he opened.

@@ -57,7 +57,7 @@ impl Volume {
             return Ok(None);
         }
         let back = target.filter(|_| mode == RenameMode::Exchange);
-        let passage = self.passage(&txn, crossing, (source, back))?;
+        let passage = crossing.passage(&txn, (source, back))?;
         if let Some(leaving) = self.unseen(&passage, whole) {
             return Ok(Some(leaving));
         }
@@ -77,7 +77,7 @@ impl Volume {
             }
             _ => self.replace(&mut txn, (from, source), (to, target))?,
         };
-        self.cross(&mut txn, &passage)?;
+        passage.put(&mut txn)?;
         self.note_crossing(&mut txn, crossing, (from, to, &passage));
         txn.apply();
         gone.settle(self);
