@@ -61,6 +61,7 @@ impl Volume {
         if let Some(leaving) = self.unseen(&passage, whole) {
             return Ok(Some(leaving));
         }
+        passage.put(&mut txn)?;
         let gone = match (mode, target) {
             (RenameMode::Exchange, Some(target)) => {
                 if target.kind == FileKind::Directory {
@@ -77,7 +78,6 @@ impl Volume {
             }
             _ => self.replace(&mut txn, (from, source), (to, target))?,
         };
-        passage.put(&mut txn)?;
         self.note_crossing(&mut txn, crossing, (from, to, &passage));
         txn.apply();
         gone.settle(self);

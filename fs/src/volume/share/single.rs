@@ -313,9 +313,7 @@ fn come_to_share(txn: &mut Txn<'_>, share: ShareNumber, ino: Ino) -> FsResult<()
     let known = txn.get(&key, NodeRow::decode)?;
     put_node(txn, (share, node), ino);
     if let Some(known) = known {
-        if known.standing == Standing::Here {
-            return Err(FsError::Inconsistent(ino));
-        }
+        // The other has the same file id, and is about to be replaced.
         if ![Ino(0), ino].contains(&known.ino) {
             txn.delete(Key::member(known.ino));
         }
