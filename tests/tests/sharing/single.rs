@@ -129,7 +129,6 @@ fn both_versions_of_a_shared_file_are_kept_when_both_write_it() {
     fs::rename(here.with_extension("tmp"), &here).unwrap();
     world.server.start();
     let told = Told(&[&at_alice, &at_bob]);
-    let mut contents = Vec::new();
     until("both are the same and nothing is lost", SOON, || {
         let (one, other) = (fs::read_to_string(&plan), fs::read_to_string(&here));
         let dirs = [plan.parent().unwrap(), here.parent().unwrap()];
@@ -137,7 +136,7 @@ fn both_versions_of_a_shared_file_are_kept_when_both_write_it() {
             let entries = fs::read_dir(dir).unwrap().flatten();
             entries.filter_map(|entry| fs::read_to_string(entry.path()).ok())
         });
-        contents = all.collect();
+        let contents: Vec<String> = all.collect();
         let has = |what: &str| contents.iter().any(|content| content == what);
         matches!((one, other), (Ok(one), Ok(other)) if one == other)
             && has("alice offline")
