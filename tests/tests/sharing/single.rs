@@ -211,6 +211,7 @@ fn who_may_read_a_file_or_was_taken_out_changes_nothing_at_its_name() {
     run(&["leave", "Shared/alice/Plan.txt", text(at_bob.path())]);
     fs::write(&here, "mine").unwrap();
     fs::rename(&here, at_bob.join("moved")).unwrap();
+    fs::remove_dir(at_bob.join("Shared/alice")).unwrap();
     assert!(
         status(&at_bob)["sharing"]["shares"]
             .as_array()
@@ -248,8 +249,9 @@ fn what_cannot_be_at_the_name_of_a_shared_file_says_so() {
     );
     run(&["status", text(&plan)]);
     run(&["unshare", text(&plan), "--all"]);
-    run(&["leave", "Work/Plan.txt", text(at_alice.path())]);
-    fs::remove_dir(work).unwrap();
+    assert_eq!(errno(fs::remove_dir(work)), Some(libc::EBUSY));
+    fs::write(&plan, "of alice").unwrap();
+    run(&["wait-synced", text(&plan), "--timeout", "60s"]);
     drop(told);
     at_alice.unmount();
     alice.vault.check();
