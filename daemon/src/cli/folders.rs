@@ -86,6 +86,11 @@ fn canonical(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
+/// Whether there is anything at a path, or may be.
+pub(crate) fn leads_somewhere(path: &Path) -> bool {
+    canonical(path).is_ok()
+}
+
 fn done(record: &MountRecord, command: FolderCommand) -> Result<(), CliError> {
     let told: Done = asking::told_by(record, &Command::Folder(command))?;
     output::line(&told.done)

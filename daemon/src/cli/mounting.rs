@@ -115,7 +115,9 @@ pub(crate) fn unmount(args: &UnmountArgs) -> Result<(), CliError> {
 /// Shows the state of a mounted vault.
 pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
     let record = match unmount::find(mount) {
-        Err(UnmountError::NotMounted(_)) if mount.exists() => return folder(mount, form),
+        Err(UnmountError::NotMounted(_)) if folders::leads_somewhere(mount) => {
+            return folder(mount, form);
+        }
         found => found?,
     };
     let text = client::status(&record.point).map_err(|e| match e.raw_os_error() {

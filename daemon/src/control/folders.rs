@@ -24,7 +24,7 @@ pub(crate) enum FolderCommand {
     Look(Look),
 }
 
-/// Give somebody a folder.
+/// Give somebody a folder or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Share {
@@ -61,7 +61,7 @@ impl Share {
     }
 }
 
-/// Take a folder back.
+/// Take a folder or a file back.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unshare {

@@ -204,6 +204,10 @@ impl ShareSync<'_, '_> {
             self.add_key(node)?;
             view = self.volume.view_content(ino)?;
         }
+        // A single file may have left the share; what is written to it then is nobody else's.
+        if self.volume.share_member(ino)? != Some((self.share, engine_node(node))) {
+            return Err(SyncError::Busy);
+        }
         let mut drafting = Drafting::of(File {
             node,
             view: &view,

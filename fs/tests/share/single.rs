@@ -596,7 +596,7 @@ fn run(seed: u64, steps: u64) {
                 assert_eq!(others.0.as_ref().map(|(_, data)| data), there);
                 site.v().sync().unwrap();
             }
-            8 if next(&mut state) % 4 == 0 => {
+            8 if next(&mut state).is_multiple_of(4) => {
                 site.v().sync().unwrap();
                 site.crash();
             }

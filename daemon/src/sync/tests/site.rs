@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keyfold_fs::error::FsResult;
+use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::ShareInfo;
 use keyfold_fs::vfs::{
@@ -117,6 +117,37 @@ impl<'s, 'a> Site<'s, 'a> {
         Self::open(engine, session, id)
     }
 
+    /// A volume in which the share is that of a single file, with this content if there is one.
+    pub(super) fn begin_single(
+        (engine, session): (&'a Engine, &'s Session<'a>),
+        id: ShareId,
+        (name, content): (&str, Option<&[u8]>),
+    ) -> Self {
+        let volume = engine.volume();
+        let at = Place {
+            parent: Ino::ROOT,
+            name: Name::new(b"dir").unwrap(),
+        };
+        let dir = volume.mkdir(&CALLER, at, 0o755);
+        let place = Place {
+            parent: dir.unwrap().attr.ino,
+            name: Name::new(name.as_bytes()).unwrap(),
+        };
+        if let Some(content) = content {
+            let (entry, handle) = volume.create(&CALLER, place, 0o644, RW).unwrap();
+            let range = FileRange {
+                ino: entry.attr.ino,
+                handle,
+                offset: 0,
+            };
+            volume.write(range, content).unwrap();
+            volume.release(entry.attr.ino, handle);
+        }
+        let id_here = EngineShareId(id.0);
+        volume.begin_single_share(id_here, place, b"").unwrap();
+        Self::open(engine, session, id)
+    }
+
     pub(super) fn open(engine: &'a Engine, session: &'s Session<'a>, id: ShareId) -> Self {
         let volume = engine.volume();
         let info = info(volume, id);
@@ -175,7 +206,15 @@ impl<'s, 'a> Site<'s, 'a> {
     pub(super) fn find(&self, path: &str) -> Option<Ino> {
         let mut at = self.root;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            at = self.v().view_entry(at, name.as_bytes()).unwrap()?.ino;
+            let at_name = Place {
+                parent: at,
+                name: Name::new(name.as_bytes()).unwrap(),
+            };
+            at = match self.v().lookup(at_name) {
+                Err(FsError::NotFound) => return None,
+                found => found.unwrap().attr.ino,
+            };
+            self.v().forget(at, 1);
         }
         Some(at)
     }
@@ -258,8 +297,12 @@ impl<'s, 'a> Site<'s, 'a> {
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) {
+        self.try_rename(from, to).unwrap();
+    }
+
+    pub(super) fn try_rename(&self, from: &str, to: &str) -> FsResult<()> {
         let (from, to) = (self.place(from), self.place(to));
-        self.v().rename(from, to, RenameMode::Replace).unwrap();
+        self.v().rename(from, to, RenameMode::Replace)
     }
 
     pub(super) fn exchange(&self, one: &str, other: &str) {

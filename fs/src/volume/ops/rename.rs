@@ -57,10 +57,11 @@ impl Volume {
             return Ok(None);
         }
         let back = target.filter(|_| mode == RenameMode::Exchange);
-        let passage = self.passage(&txn, crossing, (source, back))?;
+        let passage = crossing.passage(&txn, (source, back))?;
         if let Some(leaving) = self.unseen(&passage, whole) {
             return Ok(Some(leaving));
         }
+        passage.put(&mut txn)?;
         let gone = match (mode, target) {
             (RenameMode::Exchange, Some(target)) => {
                 if target.kind == FileKind::Directory {
@@ -77,7 +78,6 @@ impl Volume {
             }
             _ => self.replace(&mut txn, (from, source), (to, target))?,
         };
-        self.cross(&mut txn, &passage)?;
         self.note_crossing(&mut txn, crossing, (from, to, &passage));
         txn.apply();
         gone.settle(self);

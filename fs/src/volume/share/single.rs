@@ -53,6 +53,55 @@ pub(in crate::volume) struct Passage {
     leaving: Option<Ino>,
 }
 
+impl Crossing {
+    /// What comes to the place of a share and what leaves it, when a name moves; `back` is what gets
+    /// its old name in exchange.
+    ///
+    /// # Errors
+    /// [`FsError::Busy`] when what comes is no file, [`FsError::CrossTree`] when it has other names.
+    pub(in crate::volume) fn passage(
+        self,
+        txn: &Txn<'_>,
+        (source, back): (DentryRow, Option<DentryRow>),
+    ) -> FsResult<Passage> {
+        let (comes, leaves, share) = match self {
+            Crossing { from, to } if from == to => return Ok(Passage::default()),
+            Crossing {
+                to: Some(share), ..
+            } => (Some(source), back, share),
+            Crossing {
+                from: Some(share), ..
+            } => (back, Some(source), share),
+            Crossing { .. } => return Ok(Passage::default()),
+        };
+        if let Some(comes) = comes {
+            if comes.kind != FileKind::Regular {
+                return Err(FsError::Busy);
+            }
+            if txn.inode(comes.child)?.nlink != 1 {
+                return Err(FsError::CrossTree);
+            }
+        }
+        Ok(Passage {
+            coming: comes.map(|comes| (comes.child, share)),
+            leaving: leaves.map(|leaves| leaves.child),
+        })
+    }
+}
+
+impl Passage {
+    /// Adds the rows of what comes and leaves.
+    pub(in crate::volume) fn put(&self, txn: &mut Txn<'_>) -> FsResult<()> {
+        if let Some(ino) = self.leaving {
+            leave_share(txn, ino)?;
+        }
+        match self.coming {
+            Some((ino, share)) => come_to_share(txn, share, ino),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Where each share of a single file is.
 pub(super) fn places(shares: &[(ShareNumber, ShareRow)]) -> Places {
     let mut places = Places::default();
@@ -187,41 +236,6 @@ impl Volume {
         Ok(crossing)
     }
 
-    /// What comes to the place of a share and what leaves it, when a name moves; `back` is what gets
-    /// its old name in exchange.
-    ///
-    /// # Errors
-    /// [`FsError::Busy`] when what comes is no file, [`FsError::CrossTree`] when it has other names.
-    pub(in crate::volume) fn passage(
-        &self,
-        txn: &Txn<'_>,
-        crossing: Crossing,
-        (source, back): (DentryRow, Option<DentryRow>),
-    ) -> FsResult<Passage> {
-        let (comes, leaves, share) = match crossing {
-            Crossing { from, to } if from == to => return Ok(Passage::default()),
-            Crossing {
-                to: Some(share), ..
-            } => (Some(source), back, share),
-            Crossing {
-                from: Some(share), ..
-            } => (back, Some(source), share),
-            Crossing { .. } => return Ok(Passage::default()),
-        };
-        if let Some(comes) = comes {
-            if comes.kind != FileKind::Regular {
-                return Err(FsError::Busy);
-            }
-            if txn.inode(comes.child)?.nlink != 1 {
-                return Err(FsError::CrossTree);
-            }
-        }
-        Ok(Passage {
-            coming: comes.map(|comes| (comes.child, share)),
-            leaving: leaves.map(|leaves| leaves.child),
-        })
-    }
-
     /// A file that leaves its share and was not yet found to be all here.
     pub(in crate::volume) fn unseen(&self, passage: &Passage, whole: Option<Whole>) -> Option<Ino> {
         let applied = self.shares.applied.load(Ordering::Relaxed);
@@ -253,17 +267,6 @@ impl Volume {
             }
         }
         Ok(Whole { ino, applied })
-    }
-
-    /// Adds the rows of what comes and leaves.
-    pub(in crate::volume) fn cross(&self, txn: &mut Txn<'_>, passage: &Passage) -> FsResult<()> {
-        if let Some(ino) = passage.leaving {
-            leave_share(txn, ino)?;
-        }
-        match passage.coming {
-            Some((ino, share)) => come_to_share(txn, share, ino),
-            None => Ok(()),
-        }
     }
 
     /// Marks both names of a move, and the content of a file that comes: what it was changed to in no
@@ -310,9 +313,7 @@ fn come_to_share(txn: &mut Txn<'_>, share: ShareNumber, ino: Ino) -> FsResult<()
     let known = txn.get(&key, NodeRow::decode)?;
     put_node(txn, (share, node), ino);
     if let Some(known) = known {
-        if known.standing == Standing::Here {
-            return Err(FsError::Inconsistent(ino));
-        }
+        // The other has the same file id, and is about to be replaced.
         if ![Ino(0), ino].contains(&known.ino) {
             txn.delete(Key::member(known.ino));
         }
