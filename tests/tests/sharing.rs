@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "sharing/acting.rs"]
+mod acting;
 #[path = "sharing/apart.rs"]
 mod apart;
 #[path = "sharing/commands.rs"]
@@ -14,5 +16,7 @@ mod members;
 mod publish;
 #[path = "sharing/random.rs"]
 mod random;
+#[path = "sharing/requests.rs"]
+mod requests;
 #[path = "sharing/scene.rs"]
 mod scene;

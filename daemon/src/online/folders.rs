@@ -184,7 +184,13 @@ pub(crate) enum FolderTold {
     /// What was done.
     Done(Done),
     /// Where a folder stands.
-    Status(FolderStatus),
+    Status(Box<FolderStatus>),
+}
+
+impl From<FolderStatus> for FolderTold {
+    fn from(status: FolderStatus) -> Self {
+        Self::Status(Box::new(status))
+    }
 }
 
 /// Carries out a command about a folder.
@@ -203,7 +209,7 @@ pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold,
         FolderCommand::Accept(wanted) => {
             with_server(desk, async |session| accept(desk, session, wanted).await)?
         }
-        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::Status),
+        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::from),
         FolderCommand::Look(_) => {
             desk.look_now();
             String::new()

@@ -57,10 +57,18 @@ async fn offers(
     session: &Session<'_>,
     outgoing: &[RequestItem],
 ) -> Result<BTreeMap<ShareId, (Stub, bool)>, AccountError> {
-    let asked: BTreeMap<ShareId, Asked> = outgoing
-        .iter()
-        .map(|item| (item.share, item.state.into()))
-        .collect();
+    let mut asked = BTreeMap::new();
+    for item in outgoing {
+        let state = match item.state.into() {
+            // Who was given it is a member, or was.
+            Asked::Granted => Asked::Not,
+            state => state,
+        };
+        let known = asked.entry(item.share).or_insert(state);
+        if *known != Asked::Waiting {
+            *known = state;
+        }
+    }
     let (mut people, mut offers) = (BTreeMap::new(), BTreeMap::new());
     for item in session.remote().publications().await?.publications {
         let person = match people.entry(item.owner.clone()) {

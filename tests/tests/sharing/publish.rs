@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use keyfold_tests::{Mount, keyfold, until};
+use keyfold_tests::{Mount, count, keyfold, until};
 use serde_json::Value;
 
-use crate::scene::{SOON, Told, World, comes, end, refused, run, run_in, status, text};
+use crate::scene::{SOON, Told, World, comes, command, end, refused, run, run_in, status, text};
 
 /// The value of one of the attributes of the mount.
 pub(crate) fn attribute(name: &str, path: &Path) -> String {
@@ -174,5 +175,48 @@ fn a_stub_is_there_without_a_server_and_after_another_mount() {
     });
     until("the stub goes with the offer", SOON, || !stub.exists());
     drop(told);
+    end([(at_alice, &alice), (at_bob, &bob)]);
+}
+
+/// Rounds that are measured.
+const ROUNDS: u64 = 40;
+
+#[test]
+#[ignore = "measures: from the approval to the readable file"]
+fn how_soon_what_is_approved_can_be_read() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let mut times = Vec::new();
+    for round in 0..count("KEYFOLD_ROUNDS", ROUNDS) {
+        let folder = at_alice.join(format!("{round}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("first"), "from alice").unwrap();
+        let title = format!("Round {round}");
+        run(&["publish", text(&folder), "--title", &title, "--to", "bob"]);
+        let stub = at_bob.join("Shared/alice").join(&title);
+        locked(&stub);
+        run(&["request", text(&stub)]);
+        let approve = format!("approve {}", asked(&at_alice));
+        let began = Instant::now();
+        assert_eq!(command(&at_alice, &approve).0, None);
+        while fs::read(stub.join("first")).is_err() {
+            assert!(began.elapsed() < SOON, "round {round}: it does not open");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.push(began.elapsed());
+        until("nothing waits any more", SOON, || {
+            status(&at_alice)["sharing"]["requests"] == 0
+        });
+    }
+    times.sort();
+    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
+    eprintln!(
+        "{} rounds: p50 {:?}, p99 {:?}, longest {:?}",
+        times.len(),
+        at(50),
+        at(99),
+        at(100)
+    );
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
