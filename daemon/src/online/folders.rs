@@ -203,7 +203,7 @@ pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold,
         }
         FolderCommand::Unshare(wanted) => {
             let done = with_server(desk, async |session| unshare(desk, session, wanted).await)?;
-            desk.tell(&done);
+            desk.tell(&format!("{}: {done}", wanted.path));
             done
         }
         FolderCommand::Accept(wanted) => {
@@ -228,12 +228,18 @@ pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Reply, Fold
         desk.keep_displayed()?;
         Ok(sharing::carry_out(session, command).await?)
     });
-    match (&told, command) {
-        (Ok(Reply::Done(done)), RosterCommand::Approve(_) | RosterCommand::Role(_)) => {
-            desk.tell_with(Notice::Widening, &done.done);
+    if let Ok(Reply::Done(Done { done })) = &told {
+        match command {
+            RosterCommand::Approve(_) => desk.tell_with(Notice::Widening, done),
+            RosterCommand::Role(of) => {
+                desk.tell_with(Notice::Widening, &format!("{}: {done}", of.share));
+            }
+            RosterCommand::Leave(of) => desk.tell(&format!("{}: {done}", of.share)),
+            RosterCommand::Deny(of) | RosterCommand::Withdraw(of) => {
+                desk.tell(&format!("request {}: {done}", of.id));
+            }
+            _ => desk.tell(done),
         }
-        (Ok(Reply::Done(done)), _) => desk.tell(&done.done),
-        _ => {}
     }
     desk.look_now();
     told

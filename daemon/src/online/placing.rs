@@ -64,8 +64,9 @@ pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> 
             share: arrival.share,
         };
         let id = EngineShareId(arrival.share.0);
-        placing.put(&named, &|root| {
-            placing.volume.begin_share(id, root, b"").map(drop)
+        placing.put(&named, &|at| match placing.empty_directory(at)? {
+            Some(root) => placing.volume.begin_share(id, root, b"").map(drop),
+            None => Err(FsError::Exists.into()),
         })?;
     }
     let what = format!("{} gives \"{}\"", arrival.owner, arrival.name);
@@ -84,11 +85,11 @@ pub(super) fn place_stub(desk: &Desk, stub: &Stub) -> Result<(), PlacingError> {
         name: &name,
         share: stub.share(),
     };
-    placing.put(&named, &|root| {
-        let data = stub.encode();
-        placing.volume.begin_locked(stub.engine_id(), root, &data)?;
-        // It was made without a lock a moment ago.
-        desk.outdated(vec![Outdated::Inode(root)]);
+    let (id, data) = (stub.engine_id(), stub.encode());
+    placing.put(&named, &|at| {
+        let caller = placing.caller();
+        placing.volume.begin_locked(id, at, &caller, &data)?;
+        placing.made(at);
         Ok(())
     })?;
     desk.board(|board| board.offered.remove(&stub.share()));
@@ -103,11 +104,7 @@ pub(super) fn remove_stub(desk: &Desk, info: &ShareInfo) -> FsResult<()> {
     let path = String::from_utf8_lossy(&path).into_owned();
     let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
     let parent = paths::find(volume, above)?.ino;
-    let at = Place {
-        parent,
-        name: Name::new(name.as_bytes())?,
-    };
-    let removed = volume.rmdir(at);
+    let removed = volume.rmdir(place_of(parent, name)?);
     let entry = Outdated::Entry(parent, name.as_bytes().to_vec());
     desk.outdated(vec![
         Outdated::Inode(info.root),
@@ -129,6 +126,11 @@ fn numbered(name: &str, number: u32) -> String {
         end -= 1;
     }
     format!("{}{suffix}", &name[..end])
+}
+
+fn place_of(parent: Ino, name: &str) -> FsResult<Place<'_>> {
+    let name = Name::new(name.as_bytes())?;
+    Ok(Place { parent, name })
 }
 
 struct Placing<'d> {
@@ -160,33 +162,31 @@ impl<'d> Placing<'d> {
         Ok(true)
     }
 
-    /// Makes an empty directory below `Shared` and begins something there.
+    /// Begins something below `Shared`, under the first name that is free.
     fn put(
         &self,
         named: &Named<'_>,
-        begin: &dyn Fn(Ino) -> Result<(), BeginError>,
+        begin: &dyn Fn(Place<'_>) -> Result<(), BeginError>,
     ) -> Result<(), PlacingError> {
-        let all = self.directory(Ino::ROOT, SHARED)?;
         let way = format!("{SHARED}/{}", named.owner);
-        let of_owner = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
-        let of_owner = self.directory(of_owner, named.owner)?;
+        let all = self.directory(place_of(Ino::ROOT, SHARED)?)?;
+        let all = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
+        let of_owner = self.directory(place_of(all, named.owner)?)?;
         let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
         for number in 1..=SAME_NAME {
             let name = match number {
                 1 => named.name.to_owned(),
                 _ => numbered(named.name, number),
             };
-            let Some(root) = self.empty_directory(of_owner, &name)? else {
-                continue;
-            };
-            return match begin(root) {
-                Ok(()) => Ok(()),
-                Err(BeginError::Volume(FsError::Busy)) if self.has(named.share)? => Ok(()),
-                Err(BeginError::Volume(FsError::Busy)) => Err(PlacingError::InTheWay(way)),
-                Err(BeginError::Volume(error)) => Err(error.into()),
+            match begin(place_of(of_owner, &name)?) {
+                Ok(()) => return Ok(()),
+                Err(BeginError::Volume(FsError::Exists)) => {}
+                Err(BeginError::Volume(FsError::Busy)) if self.has(named.share)? => return Ok(()),
+                Err(BeginError::Volume(FsError::Busy)) => return Err(PlacingError::InTheWay(way)),
+                Err(BeginError::Volume(error)) => return Err(error.into()),
                 // An empty directory has no files.
-                Err(BeginError::LinkedOutside(_)) => Err(FsError::Busy.into()),
-            };
+                Err(BeginError::LinkedOutside(_)) => return Err(FsError::Busy.into()),
+            }
         }
         Err(PlacingError::InTheWay(format!("{way}/{}", named.name)))
     }
@@ -196,20 +196,15 @@ impl<'d> Placing<'d> {
         Ok(shares.iter().any(|info| info.id.0 == share.0))
     }
 
-    /// The directory of this name, made where it is missing; none where it is something else.
-    fn directory(&self, parent: Ino, name: &str) -> FsResult<Option<Ino>> {
-        let at = Place {
-            parent,
-            name: Name::new(name.as_bytes())?,
-        };
+    /// The directory at this place, made where it is missing; none where it is something else.
+    fn directory(&self, at: Place<'_>) -> FsResult<Option<Ino>> {
         let entry = match self.volume.lookup(at) {
             Err(FsError::NotFound) => match self.volume.mkdir(&self.caller(), at, 0o755) {
                 // Programs make directories, too.
                 Err(FsError::Exists) => self.volume.lookup(at)?,
                 made => {
                     let made = made?;
-                    let outdated = Outdated::Entry(parent, name.as_bytes().to_vec());
-                    self.desk.outdated(vec![Outdated::Inode(parent), outdated]);
+                    self.made(at);
                     made
                 }
             },
@@ -222,13 +217,19 @@ impl<'d> Placing<'d> {
     }
 
     /// The same, if it is empty: one that was made for this and not begun is used.
-    fn empty_directory(&self, parent: Ino, name: &str) -> FsResult<Option<Ino>> {
-        let Some(found) = self.directory(parent, name)? else {
+    fn empty_directory(&self, at: Place<'_>) -> FsResult<Option<Ino>> {
+        let Some(found) = self.directory(at)? else {
             return Ok(None);
         };
         // Nothing in it is in a share, so an entry is an error here, which says the same.
         let empty = self.volume.view_entries(found).is_ok_and(|e| e.is_empty());
         Ok(empty.then_some(found))
+    }
+
+    /// Something was made at a place.
+    fn made(&self, at: Place<'_>) {
+        let entry = Outdated::Entry(at.parent, at.name.bytes().to_vec());
+        self.desk.outdated(vec![Outdated::Inode(at.parent), entry]);
     }
 
     fn caller(&self) -> Caller {
