@@ -74,7 +74,12 @@ impl Online {
         self.desk.set_caches(caches);
         match is_logged_in(&self.desk.engine) {
             Ok(true) => {}
-            Ok(false) => return Ok(()),
+            Ok(false) => {
+                if offers::remove_all(&self.desk).is_err() {
+                    tracing::warn!("what was offered stays shown");
+                }
+                return Ok(());
+            }
             Err(error) => {
                 tracing::error!(code = Exit::from(&error).code(), "shares are not synced");
                 return Ok(());

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keyfold_fs::error::FsResult;
 use keyfold_fs::share::ShareInfo;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::ids::ShareId;
@@ -160,6 +161,14 @@ fn show(
             Ok(()) => drop(shown.insert(share)),
             Err(why) => wait(desk, stub, why),
         }
+    }
+    Ok(())
+}
+
+/// Shows no offers any more: nobody is logged in who could ask for them.
+pub(super) fn remove_all(desk: &Desk) -> FsResult<()> {
+    for info in desk.engine.volume().locked_shares()? {
+        placing::remove_stub(desk, &info)?;
     }
     Ok(())
 }

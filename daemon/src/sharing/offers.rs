@@ -124,7 +124,7 @@ pub(crate) async fn request(
     let remote = session.remote();
     let reply = remote.find_publication(&address.user, slug).await;
     let reply = reply.map_err(|error| match error.code() {
-        Some(ErrorCode::NotFound) => SharingError::NoStub(address.to_string()),
+        Some(ErrorCode::NotFound) => SharingError::NotOffered(address.to_string()),
         _ => error.into(),
     })?;
     let entries = remote.entries(Route::FindPublication, &reply.chain)?;

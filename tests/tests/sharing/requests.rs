@@ -137,7 +137,7 @@ fn what_is_not_offered_cannot_be_asked_for() {
 
     let nothing = address.replace("/plan#", "/nothing#");
     let unknown = keyfold(["request", &nothing, text(at_bob.path())]);
-    refused(&unknown, 40, "nothing that could be asked for");
+    refused(&unknown, 40, "nothing is offered to this account");
     refused(
         &keyfold(["request", text(&folder)]),
         40,
@@ -146,7 +146,7 @@ fn what_is_not_offered_cannot_be_asked_for() {
     // Whom it is not offered to does not learn that it is there.
     let at_carol = carol.vault.mount();
     let hidden = keyfold(["request", &address, text(at_carol.path())]);
-    refused(&hidden, 40, "nothing that could be asked for");
+    refused(&hidden, 40, "nothing is offered to this account");
     at_carol.unmount();
 
     let second = at_alice.join("Second");
