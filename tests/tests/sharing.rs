@@ -4,6 +4,8 @@
 
 #[path = "sharing/acting.rs"]
 mod acting;
+#[path = "sharing/activity.rs"]
+mod activity;
 #[path = "sharing/apart.rs"]
 mod apart;
 #[path = "sharing/commands.rs"]
