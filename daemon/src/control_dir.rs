@@ -248,8 +248,8 @@ impl ControlDir {
         let file = match node {
             Node::Directory => return Err(Errno::EISDIR),
             Node::Status => Open::Text(self.service.status_json()),
-            Node::Inbox => Open::Text(self.service.inbox().map_err(refused)?),
-            Node::Activity => Open::Text(self.service.activity().map_err(refused)?),
+            Node::Inbox => Open::Text(self.service.inbox().map_err(|e| refused(&e))?),
+            Node::Activity => Open::Text(self.service.activity().map_err(|e| refused(&e))?),
             Node::Control => Open::Waiting,
         };
         let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed));
@@ -279,7 +279,8 @@ impl ControlDir {
         (name, value): (&[u8], &[u8]),
     ) -> Result<(), Errno> {
         self.admit(caller)?;
-        self.service.act(ino, name, value).map_err(refused)
+        let acted = self.service.act(ino, name, value);
+        acted.map_err(|e| refused(&e))
     }
 
     /// What is known of an inode of the volume by this name.
@@ -358,7 +359,7 @@ impl ControlDir {
     }
 }
 
-fn refused(error: ControlError) -> Errno {
+fn refused(error: &ControlError) -> Errno {
     Errno::from_raw(error.errno)
 }
 

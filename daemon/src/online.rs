@@ -125,7 +125,11 @@ impl Online {
 
     /// Begins in a mount that can be written to, with the account that the vault has now.
     fn begin(&self, running: &mut Running) -> io::Result<()> {
-        let logged_in = is_logged_in(&self.desk.engine).unwrap_or_else(|error| {
+        let logged_in = is_logged_in(&self.desk.engine);
+        if matches!(logged_in, Ok(false)) && offers::remove_all(&self.desk).is_err() {
+            tracing::warn!("what was offered stays shown");
+        }
+        let logged_in = logged_in.unwrap_or_else(|error| {
             tracing::error!(code = Exit::from(&error).code(), "shares are not synced");
             false
         });

@@ -91,6 +91,15 @@ pub(crate) enum Round {
     Waiting(Vec<NodeId>),
 }
 
+/// What others' changes did here that is worth telling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Upset {
+    /// Versions put beside, because both changed a file.
+    pub(crate) copies: u64,
+    /// Files and directories removed.
+    pub(crate) removed: usize,
+}
+
 /// Where the volume is.
 #[derive(Debug, Clone, Copy, Default)]
 struct Position {
@@ -155,6 +164,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     reverts: bool,
     /// Where what may not be sent any more was put.
     unsent: Option<String>,
+    upset: Upset,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
@@ -220,6 +230,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             told: Vec::new(),
             reverts: false,
             unsent: None,
+            upset: Upset::default(),
         })
     }
 
@@ -254,6 +265,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// What whoever caches anything of the volume has to ask for again, since this was asked last.
     pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
         std::mem::take(&mut self.outdated)
+    }
+
+    /// What others' changes did here, since this was asked last.
+    pub(crate) fn take_upset(&mut self) -> Upset {
+        std::mem::take(&mut self.upset)
     }
 
     /// What there is to tell the user of records, since this was asked last.
@@ -399,6 +415,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.volume.set_share_access(self.share, access);
         let decided = decided?;
         self.outdated.extend(decided.outdated.iter().cloned());
+        self.upset.copies += decided.copies;
         if decided.copies > 0 {
             seen = self.look()?.1;
         }
@@ -484,20 +501,24 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let log = self.shared.log().keep();
         let log = std::mem::replace(&mut self.log, log);
         self.position.seq = self.head_seq;
+        let removed = beyond(here, want);
         let reset = decided.reset.keys().filter(|id| !waits.contains(id));
         let becoming = Becoming {
             base: &base,
             reached: &reached,
             waits,
             made: &made.collect(),
-            removed: &beyond(here, want),
+            removed: &removed,
             reset: &reset.copied().collect(),
         };
         let applied = self
             .keep_base(&becoming, &mut changes.kept)
             .and_then(|()| Ok(self.volume.apply_to_share(self.share, &changes)?));
         match applied {
-            Ok(Applied::Done(outdated)) => self.outdated.extend(outdated),
+            Ok(Applied::Done(outdated)) => {
+                self.outdated.extend(outdated);
+                self.upset.removed += removed.len();
+            }
             other => {
                 (self.position, self.log) = (before, log);
                 let Applied::Busy(nodes) = other? else {

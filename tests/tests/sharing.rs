@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "sharing/acting.rs"]
+mod acting;
+#[path = "sharing/activity.rs"]
+mod activity;
 #[path = "sharing/apart.rs"]
 mod apart;
 #[path = "sharing/commands.rs"]
@@ -16,6 +20,8 @@ mod mounted;
 mod publish;
 #[path = "sharing/random.rs"]
 mod random;
+#[path = "sharing/requests.rs"]
+mod requests;
 #[path = "sharing/scene.rs"]
 mod scene;
 #[path = "sharing/single.rs"]

@@ -330,6 +330,7 @@ impl From<&SharingError> for Exit {
             | SharingError::Ambiguous
             | SharingError::NoSuchUser(_)
             | SharingError::NoSuchMember(_)
+            | SharingError::NotOffered(_)
             | SharingError::NoStub(_)
             | SharingError::NoSuchRequest => Self::NoSuchPath,
             SharingError::Busy | SharingError::Over(_) => Self::Refused,

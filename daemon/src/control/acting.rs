@@ -3,6 +3,8 @@
 //! `tar`, `cp -a` and `mv` set attributes that they found on files of others. So what gives anything to
 //! anybody carries a token that was read from the same file in this mount; nothing else knows it.
 
+use std::fmt::Write;
+
 use keyfold_crypto::{fill_random, sha256};
 use keyfold_fs::error::FsError;
 use keyfold_fs::vfs::Ino;
@@ -27,7 +29,12 @@ impl Tokens {
     /// The token of a file.
     pub(super) fn of(&self, ino: Ino) -> Option<String> {
         let hash = sha256(&[&self.0?, &ino.0.to_le_bytes()]);
-        Some(hash[..TOKEN].iter().map(|b| format!("{b:02x}")).collect())
+        let mut token = String::with_capacity(2 * TOKEN);
+        for byte in &hash[..TOKEN] {
+            // Writing to a string does not fail.
+            let _ = write!(token, "{byte:02x}");
+        }
+        Some(token)
     }
 }
 

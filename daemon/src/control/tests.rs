@@ -119,6 +119,34 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
                 key: None,
             })),
         ),
+        (
+            "publish 'My Plan' --title 'Plan 2027' --to bob,carol --slug plan",
+            r#"{"command":"publish","path":"My Plan","title":"Plan 2027","to":["bob","carol"],"slug":"plan"}"#,
+            Command::Offer(OfferCommand::Publish(Publish {
+                path: "My Plan".to_owned(),
+                title: "Plan 2027".parse().unwrap(),
+                to: vec!["bob".parse().unwrap(), "carol".parse().unwrap()],
+                everyone: false,
+                slug: Some("plan".parse().unwrap()),
+            })),
+        ),
+        (
+            "unpublish Plan",
+            r#"{"command":"unpublish","path":"Plan"}"#,
+            Command::Offer(OfferCommand::Unpublish(Unpublish {
+                path: "Plan".to_owned(),
+            })),
+        ),
+        (
+            "request 'Shared/alice/Plan 2027' --write",
+            r#"{"command":"request","what":"Shared/alice/Plan 2027","write":true}"#,
+            Command::Roster(RosterCommand::Request(Request {
+                what: "Shared/alice/Plan 2027".parse().unwrap(),
+                write: true,
+                message: None,
+                expires: None,
+            })),
+        ),
     ] {
         assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{line}");
         assert_eq!(Command::parse(json).as_ref(), Ok(&command), "{json}");
@@ -133,6 +161,13 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
         "unshare Reports bob --all",
         "approve 1234 --expires never",
         "shares extra",
+        "publish Plan --title Plan",
+        "publish Plan --everyone",
+        "publish Plan --title Plan --everyone --to bob",
+        "publish Plan --title Plan --to 'no name'",
+        "publish Plan --title 'a\u{202e}b' --everyone",
+        "publish Plan --title Plan --everyone --slug 'No Slug'",
+        "approve 1234 --write --read",
         "help",
         "share --help",
         r#"{"command":"share","path":"x","user":"bob","json":true}"#,

@@ -203,7 +203,13 @@ pub(crate) enum FolderTold {
     /// What was done.
     Done(Done),
     /// Where a folder stands.
-    Status(FolderStatus),
+    Status(Box<FolderStatus>),
+}
+
+impl From<FolderStatus> for FolderTold {
+    fn from(status: FolderStatus) -> Self {
+        Self::Status(Box::new(status))
+    }
 }
 
 /// Carries out a command about a folder.
@@ -216,13 +222,13 @@ pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold,
         }
         FolderCommand::Unshare(wanted) => {
             let done = with_server(desk, async |session| unshare(desk, session, wanted).await)?;
-            desk.tell(&done);
+            desk.tell(&format!("{}: {done}", wanted.path));
             done
         }
         FolderCommand::Accept(wanted) => {
             with_server(desk, async |session| accept(desk, session, wanted).await)?
         }
-        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::Status),
+        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::from),
         FolderCommand::Look(_) => {
             desk.look_now();
             String::new()
@@ -241,12 +247,18 @@ pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Reply, Fold
         desk.keep_displayed()?;
         Ok(sharing::carry_out(session, command).await?)
     });
-    match (&told, command) {
-        (Ok(Reply::Done(done)), RosterCommand::Approve(_) | RosterCommand::Role(_)) => {
-            desk.tell_with(Notice::Widening, &done.done);
+    if let Ok(Reply::Done(Done { done })) = &told {
+        match command {
+            RosterCommand::Approve(_) => desk.tell_with(Notice::Widening, done),
+            RosterCommand::Role(of) => {
+                desk.tell_with(Notice::Widening, &format!("{}: {done}", of.share));
+            }
+            RosterCommand::Leave(of) => desk.tell(&format!("{}: {done}", of.share)),
+            RosterCommand::Deny(of) | RosterCommand::Withdraw(of) => {
+                desk.tell(&format!("request {}: {done}", of.id));
+            }
+            _ => desk.tell(done),
         }
-        (Ok(Reply::Done(done)), _) => desk.tell(&done.done),
-        _ => {}
     }
     desk.look_now();
     told

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use keyfold_fs::error::FsResult;
 use keyfold_fs::share::ShareInfo;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::ids::ShareId;
@@ -57,10 +58,18 @@ async fn offers(
     session: &Session<'_>,
     outgoing: &[RequestItem],
 ) -> Result<BTreeMap<ShareId, (Stub, bool)>, AccountError> {
-    let asked: BTreeMap<ShareId, Asked> = outgoing
-        .iter()
-        .map(|item| (item.share, item.state.into()))
-        .collect();
+    let mut asked = BTreeMap::new();
+    for item in outgoing {
+        let state = match item.state.into() {
+            // Who was given it is a member, or was.
+            Asked::Granted => Asked::Not,
+            state => state,
+        };
+        let known = asked.entry(item.share).or_insert(state);
+        if *known != Asked::Waiting {
+            *known = state;
+        }
+    }
     let (mut people, mut offers) = (BTreeMap::new(), BTreeMap::new());
     for item in session.remote().publications().await?.publications {
         let person = match people.entry(item.owner.clone()) {
@@ -152,6 +161,14 @@ fn show(
             Ok(()) => drop(shown.insert(share)),
             Err(why) => wait(desk, stub, why),
         }
+    }
+    Ok(())
+}
+
+/// Shows no offers any more: nobody is logged in who could ask for them.
+pub(super) fn remove_all(desk: &Desk) -> FsResult<()> {
+    for info in desk.engine.volume().locked_shares()? {
+        placing::remove_stub(desk, &info)?;
     }
     Ok(())
 }

@@ -61,15 +61,13 @@ struct Named<'n> {
 pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> {
     let placing = Placing::new(desk);
     if !placing.unlock(arrival)? {
-        placing.put(
-            &Named {
-                owner: &arrival.owner,
-                name: &arrival.name,
-                share: arrival.share,
-                shape: arrival.shape,
-            },
-            &|root| placing.begin(arrival.share, root),
-        )?;
+        let named = Named {
+            owner: &arrival.owner,
+            name: &arrival.name,
+            share: arrival.share,
+            shape: arrival.shape,
+        };
+        placing.put(&named, &|at| placing.begin(arrival, at))?;
     }
     let what = format!("{} gives \"{}\"", arrival.owner, arrival.name);
     desk.tell_with(Notice::Arrival, &what);
@@ -88,14 +86,11 @@ pub(super) fn place_stub(desk: &Desk, stub: &Stub) -> Result<(), PlacingError> {
         share: stub.share(),
         shape: Shape::Folder,
     };
-    placing.put(&named, &|root| {
-        let Root::Folder(root) = root else {
-            return Err(FsError::InvalidArgument.into());
-        };
-        let data = stub.encode();
-        placing.volume.begin_locked(stub.engine_id(), root, &data)?;
-        // It was made without a lock a moment ago.
-        desk.outdated(vec![Outdated::Inode(root)]);
+    let (id, data) = (stub.engine_id(), stub.encode());
+    placing.put(&named, &|at| {
+        let caller = placing.caller();
+        placing.volume.begin_locked(id, at, &caller, &data)?;
+        placing.made(at);
         Ok(())
     })?;
     desk.board(|board| board.offered.remove(&stub.share()));
@@ -115,11 +110,7 @@ fn take_stub(desk: &Desk, info: &ShareInfo) -> FsResult<(Ino, String)> {
     let path = String::from_utf8_lossy(&path).into_owned();
     let (above, name) = path.rsplit_once('/').unwrap_or(("", &path));
     let parent = paths::find(volume, above)?.ino;
-    let at = Place {
-        parent,
-        name: Name::new(name.as_bytes())?,
-    };
-    let removed = volume.rmdir(at);
+    let removed = volume.rmdir(place_of(parent, name)?);
     let entry = Outdated::Entry(parent, name.as_bytes().to_vec());
     desk.outdated(vec![
         Outdated::Inode(info.root),
@@ -146,13 +137,9 @@ fn numbered_file(name: &str, number: u32) -> String {
     format!("{} ({number}){extension}", &stem[..end])
 }
 
-/// Where a share is begun.
-#[derive(Clone, Copy)]
-enum Root<'n> {
-    /// In this empty directory.
-    Folder(Ino),
-    /// As the single file at this place, where nothing is.
-    File(Place<'n>),
+fn place_of(parent: Ino, name: &str) -> FsResult<Place<'_>> {
+    let name = Name::new(name.as_bytes())?;
+    Ok(Place { parent, name })
 }
 
 struct Placing<'d> {
@@ -181,79 +168,73 @@ impl<'d> Placing<'d> {
         }
         if arrival.shape == Shape::File {
             let (parent, name) = take_stub(self.desk, info)?;
-            let begun = self.file(parent, &name, arrival.share)?;
-            return Ok(begun.is_some_and(|place| self.begin(arrival.share, place).is_ok()));
+            return Ok(self.begin(arrival, place_of(parent, &name)?).is_ok());
         }
         self.volume.unlock_share(info.number)?;
         self.desk.outdated(vec![Outdated::Inode(info.root)]);
         Ok(true)
     }
 
-    /// Makes room below `Shared` and begins something there.
+    /// Begins something below `Shared`, under the first name that is free.
     fn put(
         &self,
         named: &Named<'_>,
-        begin: &dyn Fn(Root<'_>) -> Result<(), BeginError>,
+        begin: &dyn Fn(Place<'_>) -> Result<(), BeginError>,
     ) -> Result<(), PlacingError> {
-        let all = self.directory(Ino::ROOT, SHARED)?;
         let way = format!("{SHARED}/{}", named.owner);
-        let of_owner = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
-        let of_owner = self.directory(of_owner, named.owner)?;
+        let all = self.directory(place_of(Ino::ROOT, SHARED)?)?;
+        let all = all.ok_or_else(|| PlacingError::InTheWay(SHARED.to_owned()))?;
+        let of_owner = self.directory(place_of(all, named.owner)?)?;
         let of_owner = of_owner.ok_or_else(|| PlacingError::InTheWay(way.clone()))?;
         for number in 1..=SAME_NAME {
             let name = match (number, named.shape) {
                 (2.., Shape::File) => numbered_file(named.name, number),
                 _ => numbered(named.name, number),
             };
-            let root = match named.shape {
-                Shape::File => self.file(of_owner, &name, named.share)?,
-                _ => self.empty_directory(of_owner, &name)?.map(Root::Folder),
-            };
-            let Some(root) = root else { continue };
-            return match begin(root) {
-                Ok(()) => Ok(()),
-                Err(BeginError::Volume(FsError::Busy)) if self.has(named.share)? => Ok(()),
-                Err(BeginError::Volume(FsError::Busy)) => Err(PlacingError::InTheWay(way)),
-                Err(BeginError::Volume(error)) => Err(error.into()),
-                // What is empty has no files.
-                Err(BeginError::LinkedOutside(_)) => Err(FsError::Busy.into()),
-            };
+            match begin(place_of(of_owner, &name)?) {
+                Ok(()) => return Ok(()),
+                Err(BeginError::Volume(FsError::Exists)) => {}
+                Err(BeginError::Volume(FsError::Busy)) if self.has(named.share)? => return Ok(()),
+                Err(BeginError::Volume(FsError::Busy)) => return Err(PlacingError::InTheWay(way)),
+                Err(BeginError::Volume(error)) => return Err(error.into()),
+                // An empty directory has no files.
+                Err(BeginError::LinkedOutside(_)) => return Err(FsError::Busy.into()),
+            }
         }
         Err(PlacingError::InTheWay(format!("{way}/{}", named.name)))
     }
 
-    fn begin(&self, share: ShareId, root: Root<'_>) -> Result<(), BeginError> {
-        let id = EngineShareId(share.0);
-        match root {
-            Root::Folder(root) => self.volume.begin_share(id, root, b"").map(drop),
-            Root::File(at) => self.volume.begin_single_share(id, at, b"").map(drop),
+    /// Begins a share at a place.
+    fn begin(&self, arrival: &Arrival, at: Place<'_>) -> Result<(), BeginError> {
+        let id = EngineShareId(arrival.share.0);
+        if arrival.shape == Shape::File {
+            self.check_free(at, arrival.share)?;
+            return self.volume.begin_single_share(id, at, b"").map(drop);
+        }
+        match self.empty_directory(at)? {
+            Some(root) => self.volume.begin_share(id, root, b"").map(drop),
+            None => Err(FsError::Exists.into()),
         }
     }
 
-    /// The place of a name that nothing has, and no other share.
-    fn file<'n>(
-        &self,
-        parent: Ino,
-        name: &'n str,
-        share: ShareId,
-    ) -> FsResult<Option<Root<'n>>> {
-        let at = Place {
-            parent,
-            name: Name::new(name.as_bytes())?,
-        };
+    /// # Errors
+    /// [`FsError::Exists`] when something has the name, or another share.
+    fn check_free(&self, at: Place<'_>, share: ShareId) -> FsResult<()> {
         match self.volume.lookup(at) {
             Ok(entry) => {
                 self.volume.forget(entry.attr.ino, 1);
-                return Ok(None);
+                return Err(FsError::Exists);
             }
             Err(FsError::NotFound) => {}
             Err(error) => return Err(error),
         }
-        let there =
-            |info: &ShareInfo| info.root == parent && info.name.as_deref() == Some(name.as_bytes());
+        let name = Some(at.name.bytes());
+        let there = |info: &ShareInfo| info.root == at.parent && info.name.as_deref() == name;
         let taken = |info: &ShareInfo| there(info) && info.id.0 != share.0;
-        let taken = self.volume.shares()?.iter().any(taken);
-        Ok((!taken).then_some(Root::File(at)))
+        if self.volume.shares()?.iter().any(taken) {
+            return Err(FsError::Exists);
+        }
+        Ok(())
     }
 
     fn has(&self, share: ShareId) -> FsResult<bool> {
@@ -261,20 +242,15 @@ impl<'d> Placing<'d> {
         Ok(shares.iter().any(|info| info.id.0 == share.0))
     }
 
-    /// The directory of this name, made where it is missing; none where it is something else.
-    fn directory(&self, parent: Ino, name: &str) -> FsResult<Option<Ino>> {
-        let at = Place {
-            parent,
-            name: Name::new(name.as_bytes())?,
-        };
+    /// The directory at this place, made where it is missing; none where it is something else.
+    fn directory(&self, at: Place<'_>) -> FsResult<Option<Ino>> {
         let entry = match self.volume.lookup(at) {
             Err(FsError::NotFound) => match self.volume.mkdir(&self.caller(), at, 0o755) {
                 // Programs make directories, too.
                 Err(FsError::Exists) => self.volume.lookup(at)?,
                 made => {
                     let made = made?;
-                    let outdated = Outdated::Entry(parent, name.as_bytes().to_vec());
-                    self.desk.outdated(vec![Outdated::Inode(parent), outdated]);
+                    self.made(at);
                     made
                 }
             },
@@ -287,13 +263,19 @@ impl<'d> Placing<'d> {
     }
 
     /// The same, if it is empty: one that was made for this and not begun is used.
-    fn empty_directory(&self, parent: Ino, name: &str) -> FsResult<Option<Ino>> {
-        let Some(found) = self.directory(parent, name)? else {
+    fn empty_directory(&self, at: Place<'_>) -> FsResult<Option<Ino>> {
+        let Some(found) = self.directory(at)? else {
             return Ok(None);
         };
         // Nothing in it is in a share, so an entry is an error here, which says the same.
         let empty = self.volume.view_entries(found).is_ok_and(|e| e.is_empty());
         Ok(empty.then_some(found))
+    }
+
+    /// Something was made at a place.
+    fn made(&self, at: Place<'_>) {
+        let entry = Outdated::Entry(at.parent, at.name.bytes().to_vec());
+        self.desk.outdated(vec![Outdated::Inode(at.parent), entry]);
     }
 
     fn caller(&self) -> Caller {

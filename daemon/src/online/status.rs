@@ -1,6 +1,7 @@
 //! What `status` tells of shares.
 
 use keyfold_fs::share::ShareInfo;
+use keyfold_protocol::account::{Address, fingerprint, read_fingerprint};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
@@ -170,10 +171,19 @@ impl Desk {
         })
     }
 
-    /// What to ask for something with.
+    /// What to ask for something with. It has the fingerprint of an owner who was verified.
     pub(super) fn address_of(&self, stub: &Stub) -> Option<String> {
-        let profile = Kept::in_vault(&self.engine).profile().ok()??;
-        Some(stub.address(profile.server.address.host()).to_string())
+        let kept = Kept::in_vault(&self.engine);
+        let profile = kept.profile().ok()??;
+        let owner = stub.offer().owner;
+        let book = kept.book().ok()?.book;
+        let is_verified = book.contacts.iter().any(|contact| contact.root == owner);
+        let known = is_verified.then(|| read_fingerprint(&fingerprint(owner)).ok());
+        let address = Address {
+            fingerprint: known.flatten(),
+            ..stub.address(profile.server.address.host())
+        };
+        Some(address.to_string())
     }
 
     /// What is known of one share.

@@ -12,7 +12,7 @@ use super::desk::{Bell, Desk, Known, State};
 use super::pause::Pauses;
 use crate::account::Session;
 use crate::sharing::SharingError;
-use crate::sync::{Fetcher, Round, ShareSync, SyncError};
+use crate::sync::{Fetcher, Round, ShareSync, SyncError, Upset};
 
 /// How long after a change here it is waited for more of the same.
 const SETTLE: Duration = Duration::from_millis(120);
@@ -27,6 +27,8 @@ const IN_USE: Duration = Duration::from_millis(500);
 const IN_USE_MOST: Duration = Duration::from_secs(30);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
+/// Entries that others remove at once without its being told.
+const MANY: usize = 100;
 
 /// Whoever tends a share.
 pub(super) struct Tending<'s, 'a> {
@@ -159,6 +161,8 @@ impl<'s, 'a> Tending<'s, 'a> {
             self.desk
                 .note(self.info.number, |known| known.unsent = Some(path));
         }
+        let upset = sync.take_upset();
+        self.tell(upset);
         for notice in sync.take_notices() {
             tracing::warn!(
                 share = self.info.number.0,
@@ -188,6 +192,24 @@ impl<'s, 'a> Tending<'s, 'a> {
         match role {
             Some(_) => Ok(round),
             None => Err(SharingError::NotAMember.into()),
+        }
+    }
+
+    fn tell(&self, upset: Upset) {
+        let path = || {
+            let path = self.desk.engine.volume().path_of_directory(self.info.root);
+            String::from_utf8_lossy(&path.unwrap_or_default()).into_owned()
+        };
+        if upset.copies > 0 {
+            self.desk.tell(&format!(
+                "{}: {} changed here and by others at once; both versions are kept",
+                path(),
+                upset.copies
+            ));
+        }
+        if upset.removed > MANY {
+            let what = format!("{}: others removed {} entries", path(), upset.removed);
+            self.desk.tell(&what);
         }
     }
 

@@ -285,10 +285,11 @@ async fn approved(session: &Session<'_>, wanted: &Approve) -> Result<String, Sha
     };
     let item = approve(session, &wanted.id, &terms).await?;
     Ok(format!(
-        "{} is {} of \"{}\" now.",
-        item.user(),
+        "{user} is {} of \"{}\" now. It opens for {user} when a mounted vault of yours has handed it \
+         over.",
         role_name(terms.role.unwrap_or(item.role)),
-        item.title
+        item.title,
+        user = item.user(),
     ))
 }
 

@@ -68,6 +68,8 @@ pub(crate) enum SharingError {
     NoSlug,
     /// Another share of this account is offered under this name.
     SlugTaken(Slug),
+    /// Nothing is offered to this account under this address.
+    NotOffered(String),
     /// Nothing that could be asked for is at this path.
     NoStub(String),
 }
@@ -165,6 +167,9 @@ impl fmt::Display for SharingError {
                 f,
                 "something else of yours is offered as {slug}: give another name with --slug"
             ),
+            Self::NotOffered(address) => {
+                write!(f, "nothing is offered to this account under {address}")
+            }
             Self::NoStub(path) => write!(
                 f,
                 "nothing that could be asked for is at {path}: neither a locked folder, nor an \

@@ -114,7 +114,9 @@ pub(crate) async fn gather(
     for item in open(incoming) {
         match verify(session, &item).await {
             Ok(item) => items.push(item),
-            Err(SharingError::Account(AccountError::Remote(e))) => return Err(e.into()),
+            Err(SharingError::Account(AccountError::Remote(e))) if e.code().is_none() => {
+                return Err(e.into());
+            }
             Err(error) => refused.push(error),
         }
     }

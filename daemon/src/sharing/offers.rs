@@ -122,7 +122,11 @@ pub(crate) async fn request(
     }
     let slug = address.slug.as_ref().ok_or(SharingError::NoSlug)?;
     let remote = session.remote();
-    let reply = remote.find_publication(&address.user, slug).await?;
+    let reply = remote.find_publication(&address.user, slug).await;
+    let reply = reply.map_err(|error| match error.code() {
+        Some(ErrorCode::NotFound) => SharingError::NotOffered(address.to_string()),
+        _ => error.into(),
+    })?;
     let entries = remote.entries(Route::FindPublication, &reply.chain)?;
     let owner = session.judge_person(&address.user, entries)?;
     if let Some(fingerprint) = address.fingerprint {

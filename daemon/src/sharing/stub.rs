@@ -13,7 +13,7 @@ use keyfold_fs::error::FsResult;
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{Kept as KeptShare, ShareInfo};
 use keyfold_fs::volume::Volume;
-use keyfold_protocol::account::{Address, fingerprint, read_fingerprint};
+use keyfold_protocol::account::Address;
 use keyfold_protocol::cbor::{Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::limits;
@@ -111,13 +111,14 @@ impl Stub {
         self.offer().share
     }
 
-    /// What to ask with, on this server.
+    /// What to ask with, on this server. Without a fingerprint, which would verify the owner: who he is
+    /// may be known from the server alone.
     pub(crate) fn address(&self, host: String) -> Address {
         Address {
             user: self.owner.clone(),
             host,
             slug: Some(self.offer().slug.clone()),
-            fingerprint: read_fingerprint(&fingerprint(self.offer().owner)).ok(),
+            fingerprint: None,
         }
     }
 

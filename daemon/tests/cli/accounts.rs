@@ -312,7 +312,7 @@ fn rosters_and_requests_are_answered_where_there_is_nothing_yet() {
     let nothing = format!("alice@{host}/plan");
     sandbox
         .with_password(&[&["request", &nothing, "v"]])
-        .refused(51, "not-found");
+        .refused(40, "nothing is offered to this account");
     let elsewhere = ["request", "bob@files.example.org/plan", "v"];
     sandbox
         .with_password(&[&elsewhere])

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 54] = [
+const COMMANDS: [&[&str]; 56] = [
     &[],
     &["init"],
     &["mount"],
@@ -55,6 +55,8 @@ const COMMANDS: [&[&str]; 54] = [
     &["members"],
     &["role"],
     &["leave"],
+    &["publish"],
+    &["unpublish"],
     &["inbox"],
     &["approve"],
     &["deny"],

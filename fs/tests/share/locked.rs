@@ -9,9 +9,9 @@ use crate::site::{CALLER, RW, SHARE, Site, at};
 /// A volume with a directory that stands for a share.
 fn locked() -> (Site, Ino) {
     let site = Site::plain();
-    let dir = site.mkdir(Ino::ROOT, "stub");
-    site.v().begin_locked(SHARE, dir, b"kept").unwrap();
-    (site, dir)
+    let place = at(Ino::ROOT, "stub");
+    let dir = site.v().begin_locked(SHARE, place, &CALLER, b"kept");
+    (site, dir.unwrap())
 }
 
 #[test]
@@ -102,16 +102,26 @@ fn a_locked_directory_opens_where_it_is_and_is_a_share_from_then_on() {
 }
 
 #[test]
-fn a_locked_directory_ends_as_an_ordinary_one_and_only_an_empty_one_is_locked() {
+fn a_locked_directory_ends_as_an_ordinary_one_and_takes_no_name_that_is_there() {
     let (site, dir) = locked();
     let v = site.v();
+    let locking =
+        |parent, name, id| v.begin_locked(ShareId([id; 32]), at(parent, name), &CALLER, b"");
+    assert_eq!(locking(Ino::ROOT, "stub", 9), Err(FsError::Exists));
+    assert_eq!(
+        locking(dir, "x", 9),
+        Err(FsError::Busy),
+        "one within another"
+    );
+    let own = site.mkdir(Ino::ROOT, "own");
+    v.begin_share(ShareId([8; 32]), own, b"").unwrap();
+    assert_eq!(locking(own, "x", 9), Err(FsError::Busy));
+    let file = site.file(Ino::ROOT, "file", b"x");
+    assert_eq!(locking(file, "x", 9), Err(FsError::NotADirectory(file)));
+    let again = v.begin_locked(SHARE, at(Ino::ROOT, "twice"), &CALLER, b"");
+    assert_eq!(again, Err(FsError::Busy), "one share at two places");
     v.end_share(v.locked_shares().unwrap()[0].number).unwrap();
     assert_ne!(v.getattr(dir).unwrap().perm, 0);
-    let file = site.file(dir, "inside", b"x");
-    let locking = |root| v.begin_locked(SHARE, root, b"");
-    assert_eq!(locking(dir), Err(FsError::NotEmpty(dir)));
-    assert_eq!(locking(file), Err(FsError::NotADirectory(file)));
-    v.unlink(at(dir, "inside")).unwrap();
-    locking(dir).unwrap();
+    v.rmdir(at(Ino::ROOT, "stub")).unwrap();
     site.check();
 }

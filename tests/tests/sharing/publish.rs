@@ -3,11 +3,15 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use keyfold_tests::{Mount, keyfold, until};
+use keyfold_tests::{Mount, count, keyfold, until};
+use rustix::fs::XattrFlags;
 use serde_json::Value;
 
-use crate::scene::{SOON, Told, World, comes, end, refused, run, run_in, status, text};
+use crate::scene::{
+    SOON, Told, World, comes, command, end, on_vault, refused, run, run_in, status, text,
+};
 
 /// The value of one of the attributes of the mount.
 pub(crate) fn attribute(name: &str, path: &Path) -> String {
@@ -127,6 +131,12 @@ fn a_stub_can_be_neither_entered_nor_changed_nor_moved_into_a_share() {
     let share = keyfold(["share", text(&stub), "alice"]);
     assert!(!share.succeeded(), "{share}");
     drop(told);
+    // Who is logged in nowhere is offered nothing.
+    at_bob.unmount();
+    let logout = on_vault(&bob.vault, &["account", "logout", text(bob.vault.path())]);
+    logout.expect_success("account logout");
+    let at_bob = bob.vault.mount();
+    until("the stub goes with the login", SOON, || !stub.exists());
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -144,6 +154,14 @@ fn what_is_offered_by_who_is_not_verified_waits_to_be_accepted() {
     run(&["accept", "alice", text(at_bob.path())]);
     let stub = at_bob.join("Shared/alice/Plan 2027");
     locked(&stub);
+    // Who she is, the server alone said: asking her verifies nothing.
+    let link = attribute("link", &stub);
+    assert!(link.ends_with("/plan-2027"), "{link}");
+    run(&["request", text(&stub)]);
+    let people = run(&["people", text(at_bob.path()), "--json"]);
+    let people: Value = serde_json::from_str(&people).unwrap();
+    assert_eq!(people[0]["user"], "alice");
+    assert_eq!(people[0]["verified"], false);
     run(&["unpublish", text(&folder)]);
     until("the stub goes with the offer", SOON, || !stub.exists());
     let gone = keyfold(["request", text(&stub)]);
@@ -168,11 +186,56 @@ fn a_stub_is_there_without_a_server_and_after_another_mount() {
     assert_eq!(attribute("state", &stub), "locked");
     let unreached = keyfold(["request", text(&stub)]);
     refused(&unreached, 50, "");
+    let asking = rustix::fs::setxattr(&stub, "user.keyfold.request", b"r", XattrFlags::empty());
+    assert_eq!(asking.unwrap_err().raw_os_error(), libc::EHOSTUNREACH);
     world.server.start();
     until("alice can unpublish", SOON, || {
         keyfold(["unpublish", text(&folder)]).succeeded()
     });
     until("the stub goes with the offer", SOON, || !stub.exists());
     drop(told);
+    end([(at_alice, &alice), (at_bob, &bob)]);
+}
+
+/// Rounds that are measured.
+const ROUNDS: u64 = 40;
+
+#[test]
+#[ignore = "measures: from the approval to the readable file"]
+fn how_soon_what_is_approved_can_be_read() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let mut times = Vec::new();
+    for round in 0..count("KEYFOLD_ROUNDS", ROUNDS) {
+        let folder = at_alice.join(format!("{round}"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(folder.join("first"), "from alice").unwrap();
+        let title = format!("Round {round}");
+        run(&["publish", text(&folder), "--title", &title, "--to", "bob"]);
+        let stub = at_bob.join("Shared/alice").join(&title);
+        locked(&stub);
+        run(&["request", text(&stub)]);
+        let approve = format!("approve {}", asked(&at_alice));
+        let began = Instant::now();
+        assert_eq!(command(&at_alice, &approve).0, None);
+        while fs::read(stub.join("first")).is_err() {
+            assert!(began.elapsed() < SOON, "round {round}: it does not open");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        times.push((began.elapsed(), round));
+        until("nothing waits any more", SOON, || {
+            status(&at_alice)["sharing"]["requests"] == 0
+        });
+    }
+    times.sort();
+    let at = |part: usize| times[(times.len() * part / 100).min(times.len() - 1)];
+    eprintln!(
+        "{} rounds: p50 {:?}, p99 {:?}; the longest with their rounds {:?}",
+        times.len(),
+        at(50).0,
+        at(99).0,
+        &times[times.len().saturating_sub(4)..]
+    );
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

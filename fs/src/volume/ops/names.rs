@@ -140,17 +140,40 @@ impl Volume {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
-        let now = self.now();
-        let mut parent = live_dir(&txn, at.parent)?;
-        if txn.dentry(at.parent, at.name.bytes())?.is_some() {
-            return Err(FsError::Exists);
-        }
-        let ino = self.counters.new_ino();
-        let row = self.new_row(&mut txn, (ino, caller), (at.parent, &parent), new)?;
+        let Made { ino, row } = self.put_entry(&mut txn, caller, at, new)?;
         let share = self.share_to_make(&txn, (at, new.kind))?;
         if let Some(share) = share {
             admit(&mut txn, (ino, &row), share)?;
         }
+        self.references.add(ino);
+        if let Some(file) = row.file()
+            && let Some(key) = txn.get(&Key::file_key(ino, 0), FileKeyRow::decode)?
+        {
+            self.nodes
+                .insert(std::sync::Arc::new(new_node(ino, (file, key), &row)));
+        }
+        self.note_marks(&mut txn, share, [entry_mark(at)]);
+        txn.apply();
+        self.note_made();
+        Ok(Made { ino, row })
+    }
+
+    /// The rows of a new inode and its name, of which nothing is kept in memory yet. Called holding the
+    /// gate and `namespace`.
+    fn put_entry(
+        &self,
+        txn: &mut Txn<'_>,
+        caller: &Caller,
+        at: Place<'_>,
+        new: &NewInode<'_>,
+    ) -> FsResult<Made> {
+        let now = self.now();
+        let mut parent = live_dir(txn, at.parent)?;
+        if txn.dentry(at.parent, at.name.bytes())?.is_some() {
+            return Err(FsError::Exists);
+        }
+        let ino = self.counters.new_ino();
+        let row = self.new_row(txn, (ino, caller), (at.parent, &parent), new)?;
         let cookie = enter(&mut parent, now);
         if new.kind == FileKind::Directory {
             parent.nlink += 1;
@@ -163,19 +186,31 @@ impl Volume {
         };
         txn.put_dentry(at.parent, at.name.bytes(), dentry);
         txn.put_inode(ino, &row);
-        self.references.add(ino);
-        if let Some(file) = row.file()
-            && let Some(key) = txn.get(&Key::file_key(ino, 0), FileKeyRow::decode)?
-        {
-            self.nodes
-                .insert(std::sync::Arc::new(new_node(ino, (file, key), &row)));
-        }
-        self.note_marks(&mut txn, share, [entry_mark(at)]);
-        txn.apply();
+        Ok(Made { ino, row })
+    }
+
+    /// The rows of a new directory, which nobody has looked up. Called holding the gate and `namespace`,
+    /// and followed by [`Volume::note_made`].
+    pub(in crate::volume) fn put_directory(
+        &self,
+        txn: &mut Txn<'_>,
+        caller: &Caller,
+        at: Place<'_>,
+    ) -> FsResult<Ino> {
+        let new = NewInode {
+            kind: FileKind::Directory,
+            perm: 0o755,
+            rdev: 0,
+            target: &[],
+        };
+        Ok(self.put_entry(txn, caller, at, &new)?.ino)
+    }
+
+    /// An inode was made.
+    pub(in crate::volume) fn note_made(&self) {
         self.counters
             .inodes
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Ok(Made { ino, row })
     }
 
     /// The rows of a new inode: its own, its key, the ACLs it inherits.

@@ -15,7 +15,7 @@ use crate::error::{FsError, FsResult};
 use crate::layout::{NodeId, ShareId, ShareNumber, ShareRow};
 use crate::meta::Key;
 use crate::share::ShareInfo;
-use crate::vfs::Ino;
+use crate::vfs::{Caller, Ino, Place};
 use crate::volume::Volume;
 
 /// Roots of locked shares.
@@ -90,15 +90,22 @@ impl Volume {
         Ok(locked.into_iter().find(|info| info.root == ino))
     }
 
-    /// Makes an empty directory stand for a share that this account was not given.
+    /// Makes a directory that stands for a share which this account was not given. Nobody meets it
+    /// unlocked. Returns its inode.
     ///
     /// # Errors
-    /// [`FsError::NotEmpty`], [`FsError::Busy`] when it lies in a share or the share is in this volume
-    /// already, [`FsError::NotADirectory`].
-    pub fn begin_locked(&self, id: ShareId, root: Ino, data: &[u8]) -> FsResult<ShareNumber> {
+    /// [`FsError::Exists`] when the name is taken, [`FsError::Busy`] when the share is in this volume
+    /// already or the place lies in a share, and those of making a directory.
+    pub fn begin_locked(
+        &self,
+        id: ShareId,
+        at: Place<'_>,
+        caller: &Caller,
+        data: &[u8],
+    ) -> FsResult<Ino> {
         self.check_may_grow()?;
         self.wait_for_rows()?;
-        // Exclusively: nobody is between finding the directory in no share and making something in it.
+        // Exclusively: nobody is between finding the place in no share and making something there.
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
         let shares = self.each_share()?;
@@ -107,10 +114,8 @@ impl Volume {
         let last = last.filter(|last| last.is_locked());
         let share = last.map_or(ShareNumber::FIRST_LOCKED, |last| ShareNumber(last.0 + 1));
         let mut txn = self.meta.txn();
-        check_no_share_above(&txn, root)?;
-        if txn.inode(root)?.dir().is_some_and(|dir| dir.entries > 0) {
-            return Err(FsError::NotEmpty(root));
-        }
+        check_no_share_above(&txn, at.parent)?;
+        let root = self.put_directory(&mut txn, caller, at)?;
         put_node(&mut txn, (share, NodeId::ROOT), root);
         let row = ShareRow {
             id,
@@ -120,9 +125,10 @@ impl Volume {
         };
         txn.put(Key::share(share), row.encode());
         txn.apply();
+        self.note_made();
         self.shares.any.store(true, Ordering::Relaxed);
         self.shares.locked.insert(root);
-        Ok(share)
+        Ok(root)
     }
 
     /// Makes a locked share one that is given: an empty one at the same place, of which nothing is kept.
