@@ -127,6 +127,8 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::WaitSynced(args) => folders::wait_synced(&args),
         Command::Keep(args) => storage::keep(&args),
         Command::Free(args) => storage::free(&args),
+        Command::History(args) => storage::history(&args),
+        Command::Purge(args) => storage::purge(&args),
         Command::Accept(args) => folders::accept(&args),
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),

@@ -28,7 +28,7 @@ pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
 pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
-pub(crate) use storage::{Free, Here, Keep, StorageCommand};
+pub(crate) use storage::{Free, Here, History, Keep, Purge, StorageCommand};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;

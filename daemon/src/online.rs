@@ -8,6 +8,7 @@ mod connection;
 mod crew;
 mod desk;
 mod folders;
+mod history;
 mod paths;
 mod pause;
 mod placing;
@@ -32,6 +33,7 @@ use storage::Keeper;
 
 pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use folders::{FolderError, folder, roster};
+pub(crate) use history::HistoryShown;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 pub(crate) use storage::{HereStatus, storage};
 

@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
-use crate::cli::storage::PathArgs;
+use crate::cli::storage::{HistoryArgs, PathArgs};
 use crate::control;
 use crate::mount::options::parse_duration;
 
@@ -156,6 +156,13 @@ pub(crate) enum Command {
     ///
     /// What was not sent yet stays. What is read later is fetched again.
     Free(PathArgs),
+    /// List what a shared file was and what was removed from a shared folder, or bring it back
+    ///
+    /// The server keeps what was overwritten or removed for 30 days, unless an owner says otherwise with
+    /// --retention.
+    History(HistoryArgs),
+    /// Delete earlier versions of a shared file, and what was removed from a shared folder, for good
+    Purge(PathArgs),
     /// Take into a mounted vault what somebody gives who is not verified
     Accept(AcceptArgs),
     /// List the shares that an account is in

@@ -1,5 +1,6 @@
 //! `keep` and `free`: what of shares lies in a mounted vault.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -7,14 +8,15 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::calendar::moment;
 use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::folders::within;
-use crate::cli::output;
+use crate::cli::output::{self, Form};
 use crate::control::{self, Command, StorageCommand};
 use crate::mount_table::MountRecord;
-use crate::online::HereStatus;
+use crate::online::{HereStatus, HistoryShown};
 use crate::sharing::Done;
 
 /// Between two looks at how much has come.
@@ -84,5 +86,83 @@ fn style() -> ProgressStyle {
 pub(crate) fn free(args: &PathArgs) -> Result<(), CliError> {
     let (record, path) = within(&args.path)?;
     let done: Done = told(&record, StorageCommand::Free(control::Free { path }))?;
+    output::line(&done.done)
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HistoryArgs {
+    #[command(flatten)]
+    what: control::History,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Shows what a file or folder was, or brings it back.
+pub(crate) fn history(args: &HistoryArgs) -> Result<(), CliError> {
+    let (record, path) = within(Path::new(&args.what.path))?;
+    let to = args.what.to.as_deref().map(within_new).transpose()?;
+    let acts = args.what.restore.is_some() || args.what.retention.is_some();
+    let command = StorageCommand::History(control::History {
+        path,
+        to,
+        ..args.what.clone()
+    });
+    if acts {
+        let done: Done = told(&record, command)?;
+        return output::line(&done.done);
+    }
+    let shown: HistoryShown = told(&record, command)?;
+    match Form::of(args.json) {
+        Form::Json => output::json(&shown),
+        Form::Text => output::text(&history_text(&shown)),
+    }
+}
+
+/// The path in its mount of a file that is not there yet.
+fn within_new(path: &str) -> Result<String, CliError> {
+    let path = Path::new(path);
+    let name = path.file_name().and_then(|name| name.to_str());
+    let name = name.ok_or(CliError::NoText)?;
+    let parent = path.parent().filter(|parent| *parent != Path::new(""));
+    let (_, parent) = within(parent.unwrap_or(Path::new(".")))?;
+    Ok(format!("{parent}/{name}"))
+}
+
+fn history_text(shown: &HistoryShown) -> String {
+    let mut text = String::new();
+    // Writing to a string does not fail.
+    for entry in &shown.entries {
+        let there = match (entry.available, entry.until) {
+            (false, _) => "cannot be had any more".to_owned(),
+            (true, None) => String::new(),
+            (true, Some(until)) => format!("until {}", moment(until as i64)),
+        };
+        let path = entry.path.as_deref().unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "{:>4}  {}  {:<20}  {:>12}  {there}  {path}",
+            entry.number,
+            moment(entry.time as i64),
+            entry.user,
+            entry.size,
+        );
+    }
+    if shown.entries.is_empty() {
+        text.push_str("nothing is known of what it was\n");
+    }
+    if let Some(record) = shown.known_from_record {
+        let _ = writeln!(
+            text,
+            "What was before record {record} cannot be read by this account."
+        );
+    }
+    text
+}
+
+/// Ends that what something was can be had.
+pub(crate) fn purge(args: &PathArgs) -> Result<(), CliError> {
+    let (record, path) = within(&args.path)?;
+    let done: Done = told(&record, StorageCommand::Purge(control::Purge { path }))?;
     output::line(&done.done)
 }

@@ -141,12 +141,24 @@ impl Packs {
         let node = NodeId(wanted.node.0);
         let contents = trees.iter().filter_map(|tree| tree.node(node)?.content());
         for content in contents {
-            if !self.is_named(remote, content, wanted).await? {
-                continue;
+            if let Some(brought) = self.bring_of(remote, content, wanted).await? {
+                return Ok(brought);
             }
-            return self.bring_blocks(remote, content, wanted).await;
         }
         Err(PackError::Malformed)
+    }
+
+    /// The blocks as a content has them; none where it has them elsewhere.
+    pub(super) async fn bring_of(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        wanted: &Wanted,
+    ) -> Result<Option<Vec<Fetched>>, PackError> {
+        if !self.is_named(remote, content, wanted).await? {
+            return Ok(None);
+        }
+        self.bring_blocks(remote, content, wanted).await.map(Some)
     }
 
     /// Whether the content has these blocks there, under the hashes of their leaves.
