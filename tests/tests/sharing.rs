@@ -14,3 +14,5 @@ mod members;
 mod random;
 #[path = "sharing/scene.rs"]
 mod scene;
+#[path = "sharing/storage.rs"]
+mod storage;

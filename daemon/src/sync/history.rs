@@ -79,7 +79,9 @@ impl Past {
     /// What a share was, as far as this account can know.
     pub(crate) async fn of(session: &Session<'_>, share: ShareId) -> Result<Self, SyncError> {
         let mut shared = Shared::open_with_content(session, share, None).await?;
-        let records = shared.take_content();
+        let mut records = shared.take_content();
+        // Keys come with the record that gives them, after what they are for.
+        shared.learn_all(&mut records).await?;
         let dropped = session.remote().dropped_blobs(share).await?.blobs;
         let mut past = Self {
             now: Tree::default(),

@@ -203,3 +203,114 @@ fn one_changed_block_of_a_large_file_sends_that_block_and_asks_for_little() {
     // Records, receipt, piece, descriptors of the leaf that changed.
     assert!(calls <= 12, "{calls} calls");
 }
+
+/// Bytes of blobs that were asked for, and calls for them.
+fn asked(people: &People) -> (usize, usize) {
+    let seen = people.scene.script.take();
+    let gets = seen.iter().filter(|seen| {
+        let path = seen.path();
+        seen.head.starts_with("GET") && path.contains("/blobs/") && !path.ends_with("/state")
+    });
+    let bytes = |seen: &Seen| -> usize {
+        let head = seen.head.to_ascii_lowercase();
+        let range = head
+            .lines()
+            .find_map(|line| line.strip_prefix("range: bytes="));
+        let (first, last) = range.unwrap().trim().split_once('-').unwrap();
+        let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+        last + 1 - first
+    };
+    let all: Vec<usize> = gets.map(bytes).collect();
+    (all.iter().sum(), all.len())
+}
+
+/// Reads parts of a file, each by itself.
+fn read_parts(site: &Site<'_, '_>, path: &str, offsets: impl Iterator<Item = u64>, len: usize) {
+    use keyfold_fs::vfs::{FileRange, OpenMode};
+    let ino = site.ino(path);
+    let mode = OpenMode {
+        write: false,
+        ..super::site::RW
+    };
+    let handle = site.v().open(ino, mode).unwrap();
+    for offset in offsets {
+        let range = FileRange {
+            ino,
+            handle,
+            offset,
+        };
+        let mut data = vec![0; len];
+        assert_eq!(site.v().read(range, &mut data).unwrap(), len);
+        let expected = &pattern(offset as usize + len, 1)[offset as usize..];
+        assert!(data == expected, "at {offset}");
+    }
+    site.v().release(ino, handle);
+}
+
+#[test]
+fn who_reads_from_end_to_end_has_large_pieces_asked_for_ahead_and_none_twice() {
+    const SIZE: usize = 12 << 20;
+    const PART: usize = 128 << 10;
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    alice.file("large", &pattern(SIZE, 1));
+    alice.push();
+    bob.pull();
+    people.scene.script.take();
+    let all = (0..(SIZE / PART) as u64).map(|n| n * PART as u64);
+    read_parts(&bob, "large", all, PART);
+    let (bytes, calls) = asked(&people);
+    assert!(calls < SIZE / PART / 2, "{calls} calls");
+    assert!(bytes < SIZE + SIZE / 20, "{bytes} bytes");
+}
+
+#[test]
+fn who_reads_here_and_there_gets_what_he_reads() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    alice.file("large", &pattern(8 << 20, 1));
+    alice.push();
+    bob.pull();
+    people.scene.script.take();
+    read_parts(
+        &bob,
+        "large",
+        [5_u64, 1, 3, 7, 2].into_iter().map(|n| n << 20),
+        4096,
+    );
+    let (bytes, _) = asked(&people);
+    let descriptors = 3 * (8 + 81 + 64 * 1008);
+    assert!(bytes <= 5 * 4096 + descriptors, "{bytes} bytes");
+}
+
+#[test]
+fn a_silent_server_is_asked_once_and_again_when_it_is_back() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    alice.file("file", &pattern(100_000, 1));
+    alice.push();
+    bob.pull();
+    people
+        .scene
+        .meddle(|seen, _| seen.path().contains("/blobs/").then_some(Answer::Silence));
+    people.scene.script.take();
+    let ino = bob.ino("file");
+    assert!(bob.try_read(ino).is_err());
+    assert_eq!(people.scene.script.take().len(), 1);
+    for _ in 0..10 {
+        let fetched = bob.v().fetch_file(ino, &mut |_| true);
+        assert_eq!(fetched, Err(keyfold_fs::error::FsError::Unreachable));
+    }
+    assert!(people.scene.script.take().is_empty(), "nobody waits for it");
+    people.scene.be_honest();
+    assert_eq!(bob.read("file"), pattern(100_000, 1));
+}
