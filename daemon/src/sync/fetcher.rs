@@ -159,10 +159,17 @@ impl Fetcher {
         for piece in packs.read_on(wanted) {
             let (remote, packs) = (remote.clone(), Arc::clone(packs));
             let turns = Arc::clone(&self.ahead);
+            let mut ended = self.ended.subscribe();
             runtime.spawn(async move {
-                let _turn = turns.acquire().await;
-                // Whoever wants it asks again.
-                let _ = packs.load(&remote, (node, &piece)).await;
+                let load = async {
+                    let _turn = turns.acquire().await;
+                    packs.load(&remote, (node, &piece)).await
+                };
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    // Where it failed, whoever wants it asks again.
+                    _ = load => {}
+                }
             });
         }
     }

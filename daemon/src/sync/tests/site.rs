@@ -80,6 +80,12 @@ fn info(volume: &Volume, id: ShareId) -> ShareInfo {
     shares.find(|info| info.id.0 == id.0).unwrap()
 }
 
+impl Drop for Site<'_, '_> {
+    fn drop(&mut self) {
+        self.fetcher.end();
+    }
+}
+
 impl<'s, 'a> Site<'s, 'a> {
     /// A volume in which the share begins empty, and what comes of syncing it first.
     pub(super) fn try_begin(

@@ -185,14 +185,15 @@ fn a_file_that_takes_the_place_of_another_comes_when_that_goes() {
     assert_same(&alice, &bob);
 }
 
-#[test]
-fn one_changed_block_of_a_large_file_sends_that_block_and_asks_for_little() {
+/// One block of a file of so many MiB is changed.
+fn sends_one_block(mib: usize) {
     let people = People::new();
     let (a, _) = people.sessions();
     let (mut alice, _) = alone(&people, &a);
-    alice.file("large", &pattern(64 << 20, 1));
+    alice.file("large", &pattern(mib << 20, 1));
     alice.push();
-    people.scene.script.take();
+    let (packs, bytes) = sent(&people);
+    println!("{mib} MiB: {} packs, {bytes} bytes", packs.len());
     let before = alice.v().blocks_viewed();
     alice.overwrite("large", 30 << 20, &[7; 4096]);
     alice.push();
@@ -202,6 +203,17 @@ fn one_changed_block_of_a_large_file_sends_that_block_and_asks_for_little() {
     assert_eq!((blobs.len(), bytes), (1, 8 + 81 + 64 + 4096));
     // Records, receipt, piece, descriptors of the leaf that changed.
     assert!(calls <= 12, "{calls} calls");
+}
+
+#[test]
+fn one_changed_block_of_a_large_file_is_all_that_is_read_and_sent() {
+    sends_one_block(64);
+}
+
+#[test]
+#[ignore = "long"]
+fn one_changed_block_of_a_gibibyte_is_all_that_is_read_and_sent() {
+    sends_one_block(1024);
 }
 
 /// Bytes of blobs that were asked for, and calls for them.
@@ -313,4 +325,66 @@ fn a_silent_server_is_asked_once_and_again_when_it_is_back() {
     assert!(people.scene.script.take().is_empty(), "nobody waits for it");
     people.scene.be_honest();
     assert_eq!(bob.read("file"), pattern(100_000, 1));
+}
+
+/// So many small files: calls, and what one change costs then.
+fn costs_few_calls(files: usize) {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    for n in 0..files {
+        if n % 500 == 0 {
+            alice.mkdir(&format!("{}", n / 500));
+        }
+        alice.file(&format!("{}/{n}", n / 500), &pattern(3000, n as u8));
+    }
+    people.scene.script.take();
+    let began = std::time::Instant::now();
+    alice.push();
+    let first = began.elapsed();
+    let seen = people.scene.script.take();
+    let append = |seen: &&Seen| seen.head.starts_with("POST") && seen.path().ends_with("/records");
+    let records = seen.iter().filter(append).count();
+    let pieces = seen.iter().filter(|seen| is_piece(seen)).count();
+    println!(
+        "{files} files: {} calls, {pieces} pieces, {records} records, {} ms",
+        seen.len(),
+        first.as_millis()
+    );
+    assert!(records <= files / 1000 + 1, "{records} records");
+    let packs = files.div_ceil(1000) + records;
+    assert!(pieces <= packs * 4, "{pieces} pieces");
+    assert!(
+        seen.len() <= pieces + records * 4 + 6,
+        "{} calls",
+        seen.len()
+    );
+    bob.pull();
+    let viewed = alice.v().blocks_viewed();
+    let began = std::time::Instant::now();
+    alice.overwrite("0/7", 0, b"changed");
+    alice.push();
+    println!(
+        "{files} files: one change {} ms",
+        began.elapsed().as_millis()
+    );
+    assert_eq!(alice.v().blocks_viewed() - viewed, 1);
+    assert_eq!(sent(&people).0.len(), 1);
+    let began = std::time::Instant::now();
+    bob.pull();
+    println!("{files} files: its pull {} ms", began.elapsed().as_millis());
+    assert_eq!(bob.read("0/7")[..7], *b"changed");
+}
+
+#[test]
+fn small_files_go_out_in_few_calls() {
+    costs_few_calls(1500);
+}
+
+#[test]
+#[ignore = "long"]
+fn fifteen_thousand_small_files_go_out_in_few_calls() {
+    costs_few_calls(15_000);
 }
