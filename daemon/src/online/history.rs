@@ -9,6 +9,7 @@ use keyfold_fs::volume::Volume;
 use keyfold_protocol::act::Order;
 use keyfold_protocol::ids::{NodeId, ShareId};
 use keyfold_protocol::limits;
+use keyfold_protocol::names::EntryName;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
@@ -82,9 +83,7 @@ impl Asked {
             .zip(self.entries())
             .map(|(number, (removed, version))| {
                 let there = self.past.there(&version);
-                let written = removed
-                    .as_ref()
-                    .map_or(&version.written, |one| &one.removed);
+                let written = removed.as_ref().map_or(&version.written, |one| &one.when);
                 EntryShown {
                     number,
                     path: removed.as_ref().map(path_of),
@@ -108,7 +107,8 @@ impl Asked {
 }
 
 fn path_of(removed: &Removed) -> String {
-    let names: Vec<&str> = removed.path.iter().map(|name| name.as_str()).collect();
+    let names = removed.path.iter().map(EntryName::as_str);
+    let names: Vec<&str> = names.collect();
     names.join("/")
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct Version {
 /// A file that was removed, with what it had then.
 #[derive(Debug, Clone)]
 pub(crate) struct Removed {
-    pub(crate) removed: Written,
+    pub(crate) when: Written,
     /// Names on the way to it, from the folder that was asked about.
     pub(crate) path: Vec<EntryName>,
     pub(crate) last: Version,
@@ -203,7 +203,7 @@ impl Past {
                 content,
             };
             let removed = Removed {
-                removed: written(record),
+                when: written(record),
                 path,
                 last,
             };
@@ -332,9 +332,8 @@ impl<'s, 'a> Reading<'s, 'a> {
             let brought = self.packs.bring_of(remote, content, &wanted).await;
             let fetched = match brought {
                 Ok(Some(fetched)) => fetched,
-                Ok(None) | Err(PackError::Malformed) => return Ok(None),
                 Err(PackError::Remote(error)) if error.is_silence() => return Err(error.into()),
-                Err(PackError::Remote(_)) => return Ok(None),
+                Ok(None) | Err(PackError::Malformed | PackError::Remote(_)) => return Ok(None),
             };
             for ((block, _), fetched) in wanted.blocks.iter().zip(fetched) {
                 let Some(row) = content.keys.get(&fetched.key) else {

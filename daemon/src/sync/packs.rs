@@ -365,7 +365,7 @@ impl Packs {
             while at <= *last {
                 let (from, bytes) = self.bytes(remote, &pack, (blob, at..*last + 1)).await?;
                 let (blocks, _) = bytes.as_chunks::<BLOCK_SIZE>();
-                for (slot, block) in (from..*last + 1).zip(blocks).filter(|(s, _)| *s >= at) {
+                for (slot, block) in (from..=*last).zip(blocks).filter(|(s, _)| *s >= at) {
                     brought.insert(slot, Box::new(*block));
                 }
                 at = from + blocks.len() as u32;
