@@ -90,10 +90,13 @@ fn what_is_kept_needs_no_server_and_what_is_freed_takes_no_room() {
 
     // The owner's own are given up, too, once they were sent.
     is_synced(&reports);
+    drop(told);
+    at_alice.unmount();
+    assert!(taken(&alice) > LARGE as u64, "{}", taken(&alice));
+    let at_alice = alice.vault.mount();
     let freed = command(&at_alice, "free Reports/dir");
     assert_eq!(freed.0, None, "{}", freed.1);
     assert_eq!(here(&reports.join("dir"))["bytes_here"], 0);
-    drop(told);
     at_alice.unmount();
     assert!(taken(&alice) < LARGE as u64 / 2, "{}", taken(&alice));
     let at_alice = alice.vault.mount();

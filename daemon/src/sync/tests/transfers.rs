@@ -388,3 +388,38 @@ fn small_files_go_out_in_few_calls() {
 fn fifteen_thousand_small_files_go_out_in_few_calls() {
     costs_few_calls(15_000);
 }
+
+#[test]
+fn a_file_with_more_changes_than_one_write_takes_goes_out_in_several() {
+    const LEAF: u64 = 256 << 10;
+    const LEAVES: u64 = 8192 + 300;
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let id = share(&a);
+    let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
+    alice.file("sparse", b"");
+    alice.file("beside", b"comes, too");
+    alice.write_leaves("sparse", 0..LEAVES, 1);
+    alice.push();
+    bob.pull();
+    let same = |alice: &Site<'_, '_>, bob: &Site<'_, '_>| {
+        let size = |site: &Site<'_, '_>| site.v().getattr(site.ino("sparse")).unwrap().size;
+        assert_eq!(size(alice), size(bob));
+        for at in [0, 1, 8190, 8191, 8192, LEAVES - 1] {
+            if at * LEAF < size(alice) {
+                let [one, other] = [alice, bob].map(|s| s.read_at("sparse", at * LEAF, 4096));
+                assert!(one == other, "leaf {at}");
+            }
+        }
+    };
+    same(&alice, &bob);
+    assert_eq!(bob.read("beside"), b"comes, too");
+    alice.again();
+    // The same again, over what others know, with less at the end.
+    alice.write_leaves("sparse", 0..LEAVES, 9);
+    alice.truncate("sparse", (LEAVES - 50) * LEAF);
+    alice.push();
+    bob.pull();
+    same(&alice, &bob);
+}
