@@ -37,7 +37,7 @@ pub(crate) use roster::{
 };
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
-pub(crate) use storage::{Free, Here, Keep, StorageCommand};
+pub(crate) use storage::{Free, Here, History, Keep, Purge, StorageCommand};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;

@@ -9,6 +9,7 @@ mod connection;
 mod crew;
 mod desk;
 mod folders;
+mod history;
 mod notice;
 mod offers;
 mod paths;
@@ -39,6 +40,7 @@ use storage::Keeper;
 
 pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use folders::{FolderError, folder, roster};
+pub(crate) use history::HistoryShown;
 pub(crate) use publishing::offer;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 pub(crate) use storage::{HereStatus, storage};

@@ -14,6 +14,7 @@
 //!   nothing of that. Its bytes are kept durably before they are sent, and it is looked
 //!   for in the log before another is made.
 
+mod ahead;
 mod arrived;
 mod compose;
 mod conflict;
@@ -21,6 +22,7 @@ mod copies;
 mod error;
 mod fetcher;
 mod head;
+mod history;
 mod kept;
 mod members;
 mod merge;
@@ -65,6 +67,7 @@ use conflict::{Conflicts, Decided};
 use copies::Missing;
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
+pub(crate) use history::{Past, Reading, Removed, There, Version};
 use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
 use merge::{Rename, Sides, merge};
 pub(crate) use packs::Packs;

@@ -28,3 +28,5 @@ mod scene;
 mod single;
 #[path = "sharing/unsent.rs"]
 mod unsent;
+#[path = "sharing/storage.rs"]
+mod storage;

@@ -401,6 +401,7 @@ fn forget(kept: Kept<'_>, how_much: Forget) -> Result<(), AccountError> {
             Slot::People,
             Slot::Heads,
             Slot::Shown,
+            Slot::Staying,
         ];
         changes = rest.into_iter().fold(changes, Changes::delete);
     }

@@ -13,7 +13,7 @@ use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::offers::OffersCommand;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
 use crate::cli::sharing::{LeaveArgs, MembersArgs, RoleArgs};
-use crate::cli::storage::PathArgs;
+use crate::cli::storage::StorageCommand;
 use crate::control;
 use crate::mount::options::parse_duration;
 
@@ -149,14 +149,8 @@ pub(crate) enum Command {
     Unshare(control::Unshare),
     /// Wait until a shared folder or file is the same here and on the server
     WaitSynced(WaitArgs),
-    /// Bring all of a shared file or folder here, and keep it here
-    ///
-    /// Returns when all of it is here. What others add to it later comes by itself.
-    Keep(PathArgs),
-    /// Give up what of a shared file or folder the server has, to make room
-    ///
-    /// What was not sent yet stays. What is read later is fetched again.
-    Free(PathArgs),
+    #[command(flatten)]
+    Storage(StorageCommand),
     /// Take into a mounted vault what somebody gives who is not verified
     Accept(AcceptArgs),
     /// List the shares that an account is in
@@ -211,7 +205,7 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 17] = [
     ),
     (
         "cache=SIZE",
-        "bound on what is kept here of shares and is at their server, too",
+        "bound on what is here of shares and at their server",
     ),
     (
         "snapshots=TIME|off",

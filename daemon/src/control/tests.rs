@@ -98,6 +98,23 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
             })),
         ),
         (
+            "keep 'My Reports'",
+            r#"{"command":"keep","path":"My Reports"}"#,
+            Command::Storage(StorageCommand::Keep(Keep {
+                path: "My Reports".to_owned(),
+            })),
+        ),
+        (
+            "history Reports --restore 2 --to Old",
+            r#"{"command":"history","path":"Reports","restore":2,"to":"Old"}"#,
+            Command::Storage(StorageCommand::History(History {
+                path: "Reports".to_owned(),
+                restore: Some(2),
+                to: Some("Old".to_owned()),
+                retention: None,
+            })),
+        ),
+        (
             "role ab12 bob none",
             r#"{"command":"role","share":"ab12","user":"bob","role":"none"}"#,
             role(RoleOrNone::None),
@@ -168,6 +185,10 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
         "publish Plan --title 'a\u{202e}b' --everyone",
         "publish Plan --title Plan --everyone --slug 'No Slug'",
         "approve 1234 --write --read",
+        "keep",
+        "history Reports --to Old",
+        "history Reports --restore 1 --retention 30d",
+        "purge Reports Other",
         "help",
         "share --help",
         r#"{"command":"share","path":"x","user":"bob","json":true}"#,

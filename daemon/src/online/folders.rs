@@ -25,6 +25,7 @@ use crate::cli::exit::Exit;
 use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
 use crate::remote::{Deadlines, wait};
 use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError, Stub};
+use crate::sync::SyncError;
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
@@ -76,6 +77,12 @@ pub(crate) enum FolderError {
     TooLong,
     /// It lies in a folder that is to stay whole.
     Stays(String),
+    /// There is no such entry in what something was.
+    NoVersion(u64),
+    /// The server has deleted what an entry needs.
+    GoneForGood(u64),
+    /// What something was cannot be told.
+    Past(SyncError),
     /// The server has to be asked first, and was not reached.
     NotYet,
 }
@@ -130,6 +137,15 @@ impl fmt::Display for FolderError {
                 f,
                 "{path} lies in a folder that is kept here: free that folder, or keep less of it"
             ),
+            Self::NoVersion(number) => write!(
+                f,
+                "there is no entry {number}. `keyfold history` lists what there is"
+            ),
+            Self::GoneForGood(number) => write!(
+                f,
+                "entry {number} cannot be had any more: the server has deleted its data"
+            ),
+            Self::Past(error) => write!(f, "what it was cannot be told: {error}"),
             Self::NotYet => write!(
                 f,
                 "the server does not answer, so it is not known what it has. Nothing more is given up"
@@ -141,6 +157,16 @@ impl fmt::Display for FolderError {
 impl<E: Into<SharingError>> From<E> for FolderError {
     fn from(error: E) -> Self {
         Self::Sharing(error.into())
+    }
+}
+
+impl FolderError {
+    /// Why what something was cannot be told.
+    pub(super) fn from_sync(error: SyncError) -> Self {
+        match error {
+            SyncError::Sharing(error) => Self::Sharing(error),
+            error => Self::Past(error),
+        }
     }
 }
 
@@ -170,6 +196,8 @@ impl From<&FolderError> for Exit {
             | FolderError::Stays(_)
             | FolderError::TooMany => Self::Busy,
             FolderError::TooLong | FolderError::NotYet => Self::Unreachable,
+            FolderError::NoVersion(_) | FolderError::GoneForGood(_) => Self::NoSuchPath,
+            FolderError::Past(_) => Self::General,
         }
     }
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
 use super::folders::{FolderError, Turn};
+use super::history::{self, HistoryShown};
 use super::paths;
 use crate::account::{Kept, Staying};
 use crate::control::StorageCommand;
@@ -29,6 +30,8 @@ pub(crate) enum StorageTold {
     Done(Done),
     /// How much is here.
     Here(HereStatus),
+    /// What it was.
+    History(HistoryShown),
 }
 
 /// How much of a file or folder is here.
@@ -47,16 +50,16 @@ pub(crate) struct HereStatus {
 }
 
 /// A file or folder of a share.
-struct Shown {
+pub(super) struct Shown {
     share: ShareInfo,
     ino: Ino,
-    kind: FileKind,
+    pub(super) kind: FileKind,
     /// It, and the folders that it is in, up to the share's own.
     way: Vec<NodeId>,
 }
 
 impl Shown {
-    fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
+    pub(super) fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
         let volume = desk.engine.volume();
         let failed = |error| FolderError::Volume(path.to_owned(), error);
         let (mut at, mut share, mut way) = (String::new(), None, Vec::new());
@@ -80,12 +83,18 @@ impl Shown {
         })
     }
 
-    fn id(&self) -> ShareId {
+    /// Its share.
+    pub(super) fn id(&self) -> ShareId {
         ShareId(self.share.id.0)
     }
 
+    /// Its node.
+    pub(super) fn node(&self) -> Option<NodeId> {
+        self.way.last().copied()
+    }
+
     fn staying(&self) -> Option<Staying> {
-        let node = *self.way.last()?;
+        let node = self.node()?;
         Some(Staying {
             share: self.id(),
             node,
@@ -136,6 +145,14 @@ pub(crate) fn storage(desk: &Desk, command: &StorageCommand) -> Result<StorageTo
         StorageCommand::Keep(wanted) => keep(desk, &wanted.path),
         StorageCommand::Free(wanted) => free(desk, &wanted.path),
         StorageCommand::Here(wanted) => here(desk, &wanted.path).map(StorageTold::Here),
+        StorageCommand::History(wanted) => match (wanted.restore, &wanted.retention) {
+            (Some(number), _) => history::restore(desk, wanted, number).map(done),
+            (None, Some(time)) => {
+                history::retain(desk, &wanted.path, time.value.as_secs()).map(done)
+            }
+            (None, None) => history::history(desk, wanted).map(StorageTold::History),
+        },
+        StorageCommand::Purge(wanted) => history::purge(desk, wanted).map(done),
     }
 }
 
@@ -219,7 +236,7 @@ fn free(desk: &Desk, path: &str) -> Result<StorageTold, FolderError> {
 }
 
 /// The nodes at or below something of a share.
-fn nodes_below(volume: &Volume, shown: &Shown) -> Result<BTreeSet<NodeId>, FsError> {
+pub(super) fn nodes_below(volume: &Volume, shown: &Shown) -> Result<BTreeSet<NodeId>, FsError> {
     let mut nodes: BTreeSet<NodeId> = shown.way.last().copied().into_iter().collect();
     let mut left = Vec::new();
     if shown.kind == FileKind::Directory {

@@ -108,7 +108,8 @@ impl ShareSync<'_, '_> {
     /// The next operations of a plan. Their blocks are sent by this.
     async fn batch(&mut self, plan: &mut Plan) -> Result<Batch, SyncError> {
         let first = std::mem::take(&mut plan.first);
-        let mut actions: Vec<(Action, Vec<BlobId>)> = without_blobs(first).collect();
+        let mut work = Vec::new();
+        say(&mut work, first)?;
         let remote = self.shared.session().remote().clone();
         let mut packer = Packer::new(remote, self.shared.id(), Arc::clone(&self.arrived));
         let (mut drafts, mut marks) = (Vec::new(), Vec::new());
@@ -123,25 +124,13 @@ impl ShareSync<'_, '_> {
         let packs = packer.finish().await?;
         let files = drafts.len() as u64;
         for (file, draft) in drafts {
-            actions.extend(without_blobs(file.before));
+            say(&mut work, file.before)?;
             if let Some(draft) = draft {
-                let (mut of_file, blobs) = draft.finish(&packs);
-                let last = of_file.pop();
-                actions.extend(without_blobs(of_file));
-                actions.extend(last.map(|action| (action, blobs)));
+                work.extend(draft.finish(&packs)?);
             }
-            actions.extend(without_blobs(file.after));
+            say(&mut work, file.after)?;
         }
-        let named = |(action, blobs)| {
-            let id = OperationId::generate()?;
-            Ok((Operation { id, action }, blobs))
-        };
-        let work: Result<Vec<Work>, SyncError> = actions.into_iter().map(named).collect();
-        Ok(Batch {
-            work: work?,
-            marks,
-            files,
-        })
+        Ok(Batch { work, marks, files })
     }
 
     /// Of the packs that arrived before those that the server does not have any more.
@@ -363,9 +352,13 @@ fn one_record(
     Ok((operations, named))
 }
 
-/// Actions that name no blobs.
-fn without_blobs(actions: Vec<Action>) -> impl Iterator<Item = (Action, Vec<BlobId>)> {
-    actions.into_iter().map(|action| (action, Vec::new()))
+/// Adds actions that name no blobs.
+pub(super) fn say(work: &mut Vec<Work>, actions: Vec<Action>) -> Result<(), SyncError> {
+    for action in actions {
+        let id = OperationId::generate()?;
+        work.push((Operation { id, action }, Vec::new()));
+    }
+    Ok(())
 }
 
 pub(super) fn name_action(step: &Step, nodes: &Nodes) -> Option<Action> {

@@ -15,7 +15,7 @@ use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Runtime;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, watch};
 
 use super::packs::{PackError, Packs};
 use crate::remote::{Remote, RemoteError};
@@ -32,6 +32,10 @@ pub(crate) struct Fetcher {
     changed: Condvar,
     runtime: Option<Runtime>,
     turns: Arc<Semaphore>,
+    /// Those of what nobody waits for yet.
+    ahead: Arc<Semaphore>,
+    /// Whether nobody is to wait any more.
+    ended: watch::Sender<bool>,
     /// Tells that the server did not answer.
     silent: Notify,
 }
@@ -59,6 +63,8 @@ impl Fetcher {
             changed: Condvar::new(),
             runtime: Some(runtime.map_err(|e| RemoteError::Setup(e.to_string()))?),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
+            ahead: Arc::new(Semaphore::new(AT_ONCE / 2)),
+            ended: watch::Sender::new(false),
             silent: Notify::new(),
         })
     }
@@ -86,6 +92,7 @@ impl Fetcher {
     /// Brings nothing any more.
     pub(crate) fn end(&self) {
         self.know(|known| known.ended = true);
+        self.ended.send_replace(true);
     }
 
     /// Waits until the server did not answer somebody who read. It is to be looked at then.
@@ -126,14 +133,45 @@ impl Fetcher {
         for (number, one) in wanted.iter().enumerate() {
             let (remote, packs, one) = (remote.clone(), Arc::clone(packs), one.clone());
             let (sender, turns) = (sender.clone(), Arc::clone(&self.turns));
+            let mut ended = self.ended.subscribe();
             runtime.spawn(async move {
-                // Nobody closes it.
-                let _turn = turns.acquire().await;
-                // Nobody may be waiting any more.
-                let _ = sender.send((number, packs.bring(&remote, &one).await));
+                let bring = async {
+                    // Nobody closes it.
+                    let _turn = turns.acquire().await;
+                    packs.bring(&remote, &one).await
+                };
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    // Nobody may be waiting any more.
+                    brought = bring => drop(sender.send((number, brought))),
+                }
             });
         }
         Some(receiver)
+    }
+
+    /// Asks for what whoever read these will want next.
+    fn read_on(&self, (remote, packs): &(Remote, Arc<Packs>), wanted: &[Wanted]) {
+        let node = wanted.first().map(|one| NodeId(one.node.0));
+        let (Some(runtime), Some(node)) = (&self.runtime, node) else {
+            return;
+        };
+        for piece in packs.read_on(wanted) {
+            let (remote, packs) = (remote.clone(), Arc::clone(packs));
+            let turns = Arc::clone(&self.ahead);
+            let mut ended = self.ended.subscribe();
+            runtime.spawn(async move {
+                let load = async {
+                    let _turn = turns.acquire().await;
+                    packs.load(&remote, (node, &piece)).await
+                };
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    // Where it failed, whoever wants it asks again.
+                    _ = load => {}
+                }
+            });
+        }
     }
 }
 
@@ -163,7 +201,16 @@ impl Fetcher {
         }
         let view = volume.view_content(ino)?;
         let spare = packs.spare(&remote, (NodeId(node.0), &view), there);
-        let spare = runtime.block_on(spare);
+        let mut ended = self.ended.subscribe();
+        let spare = runtime.block_on(async {
+            tokio::select! {
+                _ = ended.wait_for(|ended| *ended) => None,
+                spare = spare => Some(spare),
+            }
+        });
+        let Some(spare) = spare else {
+            return Err(None);
+        };
         // The slots are not held any more when they are given up.
         drop(view);
         match spare {
@@ -189,8 +236,10 @@ impl Fetch for Fetcher {
             wanted.iter().map(|_| Err(Unfetched)).collect();
         // All that one reader wants is of one file.
         let share = wanted.first().map(|one| ShareId(one.share.0));
-        let source = share.and_then(|share| self.source(share, over));
-        let Some(receiver) = source.and_then(|source| self.bring(&source, wanted)) else {
+        let Some(source) = share.and_then(|share| self.source(share, over)) else {
+            return all;
+        };
+        let Some(receiver) = self.bring(&source, wanted) else {
             return all;
         };
         for _ in wanted {
@@ -208,6 +257,9 @@ impl Fetch for Fetcher {
                 }
                 Err(_) => {}
             }
+        }
+        if all.iter().all(Result::is_ok) {
+            self.read_on(&source, wanted);
         }
         all
     }

@@ -5,6 +5,7 @@
 //! key that he has does not get into a file by that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS, Tag, leaf_hash};
@@ -16,6 +17,7 @@ use keyfold_protocol::pack::{Descriptor, PackFront, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::{Mutex, RwLock};
 
+use super::ahead::{Ahead, Piece};
 use super::shown::engine_node;
 use super::take::place;
 use crate::remote::{Remote, RemoteError};
@@ -40,6 +42,7 @@ pub(crate) struct Packs {
     remote: Remote,
     pub(super) share: ShareId,
     cache: Mutex<Cache>,
+    ahead: Ahead,
     /// What the volume has, and what it is to have.
     trees: RwLock<[Arc<Tree>; 2]>,
 }
@@ -65,6 +68,7 @@ impl Packs {
             remote,
             share,
             cache: Mutex::default(),
+            ahead: Ahead::default(),
             trees: RwLock::new([Arc::clone(&none), none]),
         }
     }
@@ -141,12 +145,24 @@ impl Packs {
         let node = NodeId(wanted.node.0);
         let contents = trees.iter().filter_map(|tree| tree.node(node)?.content());
         for content in contents {
-            if !self.is_named(remote, content, wanted).await? {
-                continue;
+            if let Some(brought) = self.bring_of(remote, content, wanted).await? {
+                return Ok(brought);
             }
-            return self.bring_blocks(remote, content, wanted).await;
         }
         Err(PackError::Malformed)
+    }
+
+    /// The blocks as a content has them; none where it has them elsewhere.
+    pub(super) async fn bring_of(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        wanted: &Wanted,
+    ) -> Result<Option<Vec<Fetched>>, PackError> {
+        if !self.is_named(remote, content, wanted).await? {
+            return Ok(None);
+        }
+        self.bring_blocks(remote, content, wanted).await.map(Some)
     }
 
     /// Whether the content has these blocks there, under the hashes of their leaves.
@@ -266,6 +282,68 @@ impl Packs {
         }
     }
 
+    /// Blocks of a pack, the first of which are wanted, and the slot they begin at: from what was asked for
+    /// ahead, or from the server.
+    async fn bytes(
+        &self,
+        remote: &Remote,
+        pack: &Opened,
+        (blob, slots): (BlobId, Range<u32>),
+    ) -> Result<(u32, Vec<u8>), PackError> {
+        let ask = async |slots: &Range<u32>| -> Result<Vec<u8>, PackError> {
+            let last = slots.end.saturating_sub(1);
+            let ends = (pack.front.block(slots.start), pack.front.block(last));
+            let (Some(first), Some(last)) = ends else {
+                return Err(PackError::Malformed);
+            };
+            Ok(remote.blob(self.share, blob, first.start..last.end).await?)
+        };
+        match self.ahead.find(blob, slots.start) {
+            Ok(piece) => {
+                let bytes = piece.bytes.get_or_try_init(|| ask(&piece.slots)).await?;
+                Ok((piece.slots.start, bytes.clone()))
+            }
+            Err(next) => {
+                let slots = slots.start..slots.end.min(next);
+                Ok((slots.start, ask(&slots).await?))
+            }
+        }
+    }
+
+    /// What is to be asked for ahead of whoever read these.
+    pub(super) fn read_on(&self, wanted: &[Wanted]) -> Vec<Piece> {
+        let blocks = || wanted.iter().flat_map(|one| one.blocks.iter());
+        let (first, last) = (
+            blocks().map(|(b, _)| b).min(),
+            blocks().map(|(b, _)| b).max(),
+        );
+        let (Some(first), Some(last), Some(one)) = (first, last, wanted.first()) else {
+            return Vec::new();
+        };
+        let node = NodeId(one.node.0);
+        let trees = self.trees.read().clone();
+        let content = trees[0].node(node).and_then(|node| node.content());
+        content.map_or_else(Vec::new, |content| {
+            self.ahead.read_on(node, content, *first..*last + 1)
+        })
+    }
+
+    /// Brings a piece that was asked for ahead.
+    pub(super) async fn load(
+        &self,
+        remote: &Remote,
+        (node, piece): (NodeId, &Piece),
+    ) -> Result<(), PackError> {
+        let base = Arc::clone(&self.trees.read()[0]);
+        let content = base.node(node).and_then(|node| node.content());
+        let key = content.and_then(|content| content.packs.get(&piece.blob));
+        let key = key.ok_or(PackError::Malformed)?;
+        let pack = self.open(remote, (piece.blob, key)).await?;
+        let slots = piece.slots.clone();
+        self.bytes(remote, &pack, (piece.blob, slots)).await?;
+        Ok(())
+    }
+
     async fn bring_blocks(
         &self,
         remote: &Remote,
@@ -283,15 +361,14 @@ impl Packs {
             let (Some(first), Some(last)) = (run.first(), run.last()) else {
                 continue;
             };
-            let (first, last) = (pack.front.block(*first), pack.front.block(*last));
-            let (Some(first), Some(last)) = (first, last) else {
-                return Err(PackError::Malformed);
-            };
-            let bytes = remote.blob(self.share, blob, first.start..last.end);
-            let bytes = bytes.await?;
-            let (blocks, _) = bytes.as_chunks::<BLOCK_SIZE>();
-            for (slot, block) in run.iter().zip(blocks) {
-                brought.insert(*slot, Box::new(*block));
+            let mut at = *first;
+            while at <= *last {
+                let (from, bytes) = self.bytes(remote, &pack, (blob, at..*last + 1)).await?;
+                let (blocks, _) = bytes.as_chunks::<BLOCK_SIZE>();
+                for (slot, block) in (from..=*last).zip(blocks).filter(|(s, _)| *s >= at) {
+                    brought.insert(slot, Box::new(*block));
+                }
+                at = from + blocks.len() as u32;
             }
         }
         let block = |(_, slot): &(u64, u32)| {

@@ -10,43 +10,52 @@ use keyfold_crypto::{
 use keyfold_fs::error::FsError;
 use keyfold_fs::share::{BlockView, LeafView, Lies};
 use keyfold_fs::volume::ContentView;
-use keyfold_protocol::ids::{BlobId, ContentRoot, Epoch, NodeId, OperationId};
+use keyfold_protocol::ids::{ContentRoot, Epoch, NodeId, OperationId};
 use keyfold_protocol::limits;
-use keyfold_protocol::operation::{Action, ChangedLeaf, Mtime, PackRef, WriteFile};
+use keyfold_protocol::operation::{Action, ChangedLeaf, Mtime, Operation, PackRef, WriteFile};
 use keyfold_protocol::pack::Descriptor;
 use keyfold_protocol::tree::FileContent;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::arrived::ArrivedLeaf;
+use super::compose::{Work, say};
 use super::error::SyncError;
 use super::packer::{Block, Packer};
 use super::packs::{PackError, Packs};
 use super::shown::mtime;
 
+/// Changed leaves in one write (2 GiB of a file), so that a record has room for it.
+const LEAVES_OF_A_WRITE: usize = limits::CHANGED_LEAVES / 2;
 /// Leaves that are looked at between two looks at how far it is (4 MiB).
 const LEAVES_AT_ONCE: usize = 16;
 
 /// A file's new content, whose packs have no names yet.
 pub(super) struct Draft {
-    pub(super) keys: Vec<Action>,
-    write: WriteFile,
+    keys: Vec<Action>,
+    /// One over the other.
+    writes: Vec<(OperationId, WriteFile)>,
 }
 
 impl Draft {
     /// The operations, and the blobs that they name.
-    pub(super) fn finish(mut self, packs: &[PackRef]) -> (Vec<Action>, Vec<BlobId>) {
-        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-        for leaf in self.write.leaves.iter_mut().filter(|l| l.written != 0) {
-            let next = numbers.len() as u32;
-            let number = *numbers.entry(leaf.pack).or_insert(next);
-            if number == next {
-                self.write.packs.push(packs[leaf.pack as usize].clone());
+    pub(super) fn finish(self, packs: &[PackRef]) -> Result<Vec<Work>, SyncError> {
+        let mut work = Vec::new();
+        say(&mut work, self.keys)?;
+        for (id, mut write) in self.writes {
+            let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+            for leaf in write.leaves.iter_mut().filter(|l| l.written != 0) {
+                let next = numbers.len() as u32;
+                let number = *numbers.entry(leaf.pack).or_insert(next);
+                if number == next {
+                    write.packs.push(packs[leaf.pack as usize].clone());
+                }
+                leaf.pack = number;
             }
-            leaf.pack = number;
+            let blobs = write.packs.iter().map(|pack| pack.blob).collect();
+            let action = Action::WriteFile(write);
+            work.push((Operation { id, action }, blobs));
         }
-        let blobs = self.write.packs.iter().map(|pack| pack.blob).collect();
-        self.keys.push(Action::WriteFile(self.write));
-        (self.keys, blobs)
+        Ok(work)
     }
 }
 
@@ -177,14 +186,6 @@ impl File<'_> {
         if leaves.is_empty() && self.known.map_or(0, |content| content.size) == size {
             return Ok(None);
         }
-        if leaves.len() > limits::CHANGED_LEAVES / 2 {
-            return Err(SyncError::TooLarge);
-        }
-        let hashes: Vec<(u64, LeafHash)> = hashes
-            .into_iter()
-            .filter(|(_, hash)| *hash != LeafHash::EMPTY)
-            .collect();
-        let root = content_root(&self.node.file(), size, &hashes);
         let unknown = |key: &&FileKey| {
             let known = self.known.map(|content| &content.keys);
             used.contains(&key.id()) && !known.is_some_and(|keys| keys.contains_key(&key.id()))
@@ -197,17 +198,59 @@ impl File<'_> {
         let keys = self.view.keys().iter().filter(unknown).map(introduce);
         Ok(Some(Draft {
             keys: keys.collect(),
-            write: WriteFile {
+            writes: self.writes((leaves, hashes), used)?,
+        }))
+    }
+
+    /// The content as one write, or more than fits in one as several: each leaves the file as long as it
+    /// was, or as far as it has come.
+    fn writes(
+        &self,
+        (mut left, hashes): (Vec<ChangedLeaf>, BTreeMap<u64, LeafHash>),
+        used: &BTreeSet<KeyId>,
+    ) -> Result<Vec<(OperationId, WriteFile)>, SyncError> {
+        let known = self.known.into_iter().flat_map(|content| &content.leaves);
+        let mut now: BTreeMap<u64, LeafHash> = known.map(|(i, leaf)| (*i, leaf.hash)).collect();
+        let mut base = self.known.map_or(OperationId::NONE, |c| c.version);
+        let mut writes = Vec::new();
+        loop {
+            let later = left.split_off(left.len().min(LEAVES_OF_A_WRITE));
+            let leaves = std::mem::replace(&mut left, later);
+            let is_last = left.is_empty();
+            let size = match leaves.last() {
+                Some(last) if !is_last => {
+                    let end = (last.index + 1) * (LEAF_BLOCKS * BLOCK_SIZE) as u64;
+                    let was = self.known.map_or(0, |content| content.size);
+                    end.min(self.view.size()).max(was)
+                }
+                _ => self.view.size(),
+            };
+            if is_last {
+                now.clone_from(&hashes);
+            } else {
+                now.extend(leaves.iter().map(|leaf| (leaf.index, leaf.hash)));
+            }
+            now.retain(|_, hash| *hash != LeafHash::EMPTY);
+            let all: Vec<(u64, LeafHash)> = now.iter().map(|(i, hash)| (*i, *hash)).collect();
+            let root = content_root(&self.node.file(), size, &all);
+            let writes_any = leaves.iter().any(|leaf| leaf.written != 0);
+            let keys = used.iter().copied().filter(|_| writes_any);
+            let write = WriteFile {
                 node: self.node,
-                base: self.known.map_or(OperationId::NONE, |c| c.version),
+                base,
                 size,
                 root: ContentRoot(root.ok_or(SyncError::TooLarge)?),
                 mtime: self.mtime(),
-                keys: used.iter().copied().collect(),
+                keys: keys.collect(),
                 packs: Vec::new(),
                 leaves,
-            },
-        }))
+            };
+            base = OperationId::generate()?;
+            writes.push((base, write));
+            if is_last {
+                return Ok(writes);
+            }
+        }
     }
 
     fn mtime(&self) -> Mtime {

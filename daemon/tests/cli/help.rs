@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 56] = [
+const COMMANDS: [&[&str]; 60] = [
     &[],
     &["init"],
     &["mount"],
@@ -50,6 +50,10 @@ const COMMANDS: [&[&str]; 56] = [
     &["share"],
     &["unshare"],
     &["wait-synced"],
+    &["keep"],
+    &["free"],
+    &["history"],
+    &["purge"],
     &["accept"],
     &["shares"],
     &["members"],

@@ -7,13 +7,13 @@ use keyfold_protocol::account::{AccountRoot, Contact};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::chain::{ChainEntry, SignedEntry};
 use keyfold_protocol::ids::{
-    ChainRoot, DeviceId, EntryHash, RecordHash, RequestHash, Seq, ShareId, Time,
+    ChainRoot, DeviceId, EntryHash, NodeId, RecordHash, RequestHash, Seq, ShareId, Time,
 };
 use zeroize::Zeroizing;
 
 use crate::account::kept::{
     Happened, KeptBook, KeptToken, Keys, Known, Listed, Next, Offered, Pinned, Profile, ShareHead,
-    ShownRequest,
+    ShownRequest, Staying,
 };
 use crate::remote::{Server, Token};
 
@@ -150,6 +150,11 @@ fn every_value_has_one_form_and_no_other_is_read() {
     assert_eq!(same(&activity), b"\x82\x01\x81\x82\x05\x68bob asks");
     let read_only = Listed(vec![ShareId([1; 32])]);
     begins(&same(&read_only), b"\x82\x01\x81\x58\x20");
+    let staying = Listed(vec![Staying {
+        share: ShareId([1; 32]),
+        node: NodeId([2; 16]),
+    }]);
+    begins(&same(&staying), b"\x82\x01\x81\x82\x58\x20");
 }
 
 #[test]

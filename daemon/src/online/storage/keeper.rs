@@ -97,20 +97,24 @@ impl Keeper {
                 let keeper = &desk.keeper;
                 let mut pause = Some(Duration::ZERO);
                 while keeper.wait(pause) {
-                    pause = keeper.limit.map(|_| LOOK);
+                    let began = Instant::now();
                     let work = Work {
                         desk: &desk,
                         fetcher: &fetcher,
                     };
                     let error = work.bring().err();
-                    if error.is_some() {
-                        pause = Some(AGAIN);
-                    }
-                    let error = error.map(|error| error.to_string());
-                    keeper.told.lock().error = error;
+                    let failed = error.is_some();
+                    keeper.told.lock().error = error.map(|error| error.to_string());
                     if work.stay_below().is_err() {
                         tracing::warn!("what is used least could not be given up");
                     }
+                    // Looking is not to be what is done most of the time.
+                    let look = LOOK.max(began.elapsed() * 20);
+                    pause = match keeper.limit {
+                        _ if failed => Some(AGAIN),
+                        Some(_) => Some(look),
+                        None => None,
+                    };
                 }
             })
     }

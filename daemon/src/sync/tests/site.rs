@@ -80,6 +80,12 @@ fn info(volume: &Volume, id: ShareId) -> ShareInfo {
     shares.find(|info| info.id.0 == id.0).unwrap()
 }
 
+impl Drop for Site<'_, '_> {
+    fn drop(&mut self) {
+        self.fetcher.end();
+    }
+}
+
 impl<'s, 'a> Site<'s, 'a> {
     /// A volume in which the share begins empty, and what comes of syncing it first.
     pub(super) fn try_begin(
@@ -263,6 +269,31 @@ impl<'s, 'a> Site<'s, 'a> {
         let handle = self.v().open(ino, RW).unwrap();
         self.write_at((ino, handle), offset, data);
         self.v().release(ino, handle);
+    }
+
+    /// Writes the first block of each of these leaves.
+    pub(super) fn write_leaves(&self, path: &str, leaves: std::ops::Range<u64>, seed: u8) {
+        let ino = self.ino(path);
+        let handle = self.v().open(ino, RW).unwrap();
+        for leaf in leaves {
+            self.write_at((ino, handle), leaf << 18, &pattern(4096, seed ^ leaf as u8));
+        }
+        self.v().release(ino, handle);
+    }
+
+    pub(super) fn read_at(&self, path: &str, offset: u64, len: usize) -> Vec<u8> {
+        let ino = self.ino(path);
+        let mode = OpenMode { write: false, ..RW };
+        let handle = self.v().open(ino, mode).unwrap();
+        let mut data = vec![0; len];
+        let range = FileRange {
+            ino,
+            handle,
+            offset,
+        };
+        assert_eq!(self.v().read(range, &mut data).unwrap(), len);
+        self.v().release(ino, handle);
+        data
     }
 
     pub(super) fn truncate(&self, path: &str, size: u64) {
