@@ -13,7 +13,9 @@
 //! A mark that waits is not written twice, so a change must never rely on one that was handed out
 //! before the change could be seen. Hence marks are handed out holding `namespace`, which an
 //! operation on names holds from its look at the marks to its end; and content is marked after the
-//! change, so that whoever finds the mark waiting is seen by who takes it later.
+//! change, so that whoever finds the mark waiting is seen by who takes it later. Marks that a volume
+//! is opened with may have been handed out before it was closed: none of them is taken for one that
+//! waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -241,7 +243,6 @@ impl Volume {
             let last = marks.last.entry(share).or_insert(0);
             *last = key.number().max(*last);
             marks.count(&mark);
-            marks.waiting.insert((share, mark));
         }
         Ok(())
     }
