@@ -44,8 +44,9 @@ pub(super) struct Shares {
     /// There may be a share.
     any: AtomicBool,
     marks: Mutex<Marks>,
-    /// Inodes in whose place others came while they were read. Nobody writes to them any more.
-    replaced: Mutex<FxHashSet<Ino>>,
+    /// Inodes in whose place others came while they were read, and those whose names others removed.
+    /// Nobody writes to them any more: whoever does found them before.
+    left: Mutex<FxHashSet<Ino>>,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
@@ -103,7 +104,7 @@ impl Volume {
         }
     }
 
-    /// Keeps a file from being replaced while it is opened for writing.
+    /// Keeps a file from being replaced or removed while it is opened for writing.
     ///
     /// # Errors
     /// [`FsError::Stale`] when it was: whoever found it by its name has to look again;
@@ -118,7 +119,7 @@ impl Volume {
             return Ok(None);
         }
         let namespace = self.namespace.lock();
-        if self.shares.replaced.lock().contains(&ino) {
+        if self.shares.left.lock().contains(&ino) {
             return Err(FsError::Stale(ino));
         }
         self.check_file_access(ino)?;
@@ -170,9 +171,9 @@ impl Volume {
     }
 
     /// An inode is deleted: nobody can ask for it any more.
-    pub(super) fn forget_replaced(&self, ino: Ino) {
+    pub(super) fn forget_left(&self, ino: Ino) {
         if self.shares.any.load(Ordering::Relaxed) {
-            self.shares.replaced.lock().remove(&ino);
+            self.shares.left.lock().remove(&ino);
         }
     }
 
