@@ -253,10 +253,9 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             }
             let (marks, seen) = self.look()?;
             let marks = self.waits.sent(marks, &seen);
-            let mut kept_back = 0;
+            let kept_back = seen.kept_back;
             if !marks.is_empty() || !self.position.begun {
                 let work = self.compose(&seen).await?;
-                kept_back = seen.kept_back;
                 if work.is_empty() {
                     self.position.begun = true;
                     self.keep_as_is(marks)?;

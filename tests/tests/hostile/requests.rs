@@ -41,7 +41,7 @@ fn publish(stage: &Stage, share: ShareId) {
 fn inbox(mount: &Mount) -> Vec<String> {
     let shown = run(&["inbox", text(mount.path()), "--json"]);
     let shown: Value = serde_json::from_str(&shown).unwrap();
-    let items = shown["items"].as_array().unwrap();
+    let items = shown.as_array().unwrap();
     let id = |item: &Value| item["id"].as_str().unwrap().to_owned();
     items.iter().map(id).collect()
 }
