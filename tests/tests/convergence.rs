@@ -35,6 +35,8 @@ fn converge(rounds: u64, acts: u64) {
     let mut machines = Machines::new();
     let mut ledger = Ledger::default();
     ledger.tell(&machines.settled("to begin with"));
+    // What the folder was begun with is gone for good, whoever is killed.
+    machines.sync_all();
     for round in 0..rounds {
         let accident = Accident::any(&mut random);
         println!("round {round}: {accident:?}");

@@ -83,6 +83,13 @@ impl Machines {
         machine.mount.is_some().then_some(machine)
     }
 
+    /// Makes what all of them have durable.
+    pub(crate) fn sync_all(&self) {
+        for mount in self.all.iter().filter_map(|machine| machine.mount.as_ref()) {
+            std::fs::write(mount.join(".keyfold/control"), "sync").unwrap();
+        }
+    }
+
     /// Kills the daemon of one.
     pub(crate) fn kill(&mut self, which: usize) {
         self.all[which].mount.take().unwrap().kill9();
