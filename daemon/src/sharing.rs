@@ -234,7 +234,7 @@ impl<'s, 'a> Shared<'s, 'a> {
         Err(SharingError::Withheld)
     }
 
-    /// Pulls after the server refused a record because others were first: it has to show who.
+    /// Pulls after the server refused content because others were first: it has to show who.
     async fn pull_moved(&mut self) -> Result<(), SharingError> {
         let before = self.log.head();
         self.pull().await?;

@@ -33,6 +33,15 @@ fn program() -> PathBuf {
     path
 }
 
+fn restore(backup: &Path, folder: &Path) {
+    outcome(
+        Command::new(program())
+            .arg("restore")
+            .args([backup, folder]),
+    )
+    .expect_success("keyfold-server restore");
+}
+
 impl Server {
     /// A new server in `sandbox` that serves on a port of its own.
     pub fn new(sandbox: &Sandbox) -> Self {
@@ -66,17 +75,28 @@ impl Server {
         format!("{scheme}://{}", self.listen)
     }
 
+    /// Copies all that it has, while it serves or not.
+    pub fn back_up(&self, to: &Path) {
+        outcome(
+            Command::new(program())
+                .arg("backup")
+                .args([self.folder.as_path(), to]),
+        )
+        .expect_success("keyfold-server backup");
+    }
+
+    /// Has what a backup has from now on, and nothing else. Said while it does not serve.
+    pub fn restore(&self, backup: &Path) {
+        std::fs::remove_dir_all(&self.folder).unwrap();
+        restore(backup, &self.folder);
+    }
+
     /// Another server with a copy of all that this one has, on a port of its own.
     #[must_use]
     pub fn copied_to(&self, folder: &Path, beside: &Path) -> Self {
         let backup = beside.join("backup");
-        for (command, from, to) in [
-            ("backup", self.folder.as_path(), backup.as_path()),
-            ("restore", backup.as_path(), folder),
-        ] {
-            outcome(Command::new(program()).arg(command).args([from, to]))
-                .expect_success(format_args!("keyfold-server {command}"));
-        }
+        self.back_up(&backup);
+        restore(&backup, folder);
         Self::serving(folder.to_owned(), beside.join("copy.log"), self.level)
     }
 

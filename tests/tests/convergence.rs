@@ -35,13 +35,18 @@ fn converge(rounds: u64, acts: u64) {
     let mut machines = Machines::new();
     let mut ledger = Ledger::default();
     ledger.tell(&machines.settled("to begin with"));
+    // What the folder was begun with is gone for good, whoever is killed.
+    machines.sync_all();
     for round in 0..rounds {
         let accident = Accident::any(&mut random);
         println!("round {round}: {accident:?}");
+        ledger.note(format!("round {round}: {accident:?}"));
         accident.begins(&mut machines, &mut ledger);
         for _ in 0..acts {
             accident.goes_on(&mut random, &mut machines, &mut ledger);
             let which = random.below(machines.len());
+            // An act draws as many numbers as it likes, and the next one is the same.
+            let mut random = Seeded::from_seed(random.next_u64());
             if let Some(machine) = machines.at_work(which) {
                 Act::any(&mut random).carry_out(&mut random, machine, &mut ledger);
             }

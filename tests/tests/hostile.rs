@@ -21,6 +21,10 @@ mod keys;
 mod members;
 #[path = "hostile/replies.rs"]
 mod replies;
+#[path = "hostile/requests.rs"]
+mod requests;
+#[path = "hostile/restored.rs"]
+mod restored;
 #[path = "sharing/scene.rs"]
 #[allow(dead_code, reason = "other suites use more of it")]
 mod scene;

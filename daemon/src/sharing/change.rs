@@ -223,9 +223,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             let sent = self.session.remote().append(self.id(), &append).await;
             match sent {
                 Ok(_) => return self.pull().await,
-                Err(error) if error.code() == Some(ErrorCode::HeadMoved) => {
-                    self.pull_moved().await?;
-                }
+                Err(error) if error.code() == Some(ErrorCode::HeadMoved) => self.pull().await?,
                 Err(error) if error.may_have_arrived() => {
                     self.pull().await.map_err(|_| SharingError::from(error))?;
                     if self.has(record, append.record.header.seq) {

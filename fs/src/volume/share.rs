@@ -13,7 +13,9 @@
 //! A mark that waits is not written twice, so a change must never rely on one that was handed out
 //! before the change could be seen. Hence marks are handed out holding `namespace`, which an
 //! operation on names holds from its look at the marks to its end; and content is marked after the
-//! change, so that whoever finds the mark waiting is seen by who takes it later.
+//! change, so that whoever finds the mark waiting is seen by who takes it later. Marks that a volume
+//! is opened with may have been handed out before it was closed: none of them is taken for one that
+//! waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -47,8 +49,9 @@ pub(super) struct Shares {
     /// There may be a share.
     any: AtomicBool,
     marks: Mutex<Marks>,
-    /// Inodes in whose place others came while they were read. Nobody writes to them any more.
-    replaced: Mutex<FxHashSet<Ino>>,
+    /// Inodes in whose place others came while they were read, and those whose names others removed.
+    /// Nobody writes to them any more: whoever does found them before.
+    left: Mutex<FxHashSet<Ino>>,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
@@ -133,7 +136,7 @@ impl Volume {
         }
     }
 
-    /// Keeps a file from being replaced while it is opened for writing.
+    /// Keeps a file from being replaced or removed while it is opened for writing.
     ///
     /// # Errors
     /// [`FsError::Stale`] when it was: whoever found it by its name has to look again;
@@ -152,7 +155,7 @@ impl Volume {
             return Ok(None);
         }
         let namespace = self.namespace.lock();
-        if self.shares.replaced.lock().contains(&ino) {
+        if self.shares.left.lock().contains(&ino) {
             return Err(FsError::Stale(ino));
         }
         self.check_file_access(ino)?;
@@ -190,9 +193,9 @@ impl Volume {
     }
 
     /// An inode is deleted: nobody can ask for it any more.
-    pub(super) fn forget_replaced(&self, ino: Ino) {
+    pub(super) fn forget_left(&self, ino: Ino) {
         if self.shares.any.load(Ordering::Relaxed) {
-            self.shares.replaced.lock().remove(&ino);
+            self.shares.left.lock().remove(&ino);
         }
     }
 
@@ -266,7 +269,6 @@ impl Volume {
             let last = marks.last.entry(share).or_insert(0);
             *last = key.number().max(*last);
             marks.count(&mark);
-            marks.waiting.insert((share, mark));
         }
         Ok(())
     }

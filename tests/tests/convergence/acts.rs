@@ -4,14 +4,14 @@
 //! it first: what others wrote does not come into a file that is in use, so he has seen what he ends.
 
 use std::fs::{self, File, FileType};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use keyfold_tests::Seeded;
 use rustix::fs::{CWD, RenameFlags, XattrFlags};
 
-use crate::cells::{CELL, written};
+use crate::cells::{CELL, tokens, written};
 use crate::ledger::Ledger;
 use crate::machines::Machine;
 
@@ -109,6 +109,7 @@ impl Act {
 
 /// A file that is in use, and what was in it then.
 struct Held {
+    path: PathBuf,
     file: File,
     content: Vec<u8>,
 }
@@ -123,7 +124,11 @@ impl Held {
         let mut file = options.open(path)?;
         let mut content = Vec::new();
         file.read_to_end(&mut content)?;
-        Ok(Self { file, content })
+        Ok(Self {
+            path: path.to_owned(),
+            file,
+            content,
+        })
     }
 }
 
@@ -192,6 +197,13 @@ impl Hand<'_> {
         }
     }
 
+    /// Notes what became of a path.
+    fn note(&mut self, path: &Path, what: &str) {
+        let path = path.strip_prefix(&self.root).unwrap_or(path);
+        let line = format!("machine {}: {} {what}", self.number, path.display());
+        self.ledger.note(line);
+    }
+
     fn directory(&mut self) -> PathBuf {
         let which = 1 + self.random.below(DIRECTORIES.len() as u64 - 1);
         self.root.join(DIRECTORIES[which as usize])
@@ -254,7 +266,8 @@ impl Hand<'_> {
         let mut options = File::options();
         options.read(true).write(true).create_new(true).mode(0o600);
         let mut held = Held {
-            file: options.open(path)?,
+            file: options.open(&path)?,
+            path,
             content: Vec::new(),
         };
         self.ledger.changed(self.number, b"", b"");
@@ -282,14 +295,17 @@ impl Hand<'_> {
 
     /// Notes a new content, and has it confirmed two times of three.
     fn became(&mut self, held: &mut Held, after: Vec<u8>) -> io::Result<()> {
+        let what = format!("has {:?}", tokens(&after, "it"));
         self.ledger.changed(self.number, &held.content, &after);
         held.content = after;
-        held.file.seek(SeekFrom::Start(0))?;
-        if self.random.below(3) > 0 {
-            held.file.flush()?;
+        let synced = self.random.below(3) > 0;
+        if synced {
             held.file.sync_all()?;
             self.ledger.confirmed(&held.content);
         }
+        let sync = if synced { "and is synced" } else { "" };
+        let path = held.path.clone();
+        self.note(&path, &format!("{what} {sync}"));
         Ok(())
     }
 
@@ -302,12 +318,15 @@ impl Hand<'_> {
         };
         let Some(replaced) = known else {
             let noreplace = RenameFlags::NOREPLACE;
-            return Ok(rustix::fs::renameat_with(CWD, &from, CWD, &to, noreplace)?);
+            rustix::fs::renameat_with(CWD, &from, CWD, &to, noreplace)?;
+            self.note(&from, &format!("becomes {}", to.display()));
+            return Ok(());
         };
         if from == to {
             return Ok(());
         }
-        fs::rename(from, to)?;
+        fs::rename(&from, &to)?;
+        self.note(&from, &format!("replaces {}", to.display()));
         self.ledger.removed(&replaced.content);
         Ok(())
     }
@@ -316,7 +335,8 @@ impl Hand<'_> {
         let path = self.one_of(|kind| !kind.is_dir())?;
         match Held::open(&path) {
             Ok(held) => {
-                fs::remove_file(path)?;
+                fs::remove_file(&path)?;
+                self.note(&path, "is removed");
                 self.ledger.removed(&held.content);
                 Ok(())
             }

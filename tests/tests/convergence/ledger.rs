@@ -29,9 +29,16 @@ pub(crate) struct Ledger {
     refused: BTreeMap<(&'static str, i32), u64>,
     kills: u64,
     conflicts: u64,
+    /// What happened, in order.
+    story: Vec<String>,
 }
 
 impl Ledger {
+    /// Notes what happens, should it end badly.
+    pub(crate) fn note(&mut self, what: String) {
+        self.story.push(what);
+    }
+
     /// A token that was never written.
     pub(crate) fn token(&mut self) -> Token {
         self.last += 1;
@@ -78,6 +85,7 @@ impl Ledger {
     /// A machine was killed: what was in its memory may be gone, and with it that it took anything out.
     pub(crate) fn killed(&mut self, machine: usize) {
         self.kills += 1;
+        self.note(format!("machine {machine} was killed"));
         self.standing
             .retain(|_, standing| *standing != Standing::Written(machine));
     }
@@ -148,5 +156,13 @@ impl fmt::Display for Ledger {
             f,
             "{tokens} contents, {kills} kills, conflict copies seen {conflicts} times"
         )
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- what happened\n{}", self.story.join("\n"));
+        }
     }
 }

@@ -83,6 +83,13 @@ impl Machines {
         machine.mount.is_some().then_some(machine)
     }
 
+    /// Makes what all of them have durable.
+    pub(crate) fn sync_all(&self) {
+        for mount in self.all.iter().filter_map(|machine| machine.mount.as_ref()) {
+            std::fs::write(mount.join(".keyfold/control"), "sync").unwrap();
+        }
+    }
+
     /// Kills the daemon of one.
     pub(crate) fn kill(&mut self, which: usize) {
         self.all[which].mount.take().unwrap().kill9();
@@ -149,10 +156,16 @@ impl Drop for Told<'_> {
         for machine in &up {
             eprintln!("--- machine {}\n{:#}", machine.number, machine.sharing());
         }
-        let pictures = up.iter().map(|machine| picture(&machine.root()));
-        let pictures: Vec<_> = pictures.filter_map(Result::ok).collect();
-        for two in pictures.windows(2) {
-            eprintln!("--- {:#?}", difference(&two[0], &two[1]));
+        let show = |when: &str| {
+            let pictures = up.iter().map(|machine| picture(&machine.root()));
+            let pictures: Vec<_> = pictures.filter_map(Result::ok).collect();
+            for two in pictures.windows(2) {
+                eprintln!("--- {when}: {:#?}", difference(&two[0], &two[1]));
+            }
+        };
+        show("as the kernel has it");
+        if std::fs::write("/proc/sys/vm/drop_caches", "3").is_ok() {
+            show("as the mounts have it");
         }
     }
 }

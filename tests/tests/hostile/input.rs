@@ -148,6 +148,43 @@ fn nothing_moves_or_links_across_the_edge_of_a_share() {
 }
 
 #[test]
+fn a_share_whose_place_is_taken_comes_beside_it_or_waits_and_says_why() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let carol = world.person("carol");
+    alice.trusts(&carol);
+    carol.trusts(&alice);
+    let mounts = [alice.vault.mount(), bob.vault.mount(), carol.vault.mount()];
+    let [at_alice, at_bob, at_carol] = &mounts;
+    let told = Told(&[at_alice, at_bob, at_carol]);
+    let taken = at_bob.join("Shared/alice/Reports");
+    fs::create_dir_all(&taken).unwrap();
+    fs::write(taken.join("first"), "bob's own").unwrap();
+    fs::write(at_carol.join("Shared"), "carol's own").unwrap();
+    let reports = shared(at_alice, "bob", &[]);
+    run(&["share", text(&reports), "carol"]);
+    let beside = at_bob.join("Shared/alice/Reports (2)");
+    comes(&beside.join("first"), "from alice");
+    assert_eq!(
+        fs::read_to_string(taken.join("first")).unwrap(),
+        "bob's own"
+    );
+    let offered = || status(at_carol)["sharing"]["offered"][0].clone();
+    until("it waits", SOON, || {
+        let why = offered()["why"].as_str().unwrap_or_default().to_owned();
+        why.contains("in the way")
+    });
+    let accept = ["accept", "alice/Reports", text(at_carol.path())];
+    refused(&keyfold(accept), 21, "in the way");
+    fs::remove_file(at_carol.join("Shared")).unwrap();
+    run(&accept);
+    comes(&at_carol.join("Shared/alice/Reports/first"), "from alice");
+    drop(told);
+    let [at_alice, at_bob, at_carol] = mounts;
+    end([(at_alice, &alice), (at_bob, &bob), (at_carol, &carol)]);
+}
+
+#[test]
 fn commands_about_people_and_requests_that_make_no_sense_say_so() {
     let world = World::new();
     let (alice, bob) = world.two();

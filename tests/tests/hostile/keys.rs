@@ -140,7 +140,12 @@ fn nobody_is_given_anything_by_keys_that_are_not_those_verified_or_named() {
 }
 
 /// What a vault of a new device is told by `account login`.
-fn log_in(person: &Person, vault: &Vault, world: &World, url: &str) -> keyfold_tests::Outcome {
+pub(crate) fn log_in(
+    person: &Person,
+    vault: &Vault,
+    world: &World,
+    url: &str,
+) -> keyfold_tests::Outcome {
     let kit = person.vault.sandbox().path().join("kit");
     let password = world.sandbox.file("account-password", "tall giraffe\n");
     let who = ["account", "login", person.name, text(vault.path())];

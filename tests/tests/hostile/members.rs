@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyfold_crypto::{FileKey, LeafHash, content_root};
 use keyfold_protocol::cbor::Encoded;
@@ -12,12 +14,12 @@ use keyfold_protocol::operation::{
     Action, ChangedLeaf, ContentBody, Mode, Mtime, Operation, PackRef, Place, What, WriteFile,
 };
 use keyfold_protocol::pack::PackKey;
-use keyfold_tests::{Mount, until};
+use keyfold_tests::{Answer, Mount, Request, until};
 use zeroize::Zeroizing;
 
 use crate::insider::Insider;
 use crate::scene::{SOON, Told, comes, end, run, share_status, shared, text, tree};
-use crate::stage::{Stage, edit_pulls, fails, look, share_id, synced, tells};
+use crate::stage::{Stage, edit_pulls, fails, is_pull, look, share_id, synced, tells};
 
 const STAMP: Mtime = Mtime {
     seconds: 1,
@@ -180,20 +182,25 @@ fn a_removed_member_writes_and_reads_nothing_even_with_the_servers_help() {
             );
         }
     }
-    let token = owner.token.clone();
-    let server = stage.world.server.address();
+    let (token, server) = (owner.token.clone(), stage.world.server.address());
+    let shown = Arc::new(AtomicU64::new(0));
+    let counted = Arc::clone(&shown);
     stage.before_bob.play(move |request, _| {
         let path = request.path();
-        let of_share = path.starts_with("/v1/shares") && request.method() == "GET";
-        if !of_share {
-            return keyfold_tests::Answer::Honest;
+        if request.method() != "GET" || !path.starts_with("/v1/shares") {
+            return Answer::Honest;
         }
-        let asked = keyfold_tests::Request::new("GET", path, Some(&token)).ask(server);
-        asked.map_or(keyfold_tests::Answer::Closed, keyfold_tests::Answer::Reply)
+        counted.fetch_add(u64::from(is_pull(request)), Ordering::Relaxed);
+        let asked = Request::new("GET", path, Some(&token)).ask(server);
+        asked.map_or(Answer::Closed, Answer::Reply)
     });
-    look(&at_bob);
-    run(&["status", text(at_bob.path())]);
-    std::thread::sleep(std::time::Duration::from_secs(1));
+    // The second look comes after what the first gave was applied.
+    for looks in 1..3 {
+        until("bob's mount looks", SOON, || {
+            look(&at_bob);
+            shown.load(Ordering::Relaxed) >= looks
+        });
+    }
     assert!(!here.join("second").exists());
     assert_eq!(
         fs::read_to_string(here.join("first")).unwrap(),

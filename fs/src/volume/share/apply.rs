@@ -180,8 +180,10 @@ impl Apply<'_> {
             volume.segments.release(gone);
             volume.write_behind.sub_dirty(gone);
         }
-        let replaced = self.effects.renewed.into_keys();
-        volume.shares.replaced.lock().extend(replaced);
+        let mut left = volume.shares.left.lock();
+        left.extend(self.effects.renewed.into_keys());
+        left.extend(self.effects.removed.keys());
+        drop(left);
         volume.shares.applied.fetch_add(1, Ordering::Relaxed);
         volume.forget_marks(done);
         let counter = &volume.counters.inodes;
