@@ -16,12 +16,14 @@ mod folders;
 mod inside;
 pub(crate) mod listing;
 mod mounting;
+mod offers;
 mod output;
 mod restore;
 pub(crate) mod secret;
 mod sharing;
 mod slots;
 mod snapshots;
+mod storage;
 mod vaults;
 
 use std::env;
@@ -124,16 +126,13 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Share(wanted) => folders::share(&wanted),
         Command::Unshare(wanted) => folders::unshare(&wanted),
         Command::WaitSynced(args) => folders::wait_synced(&args),
+        Command::Storage(command) => storage::storage(&command),
         Command::Accept(args) => folders::accept(&args),
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),
         Command::Role(args) => sharing::role(&args),
         Command::Leave(args) => sharing::leave(&args),
-        Command::Inbox(args) => sharing::inbox(&args),
-        Command::Approve(args) => sharing::approve(&args),
-        Command::Deny(args) => sharing::deny(&args),
-        Command::Request(args) => sharing::request(&args),
-        Command::Withdraw(args) => sharing::withdraw(&args),
+        Command::Offers(command) => offers::carry_out_offer(&command),
         Command::Completions { shell } => docs::completions(shell),
         Command::Man { dir } => docs::manual(&dir),
     }

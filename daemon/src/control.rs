@@ -8,25 +8,36 @@ use std::time::SystemTime;
 use keyfold_fs::check::ReadData;
 use keyfold_fs::error::{FsError, LostWrite};
 use keyfold_fs::vfs::Ino;
+use keyfold_protocol::ids::Nonce;
+use keyfold_protocol::wire::Base64;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::Engine;
 use crate::fuse::{ControlCaller, ControlError, ControlService};
 use crate::mount::options::ControlAccess;
 use crate::mount::swap::Swap;
-use crate::online::{self, Desk, FolderError, SharingStatus};
+use crate::online::{self, Desk, FolderError, Online, SharingStatus};
+use crate::orders::{Counter, Refused, Seal};
 
+mod acting;
 mod errno;
 mod folders;
+mod offers;
 mod roster;
 mod snapshots;
+mod storage;
 mod words;
 
+use acting::Tokens;
 pub(crate) use errno::{errno_of, exit_of};
 pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
-pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
+pub(crate) use offers::{OfferCommand, Publish, Unpublish};
+pub(crate) use roster::{
+    Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand, Sought,
+};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
+pub(crate) use storage::{Free, Here, History, Keep, Purge, StorageCommand};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;
@@ -46,10 +57,18 @@ pub(crate) enum Command {
     Hold,
     /// The backup is done.
     Release,
+    /// Say what the next order is to answer.
+    Challenge,
+    /// An order, in answer to a challenge.
+    Sealed(Nonce, Base64),
     /// Something about a folder that is shared or to be shared.
     Folder(FolderCommand),
     /// Something about who takes part in shares.
     Roster(RosterCommand),
+    /// Something about what is offered to others.
+    Offer(OfferCommand),
+    /// Something about what of shares lies where.
+    Storage(StorageCommand),
 }
 
 /// Why a line is not a command.
@@ -97,12 +116,16 @@ impl Command {
             },
             "hold" => without_arguments("hold", arguments, Self::Hold),
             "release" => without_arguments("release", arguments, Self::Release),
+            "challenge" => without_arguments("challenge", arguments, Self::Challenge),
             "snapshot" => SnapshotCommand::parse(arguments).map(Self::Snapshot),
             _ => {
                 let folder = || words::parse(&words).map(|c| c.map(Self::Folder));
                 let roster = || words::parse(&words).map(|c| c.map(Self::Roster));
+                let offer = || words::parse(&words).map(|c| c.map(Self::Offer));
+                let storage = || words::parse(&words).map(|c| c.map(Self::Storage));
                 let unknown = || Err(ParseError::Unknown(name.clone()));
-                folder().or_else(roster).unwrap_or_else(unknown)
+                let about = folder().or_else(roster).or_else(offer).or_else(storage);
+                about.unwrap_or_else(unknown)
             }
         }
     }
@@ -120,10 +143,18 @@ impl Command {
             Snapshot(SnapshotJson),
             Hold {},
             Release {},
+            Challenge {},
+            Sealed {
+                challenge: Nonce,
+                order: Base64,
+            },
         }
         let folder = || words::from_json(text).map(|c| c.map(Self::Folder));
         let roster = || words::from_json(text).map(|c| c.map(Self::Roster));
-        if let Some(parsed) = folder().or_else(roster) {
+        let offer = || words::from_json(text).map(|c| c.map(Self::Offer));
+        let storage = || words::from_json(text).map(|c| c.map(Self::Storage));
+        let about = folder().or_else(roster).or_else(offer).or_else(storage);
+        if let Some(parsed) = about {
             return parsed;
         }
         match serde_json::from_str(text) {
@@ -133,6 +164,8 @@ impl Command {
             Ok(Json::Check { read_data: false }) => Ok(Self::Check(ReadData::No)),
             Ok(Json::Hold {}) => Ok(Self::Hold),
             Ok(Json::Release {}) => Ok(Self::Release),
+            Ok(Json::Challenge {}) => Ok(Self::Challenge),
+            Ok(Json::Sealed { challenge, order }) => Ok(Self::Sealed(challenge, order)),
             Ok(Json::Snapshot(command)) => command.read().map(Self::Snapshot),
             Err(e) => Err(ParseError::Json(e.to_string())),
         }
@@ -147,9 +180,16 @@ impl Command {
             Self::Check(ReadData::Yes) => "check --read-data".to_owned(),
             Self::Hold => "hold".to_owned(),
             Self::Release => "release".to_owned(),
+            Self::Challenge => "challenge".to_owned(),
+            Self::Sealed(challenge, order) => {
+                serde_json::json!({ "command": "sealed", "challenge": challenge, "order": order })
+                    .to_string()
+            }
             Self::Snapshot(command) => command.line(),
             Self::Folder(command) => words::line(command),
             Self::Roster(command) => words::line(command),
+            Self::Offer(command) => words::line(command),
+            Self::Storage(command) => words::line(command),
         }
     }
 
@@ -157,10 +197,16 @@ impl Command {
     fn changes_nothing(&self) -> bool {
         match self {
             Self::Status | Self::Check(_) => true,
-            Self::Sync | Self::Hold | Self::Release => false,
+            Self::Sync
+            | Self::Hold
+            | Self::Release
+            | Self::Challenge
+            | Self::Sealed(..)
+            | Self::Offer(_) => false,
             Self::Snapshot(command) => command.changes_nothing(),
             Self::Folder(command) => command.changes_nothing(),
             Self::Roster(command) => command.changes_nothing(),
+            Self::Storage(command) => command.changes_nothing(),
         }
     }
 }
@@ -218,10 +264,12 @@ impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const KNOWN: &str = "There are: status, sync, hold, release, check [--read-data]";
         let known = format!(
-            "{KNOWN}, {}, {}, {}",
+            "{KNOWN}, {}, {}, {}, {}, {}",
             SnapshotCommand::KNOWN,
             FolderCommand::KNOWN,
-            RosterCommand::KNOWN
+            RosterCommand::KNOWN,
+            OfferCommand::KNOWN,
+            StorageCommand::KNOWN
         );
         match self {
             Self::Empty => write!(f, "the command is empty. {known}"),
@@ -262,6 +310,8 @@ pub(crate) struct VolumeControl {
     engine: Arc<Engine>,
     about: About,
     desk: Arc<Desk>,
+    tokens: Tokens,
+    counter: Counter,
 }
 
 #[derive(Serialize)]
@@ -279,12 +329,15 @@ struct Status {
 }
 
 impl VolumeControl {
-    /// Obeys commands for `engine`, whose shares are known at the desk.
-    pub(crate) fn new(engine: Arc<Engine>, about: About, desk: Arc<Desk>) -> Self {
+    /// Obeys commands for `engine`, whose shares are kept online by `online`, and orders that are sealed
+    /// by `seal`.
+    pub(crate) fn new(engine: Arc<Engine>, about: About, online: &Arc<Online>, seal: Seal) -> Self {
         Self {
             engine,
             about,
-            desk,
+            desk: Arc::clone(online.desk()),
+            tokens: Tokens::new(),
+            counter: Counter::new(Arc::clone(online), seal),
         }
     }
 
@@ -293,6 +346,22 @@ impl VolumeControl {
             ControlAccess::Full => true,
             ControlAccess::Read => command.changes_nothing(),
             ControlAccess::Off => false,
+        }
+    }
+
+    fn obey_if_permitted(&self, command: &Command) -> Result<String, ControlError> {
+        if self.permitted(command) {
+            self.obey(command)
+        } else {
+            Err(forbidden())
+        }
+    }
+
+    /// Whether what happens about shares may be read.
+    fn may_look(&self) -> Result<(), ControlError> {
+        match self.about.access {
+            ControlAccess::Full | ControlAccess::Read => Ok(()),
+            ControlAccess::Off => Err(forbidden()),
         }
     }
 
@@ -334,8 +403,15 @@ impl VolumeControl {
             Command::Snapshot(command) => command.obey(&self.engine),
             Command::Hold => snapshots::hold(&self.engine),
             Command::Release => snapshots::release(&self.engine),
+            Command::Challenge => self.counter.challenge().map(|c| json(&c)).map_err(no_order),
+            Command::Sealed(challenge, order) => {
+                let reply = self.counter.obey(*challenge, order);
+                reply.map(|reply| json(&reply)).map_err(no_order)
+            }
             Command::Folder(command) => told(online::folder(&self.desk, command)),
             Command::Roster(command) => told(online::roster(&self.desk, command)),
+            Command::Offer(command) => told(online::offer(&self.desk, command)),
+            Command::Storage(command) => told(online::storage(&self.desk, command)),
         }
     }
 }
@@ -345,8 +421,31 @@ impl ControlService for VolumeControl {
         json(&self.status()).into_bytes()
     }
 
+    fn inbox(&self) -> Result<Vec<u8>, ControlError> {
+        self.may_look()?;
+        Ok(self.desk.inbox().into_bytes())
+    }
+
+    fn activity(&self) -> Result<Vec<u8>, ControlError> {
+        self.may_look()?;
+        let activity = self.desk.activity().map_err(|error| ControlError {
+            errno: libc::EIO,
+            message: error.to_string(),
+        })?;
+        Ok(activity.into_bytes())
+    }
+
     fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
-        self.desk.attribute(ino, name)
+        match name {
+            b"token" => self.tokens.of(ino),
+            name => self.desk.attribute(ino, name),
+        }
+    }
+
+    fn act(&self, ino: Ino, name: &[u8], value: &[u8]) -> Result<(), ControlError> {
+        let asked = (ino, name, value);
+        let command = acting::command(self.engine.volume(), &self.tokens, asked)?;
+        self.obey_if_permitted(&command).map(drop)
     }
 
     fn run(&self, line: &str, _caller: ControlCaller) -> Result<String, ControlError> {
@@ -354,13 +453,30 @@ impl ControlService for VolumeControl {
             errno: libc::EINVAL,
             message: e.to_string(),
         })?;
-        if !self.permitted(&command) {
-            return Err(ControlError {
-                errno: libc::EACCES,
-                message: "this mount's control option does not allow the command".to_owned(),
-            });
-        }
-        self.obey(&command)
+        self.obey_if_permitted(&command)
+    }
+}
+
+fn forbidden() -> ControlError {
+    ControlError {
+        errno: libc::EACCES,
+        message: "this mount's control option does not allow the command".to_owned(),
+    }
+}
+
+fn no_order(refused: Refused) -> ControlError {
+    let message = match refused {
+        Refused::NoChallenge => "the order answers no challenge that waits for one. Try again",
+        Refused::NotSealed => "the order was not made with the vault's key",
+        Refused::Random => "the system gave no random bytes",
+    };
+    ControlError {
+        errno: match refused {
+            Refused::NoChallenge => libc::EAGAIN,
+            Refused::NotSealed => libc::EACCES,
+            Refused::Random => libc::EIO,
+        },
+        message: message.to_owned(),
     }
 }
 

@@ -20,27 +20,48 @@ use crate::snapshot_dir;
 
 /// The reserved name in the root directory.
 pub(crate) const NAME: &[u8] = b".keyfold";
-/// Longest command, in bytes.
+/// Longest command in words, in bytes.
 const COMMAND_MAX: usize = 4096;
+/// Longest one in JSON: an order can carry a server's certificates.
+const JSON_MAX: usize = 512 << 10;
 
 const STATUS_NAME: &[u8] = b"status";
 const CONTROL_NAME: &[u8] = b"control";
+const INBOX_NAME: &[u8] = b"inbox";
+const ACTIVITY_NAME: &[u8] = b"activity";
 
 /// What the control directory needs of the daemon.
 pub(crate) trait ControlService: Send + Sync {
     /// The state of the mount as one JSON object, ended by a newline.
     fn status_json(&self) -> Vec<u8>;
 
+    /// What waits for the user, a line each, the newest last. It counts as shown to him.
+    fn inbox(&self) -> Result<Vec<u8>, ControlError> {
+        Ok(Vec::new())
+    }
+
+    /// What happened about shares, a line each, the newest last.
+    fn activity(&self) -> Result<Vec<u8>, ControlError> {
+        Ok(Vec::new())
+    }
+
     /// Carries out one command line, or one JSON object with a `command`; returns the reply.
     ///
     /// `line` has no surrounding white space, no control characters (in JSON: none but white
-    /// space) and at most 4096 bytes. May wait for the disk.
+    /// space) and a bounded length. May wait for the disk.
     fn run(&self, line: &str, caller: ControlCaller) -> Result<String, ControlError>;
 
-    /// What is known of an inode of the volume, where it is in a share: its `state`, `share` or
-    /// `role`.
+    /// What is known of an inode of the volume by the name of an attribute.
     fn attribute(&self, _ino: Ino, _name: &[u8]) -> Option<String> {
         None
+    }
+
+    /// Does what setting an attribute of an inode of the volume asks for. May wait for the server.
+    fn act(&self, _ino: Ino, _name: &[u8], _value: &[u8]) -> Result<(), ControlError> {
+        Err(ControlError {
+            errno: libc::EPERM,
+            message: "no attribute of this name can be set".to_owned(),
+        })
     }
 }
 
@@ -70,10 +91,18 @@ pub(crate) enum Node {
     Directory,
     Status,
     Control,
+    Inbox,
+    Activity,
 }
 
 impl Node {
-    const ALL: [Self; 3] = [Self::Directory, Self::Status, Self::Control];
+    const ALL: [Self; 5] = [
+        Self::Directory,
+        Self::Status,
+        Self::Control,
+        Self::Inbox,
+        Self::Activity,
+    ];
 
     /// The inode with this number, where it is one of these.
     pub(crate) fn from_ino(ino: Ino) -> Option<Self> {
@@ -85,6 +114,8 @@ impl Node {
             Self::Directory => u64::MAX - 15,
             Self::Status => u64::MAX - 14,
             Self::Control => u64::MAX - 13,
+            Self::Inbox => u64::MAX - 12,
+            Self::Activity => u64::MAX - 11,
         })
     }
 
@@ -93,17 +124,21 @@ impl Node {
         match name {
             STATUS_NAME => Some(Self::Status),
             CONTROL_NAME => Some(Self::Control),
+            INBOX_NAME => Some(Self::Inbox),
+            ACTIVITY_NAME => Some(Self::Activity),
             _ => None,
         }
     }
 }
 
 /// Entries of the directory, `.` and `..` included, in listing order.
-const LISTING: [(&[u8], Ino, FileKind); 5] = [
+const LISTING: [(&[u8], Ino, FileKind); 7] = [
     (b".", Ino(u64::MAX - 15), FileKind::Directory),
     (b"..", Ino::ROOT, FileKind::Directory),
     (STATUS_NAME, Ino(u64::MAX - 14), FileKind::Regular),
     (CONTROL_NAME, Ino(u64::MAX - 13), FileKind::Regular),
+    (INBOX_NAME, Ino(u64::MAX - 12), FileKind::Regular),
+    (ACTIVITY_NAME, Ino(u64::MAX - 11), FileKind::Regular),
     (
         snapshot_dir::NAME,
         snapshot_dir::DIRECTORY,
@@ -158,8 +193,8 @@ pub(crate) struct ControlDir {
 
 /// An open file.
 enum Open {
-    /// `status` as it was when opened.
-    Status(Vec<u8>),
+    /// A file that can only be read, as it was when opened.
+    Text(Vec<u8>),
     /// `control`, nothing written yet.
     Waiting,
     /// `control` with the reply to the command, and where in the file its reading began.
@@ -187,7 +222,7 @@ impl ControlDir {
     pub(crate) fn attr(&self, node: Node) -> Attr {
         let (kind, perm, nlink) = match node {
             Node::Directory => (FileKind::Directory, 0o500, 2),
-            Node::Status => (FileKind::Regular, 0o400, 1),
+            Node::Status | Node::Inbox | Node::Activity => (FileKind::Regular, 0o400, 1),
             Node::Control => (FileKind::Regular, 0o600, 1),
         };
         Attr {
@@ -207,9 +242,24 @@ impl ControlDir {
         }
     }
 
-    /// Opens `status` or `control` for a process of the mount's owner, or root, that lives in the
-    /// daemon's own mount and user namespaces.
+    /// Opens a file of the directory.
     pub(crate) fn open(&self, node: Node, caller: ControlCaller) -> Result<Handle, Errno> {
+        self.admit(caller)?;
+        let file = match node {
+            Node::Directory => return Err(Errno::EISDIR),
+            Node::Status => Open::Text(self.service.status_json()),
+            Node::Inbox => Open::Text(self.service.inbox().map_err(|e| refused(&e))?),
+            Node::Activity => Open::Text(self.service.activity().map_err(|e| refused(&e))?),
+            Node::Control => Open::Waiting,
+        };
+        let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed));
+        self.open.lock().insert(handle, Arc::new(Mutex::new(file)));
+        Ok(handle)
+    }
+
+    /// Lets in a process of the mount's owner, or root, that lives in the daemon's own mount and user
+    /// namespaces.
+    fn admit(&self, caller: ControlCaller) -> Result<(), Errno> {
         if caller.uid != self.owner.uid && caller.uid != 0 {
             return Err(Errno::EACCES);
         }
@@ -218,14 +268,19 @@ impl ControlDir {
         if home.is_none() || Namespaces::of(&caller.pid.to_string()).as_ref() != home {
             return Err(Errno::EACCES);
         }
-        let file = match node {
-            Node::Directory => return Err(Errno::EISDIR),
-            Node::Status => Open::Status(self.service.status_json()),
-            Node::Control => Open::Waiting,
-        };
-        let handle = Handle(self.next.fetch_add(1, Ordering::Relaxed));
-        self.open.lock().insert(handle, Arc::new(Mutex::new(file)));
-        Ok(handle)
+        Ok(())
+    }
+
+    /// Does what setting an attribute asks for.
+    pub(crate) fn act(
+        &self,
+        caller: ControlCaller,
+        ino: Ino,
+        (name, value): (&[u8], &[u8]),
+    ) -> Result<(), Errno> {
+        self.admit(caller)?;
+        let acted = self.service.act(ino, name, value);
+        acted.map_err(|e| refused(&e))
     }
 
     /// What is known of an inode of the volume by this name.
@@ -237,7 +292,7 @@ impl ControlDir {
         self.open.lock().remove(&handle);
     }
 
-    /// Reads from `status` or from a reply into `buffer`; returns how much.
+    /// Reads from a file or from a reply into `buffer`; returns how much.
     ///
     /// A shell goes on reading where it stopped writing, an editor seeks to the start first: the
     /// first read of a reply, wherever it is, reads its first byte.
@@ -250,7 +305,7 @@ impl ControlDir {
         let file = self.file(handle)?;
         let mut file = file.lock();
         let (bytes, from) = match &mut *file {
-            Open::Status(bytes) => (bytes, offset),
+            Open::Text(bytes) => (bytes, offset),
             Open::Waiting => return Ok(0),
             Open::Replied { reply, start } => {
                 let start = start.get_or_insert(offset);
@@ -277,11 +332,17 @@ impl ControlDir {
         let mut file = file.lock();
         match *file {
             Open::Waiting => {}
-            Open::Status(_) => return Err(Errno::EBADF),
+            Open::Text(_) => return Err(Errno::EBADF),
             Open::Replied { .. } => return Err(Errno::EBUSY),
         }
-        let line = command(data).ok_or(Errno::EINVAL)?;
-        let (reply, outcome) = match self.service.run(line, caller) {
+        let done = match command(data) {
+            Ok(line) => self.service.run(line, caller),
+            Err(why) => Err(ControlError {
+                errno: libc::EINVAL,
+                message: why.to_owned(),
+            }),
+        };
+        let (reply, outcome) = match done {
             Ok(reply) => (reply, Ok(data.len())),
             Err(error) => (error.message, Err(Errno::from_raw(error.errno))),
         };
@@ -298,17 +359,27 @@ impl ControlDir {
     }
 }
 
+fn refused(error: &ControlError) -> Errno {
+    Errno::from_raw(error.errno)
+}
+
 /// The one command in what was written, if it is one: text, not empty, a single line unless JSON.
-fn command(data: &[u8]) -> Option<&str> {
-    if data.len() > COMMAND_MAX {
-        return None;
+/// Otherwise why not.
+fn command(data: &[u8]) -> Result<&str, &'static str> {
+    let json = data.trim_ascii_start().starts_with(b"{");
+    if data.len() > if json { JSON_MAX } else { COMMAND_MAX } {
+        return Err("the command is too long: it may have 4096 bytes");
     }
-    let line = std::str::from_utf8(data).ok()?.trim();
-    let json = line.starts_with('{');
-    let clean = line
-        .chars()
-        .all(|c| !c.is_control() || json && c.is_ascii_whitespace());
-    (clean && !line.is_empty()).then_some(line)
+    let line = std::str::from_utf8(data).map_err(|_| "the command is no text in UTF-8")?;
+    let line = line.trim();
+    let clean = |c: char| !c.is_control() || json && c.is_ascii_whitespace();
+    if line.is_empty() {
+        Err("the command is empty")
+    } else if line.chars().all(clean) {
+        Ok(line)
+    } else {
+        Err("a command is one line without control characters")
+    }
 }
 
 /// The namespaces that decide what a path and a user mean.
@@ -330,120 +401,4 @@ impl Namespaces {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Echo;
-
-    impl ControlService for Echo {
-        fn status_json(&self) -> Vec<u8> {
-            b"{\"state\":\"ok\"}\n".to_vec()
-        }
-
-        fn run(&self, line: &str, _: ControlCaller) -> Result<String, ControlError> {
-            if line == "fail" {
-                return Err(ControlError {
-                    errno: libc::ENOENT,
-                    message: "no such thing".into(),
-                });
-            }
-            Ok(format!("did {line}"))
-        }
-    }
-
-    fn read(
-        control: &ControlDir,
-        handle: Handle,
-        offset: u64,
-        size: usize,
-    ) -> Result<Vec<u8>, Errno> {
-        let mut buffer = vec![0; size];
-        let len = control.read(handle, offset, &mut buffer)?;
-        buffer.truncate(len);
-        Ok(buffer)
-    }
-
-    fn directory() -> ControlDir {
-        let owner = Owner {
-            uid: nix::unistd::getuid().as_raw(),
-            gid: 0,
-        };
-        ControlDir::new(Arc::new(Echo), owner)
-    }
-
-    fn me() -> ControlCaller {
-        ControlCaller {
-            uid: nix::unistd::getuid().as_raw(),
-            gid: 0,
-            pid: std::process::id(),
-        }
-    }
-
-    #[test]
-    fn a_reply_is_read_from_where_the_command_ended_or_from_the_start() {
-        let control = directory();
-        for start in [0, 5] {
-            let handle = control.open(Node::Control, me()).unwrap();
-            assert_eq!(control.write(handle, b"sync\n", me()), Ok(5));
-            assert_eq!(read(&control, handle, start, 4).unwrap(), b"did ");
-            assert_eq!(read(&control, handle, start + 4, 100).unwrap(), b"sync\n");
-            assert_eq!(read(&control, handle, start + 9, 100).unwrap(), b"");
-            assert_eq!(read(&control, handle, 0, 100).unwrap(), b"did sync\n");
-            control.release(handle);
-            assert_eq!(read(&control, handle, 0, 1), Err(Errno::EBADF));
-        }
-    }
-
-    #[test]
-    fn a_failing_command_fails_the_write_and_says_why() {
-        let control = directory();
-        let handle = control.open(Node::Control, me()).unwrap();
-        assert_eq!(control.write(handle, b"fail", me()), Err(Errno::ENOENT));
-        assert_eq!(read(&control, handle, 0, 100).unwrap(), b"no such thing\n");
-        assert_eq!(control.write(handle, b"sync", me()), Err(Errno::EBUSY));
-    }
-
-    #[test]
-    fn reading_without_a_command_does_nothing() {
-        let control = directory();
-        let handle = control.open(Node::Control, me()).unwrap();
-        assert_eq!(read(&control, handle, 0, 100).unwrap(), b"");
-        assert_eq!(control.write(handle, b"sync", me()), Ok(4));
-    }
-
-    #[test]
-    fn only_one_line_of_text_is_a_command() {
-        assert_eq!(command(b" sync \n"), Some("sync"));
-        assert_eq!(
-            command(b"{\n  \"command\": \"sync\"\n}\n"),
-            Some("{\n  \"command\": \"sync\"\n}")
-        );
-        let long = [b'a'; COMMAND_MAX + 1];
-        let refused: [&[u8]; 7] = [
-            b"",
-            b"\n",
-            b"sync\nsync",
-            b"sy\0nc",
-            b"\xff\xfe",
-            b"a\x1b[2J",
-            &long,
-        ];
-        assert!(refused.into_iter().all(|data| command(data).is_none()));
-    }
-
-    #[test]
-    fn strangers_are_refused() {
-        let control = directory();
-        for caller in [
-            ControlCaller { uid: 4711, ..me() },
-            ControlCaller { pid: 0, ..me() },
-            // No process can have this id.
-            ControlCaller {
-                pid: u32::MAX,
-                ..me()
-            },
-        ] {
-            assert_eq!(control.open(Node::Status, caller), Err(Errno::EACCES));
-        }
-    }
-}
+mod tests;

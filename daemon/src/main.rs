@@ -12,6 +12,7 @@ mod fuzzing;
 mod mount;
 mod mount_table;
 mod online;
+mod orders;
 mod remote;
 mod sharing;
 mod snapshot_dir;

@@ -96,6 +96,20 @@ struct Call {
     range: Option<std::ops::Range<usize>>,
 }
 
+/// Waits here for something to do with a server.
+pub(crate) fn wait<T, E: From<RemoteError>>(
+    work: impl Future<Output = Result<T, E>>,
+) -> Result<T, E> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
+    let done = runtime.block_on(work);
+    // Whatever waits for a name to be resolved is left to itself.
+    runtime.shutdown_background();
+    done
+}
+
 impl Remote {
     /// A client of `server`. Connects to nothing yet.
     pub(crate) fn new(server: &Server, deadlines: Deadlines) -> Result<Self, RemoteError> {

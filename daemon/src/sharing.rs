@@ -13,6 +13,7 @@ mod error;
 mod inbox;
 mod members;
 mod offers;
+mod stub;
 #[cfg(test)]
 pub(crate) mod tests;
 mod title;
@@ -33,15 +34,18 @@ use keyfold_protocol::wire::PullQuery;
 use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
-pub(crate) use arrival::Arrival;
+pub(crate) use arrival::{Arrival, entry_name};
 pub(crate) use change::{Newcomer, Reads};
 pub(crate) use commands::{
     Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, carry_out, people,
 };
 pub(crate) use content::{Appended, ContentRecord, Outgoing, Said};
 pub(crate) use error::SharingError;
-pub(crate) use inbox::{InboxItem, Terms, approve, deny, inbox, trusted, withdraw};
-pub(crate) use offers::{Wish, request};
+pub(crate) use inbox::{
+    InboxItem, Terms, approve, deny, gather, inbox, note_shown, trusted, withdraw,
+};
+pub(crate) use offers::{Offer, Wish, publish, request, unpublish, verify_publication};
+pub(crate) use stub::{Asked, Stub};
 
 /// What a role is called.
 pub(crate) fn role_name(role: Role) -> &'static str {
@@ -230,6 +234,16 @@ impl<'s, 'a> Shared<'s, 'a> {
         Err(SharingError::Withheld)
     }
 
+    /// Pulls after the server refused content because others were first: it has to show who.
+    async fn pull_moved(&mut self) -> Result<(), SharingError> {
+        let before = self.log.head();
+        self.pull().await?;
+        if self.log.head() == before {
+            return Err(SharingError::Withheld);
+        }
+        Ok(())
+    }
+
     /// A log that stops at a key of ours that we do not know may be right: keys may be newer.
     async fn stopped(&self, stop: Stop) -> SharingError {
         let user = self.session.keys().account.user.clone();
@@ -324,7 +338,7 @@ fn not_a_member(error: RemoteError) -> SharingError {
 pub(crate) async fn find(session: &Session<'_>, named: &str) -> Result<ShareId, SharingError> {
     let volume = session.kept().engine().volume();
     for info in volume.shares().map_err(AccountError::Kept)? {
-        let path = volume.path_of_directory(info.root);
+        let path = volume.path_of_share(&info);
         if path.is_ok_and(|path| path == named.trim_matches('/').as_bytes()) {
             return Ok(ShareId(info.id.0));
         }

@@ -14,26 +14,36 @@
 //!   nothing of that. Its bytes are kept durably before they are sent, and it is looked
 //!   for in the log before another is made.
 
+mod ahead;
+mod arrived;
 mod compose;
 mod conflict;
+mod copies;
 mod error;
 mod fetcher;
 mod head;
+mod history;
 mod kept;
 mod members;
 mod merge;
 mod names;
+mod packer;
 mod packs;
+mod plan;
+mod progress;
 mod shown;
+mod single;
 mod snapshot;
 mod take;
 #[cfg(test)]
 mod tests;
+mod unsent;
 mod waits;
 mod write;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Instant;
 
 use keyfold_fs::share::{
     Access, Applied, Change, Changes, Mark, Outdated, Owner, PendingMark, ShareInfo, ShareNumber,
@@ -42,21 +52,29 @@ use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
+use keyfold_protocol::names::EntryName;
+use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Tree;
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 use crate::account::{Session, now};
 use crate::calendar::date;
 use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
+use arrived::Arrived;
 use conflict::{Conflicts, Decided};
+use copies::Missing;
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
-use kept::{Becoming, KeptShare, NewestSnapshot};
-use merge::{Sides, conflict_name, merge};
+pub(crate) use history::{Past, Reading, Removed, There, Version};
+use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
+use merge::{Rename, Sides, merge};
 pub(crate) use packs::Packs;
-use shown::{Nodes, Seen, of_tree, of_volume};
+pub(crate) use progress::{Progress, Transfer};
+use shown::{Nodes, Root, Seen, of_tree, of_volume};
 use take::Taking;
+pub(crate) use unsent::numbered;
 use waits::Waits;
 
 /// How often a push or a look is begun anew because something changed meanwhile.
@@ -74,6 +92,15 @@ pub(crate) enum Round {
     /// These are in use here, or depend on what is, and what others changed of them waits. Everything
     /// else is done.
     Waiting(Vec<NodeId>),
+}
+
+/// What others' changes did here that is worth telling.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Upset {
+    /// Versions put beside, because both changed a file.
+    pub(crate) copies: u64,
+    /// Files and directories removed.
+    pub(crate) removed: usize,
 }
 
 /// Where the volume is.
@@ -108,7 +135,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     volume: Arc<Volume>,
     shared: Shared<'s, 'a>,
     share: ShareNumber,
-    root: Ino,
+    root: Root,
     position: Position,
     /// What the volume was brought to.
     base: Arc<Tree>,
@@ -129,8 +156,18 @@ pub(crate) struct ShareSync<'s, 'a> {
     /// Blobs that were dropped and are needed.
     revive: BTreeSet<BlobId>,
     packs: Arc<Packs>,
+    /// Packs that arrived at the server and that no record names yet, and when they were kept last.
+    arrived: Arc<Mutex<Arrived>>,
+    noted_arrived: Instant,
+    progress: Arc<Progress>,
     in_flight: Option<InFlight>,
     outdated: Vec<Outdated>,
+    told: Vec<String>,
+    /// Files have content that was put elsewhere, and are to become what the log has.
+    reverts: bool,
+    /// Where what may not be sent any more was put.
+    unsent: Option<String>,
+    upset: Upset,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
@@ -142,33 +179,39 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     ) -> Result<Self, SyncError> {
         let share = keyfold_protocol::ids::ShareId(info.id.0);
         let kept = KeptShare::of(info);
-        let brought = kept.brought(&volume.share_nodes(info.number)?);
+        let nodes = volume.share_nodes(info.number)?;
+        let brought = kept.brought(&nodes);
         let log = kept.log.as_deref().filter(|_| brought.is_ok());
         let resumed = log.and_then(|log| Shared::resume(session, share, log));
         let mut sync = if let (Some(shared), Ok(brought)) = (resumed, brought) {
-            let mut sync = Self::new(volume, info, shared);
+            let mut sync = Self::new(volume, info, shared)?;
             sync.restore(kept, brought);
             sync
         } else {
             let there = session.remote().share(share).await;
             let from = there.map_err(SharingError::from)?.snapshot;
             let shared = Shared::open_with_content(session, share, from).await?;
-            let mut sync = Self::new(volume, info, shared);
+            let mut sync = Self::new(volume, info, shared)?;
             sync.position.begun = kept.begun;
             sync
         };
+        sync.reverts = nodes.iter().any(is_copied);
         sync.absorb().await?;
         Ok(sync)
     }
 
     /// A share of which nothing is known yet but its log.
-    fn new(volume: &Arc<Volume>, info: &ShareInfo, shared: Shared<'s, 'a>) -> Self {
+    fn new(
+        volume: &Arc<Volume>,
+        info: &ShareInfo,
+        shared: Shared<'s, 'a>,
+    ) -> Result<Self, SyncError> {
         let packs = Packs::new(shared.session().remote().clone(), shared.id());
-        Self {
+        Ok(Self {
             volume: Arc::clone(volume),
             shared,
             share: info.number,
-            root: info.root,
+            root: Root::of(info)?,
             position: Position::default(),
             base: Arc::default(),
             reached: Arc::default(),
@@ -182,9 +225,16 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             unusable: BTreeSet::new(),
             revive: BTreeSet::new(),
             packs: Arc::new(packs),
+            arrived: Arc::default(),
+            noted_arrived: Instant::now(),
+            progress: Arc::default(),
             in_flight: None,
             outdated: Vec::new(),
-        }
+            told: Vec::new(),
+            reverts: false,
+            unsent: None,
+            upset: Upset::default(),
+        })
     }
 
     /// Goes on from what was kept.
@@ -202,6 +252,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.log = kept.log;
         self.newest = kept.snapshot;
         self.in_flight = kept.in_flight;
+        self.arrived = Arc::new(Mutex::new(kept.arrived));
     }
 
     /// Who brings its blocks.
@@ -209,14 +260,29 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         &self.packs
     }
 
+    /// How far sending is.
+    pub(crate) fn progress(&self) -> &Arc<Progress> {
+        &self.progress
+    }
+
     /// What whoever caches anything of the volume has to ask for again, since this was asked last.
     pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
         std::mem::take(&mut self.outdated)
     }
 
+    /// What others' changes did here, since this was asked last.
+    pub(crate) fn take_upset(&mut self) -> Upset {
+        std::mem::take(&mut self.upset)
+    }
+
     /// What there is to tell the user of records, since this was asked last.
     pub(crate) fn take_notices(&mut self) -> Vec<Notice> {
         self.shared.take_notices()
+    }
+
+    /// What else there is to tell the user, since this was asked last.
+    pub(crate) fn take_told(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.told)
     }
 
     /// Brings what others changed here.
@@ -226,11 +292,34 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         Ok(self.round(brought, 0))
     }
 
-    /// Learns what is in the log.
+    /// Learns what is in the log, and whether anything may be sent. What may not any more is put
+    /// elsewhere.
     async fn take_in(&mut self) -> Result<(), SyncError> {
-        self.shared.pull().await?;
+        let pulled = self.shared.pull().await;
+        let removed = match &pulled {
+            Ok(()) => self.role().is_none(),
+            Err(error) => matches!(error, SharingError::NotAMember),
+        };
+        if removed {
+            // What the server never came to know is no share.
+            let id = self.shared.id();
+            let known = self.shared.session().kept().head(id);
+            if known.map_err(SharingError::from)?.is_some() {
+                self.save_unsent(Missing::Holes)?;
+            }
+            return Err(SharingError::NotAMember.into());
+        }
+        pulled?;
         self.absorb().await?;
+        if !self.may_send() {
+            self.save_unsent(Missing::Refused)?;
+        }
         self.revive_needed().await
+    }
+
+    /// Whether this account may write to the share, as the log says.
+    fn may_send(&self) -> bool {
+        self.role() >= Some(Role::Writer)
     }
 
     fn round(&self, brought: Brought, kept_back: u64) -> Round {
@@ -245,28 +334,34 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     pub(crate) async fn push(&mut self) -> Result<Round, SyncError> {
         for _ in 0..ATTEMPTS {
             self.take_in().await?;
-            if let Brought::Waiting(nodes) = self.bring_here()? {
+            let brought = self.bring_here()?;
+            if let Brought::Waiting(nodes) = brought {
                 return Ok(Round::Waiting(nodes));
+            }
+            if !self.may_send() {
+                return Ok(self.round(brought, 0));
             }
             if self.send_again().await? == Appended::Moved {
                 continue;
             }
             let (marks, seen) = self.look()?;
-            let marks = self.waits.sent(marks, &seen);
+            let sent = self.waits.sent(&marks, &seen);
             let mut kept_back = 0;
-            if !marks.is_empty() || !self.position.begun {
-                let work = self.compose(&seen).await?;
+            if !sent.is_empty() || !self.position.begun {
                 kept_back = seen.kept_back;
-                if work.is_empty() {
-                    self.position.begun = true;
-                    self.keep_as_is(marks)?;
-                } else {
-                    match self.send(work, marks).await {
-                        Ok(Appended::Done) => {}
-                        Ok(Appended::Moved) => continue,
-                        // What is here needs what waits.
-                        Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
-                        Err(error) => return Err(error),
+                let plan = self.plan(&seen, &marks, &sent);
+                let done = self.send_all(plan, sent).await;
+                self.progress.end();
+                match done {
+                    Ok(Appended::Done) => {}
+                    Ok(Appended::Moved) => continue,
+                    // What is here needs what waits.
+                    Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
+                    Err(error) => {
+                        if !self.arrived.lock().is_empty() {
+                            self.keep_as_is(Vec::new())?;
+                        }
+                        return Err(error);
                     }
                 }
             }
@@ -280,13 +375,14 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// while it was looked at, or that is marked, too.
     fn look(&self) -> Result<(Vec<PendingMark>, Seen), SyncError> {
         let mut marks = self.volume.take_marks(self.share)?;
+        let base = self.shown(&self.base);
         for _ in 0..ATTEMPTS {
             let content = marks.iter().filter_map(|pending| match pending.mark {
                 Mark::Content(ino) => Some(ino),
                 _ => None,
             });
             let marked: BTreeSet<Ino> = content.collect();
-            let seen = of_volume(&self.volume, self.root, &self.base, &marked);
+            let seen = of_volume(&self.volume, &self.root, &base, &marked);
             let now = self.volume.take_marks(self.share)?;
             if now == marks {
                 return Ok((marks, seen?));
@@ -299,11 +395,11 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     /// Brings the volume from the base to the head, and keeps what was changed in it. A file that is
     /// in use stays as it is.
     fn bring_here(&mut self) -> Result<Brought, SyncError> {
-        if Arc::ptr_eq(&self.base, &self.head) {
+        if Arc::ptr_eq(&self.base, &self.head) && !self.reverts {
             return Ok(Brought::There);
         }
         let (marks, mut seen) = self.look()?;
-        let base = of_tree(&self.base);
+        let (base, head) = (of_tree(&self.shown(&self.base)), self.shown(&self.head));
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
@@ -315,13 +411,14 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             marks: &marks,
             seen: &seen,
             base: &base,
-            head: &self.head,
+            head: &head,
             who,
         }
         .decide();
         self.volume.set_share_access(self.share, access);
         let decided = decided?;
         self.outdated.extend(decided.outdated.iter().cloned());
+        self.upset.copies += decided.copies;
         if decided.copies > 0 {
             seen = self.look()?.1;
         }
@@ -330,14 +427,20 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             apart: decided.apart.clone(),
         };
         loop {
-            let there = waits.part(&base, &of_tree(&self.head));
-            let want = wanted((&base, &seen.nodes, &there), &decided, &waits, who);
+            let there = waits.part(&base, &of_tree(&head));
+            let rename = |name: &EntryName, n| self.other_name(name, who, n);
+            let want = if self.may_send() {
+                wanted((&base, &seen.nodes, &there), &decided, &waits, &rename)
+            } else {
+                there
+            };
             let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
+                self.tidy_beside(&decided, &want);
                 return Ok(Brought::There);
             };
             let before = waits.clone();
             for id in &busy {
-                let content = self.head.node(*id).and_then(|node| node.content());
+                let content = head.node(*id).and_then(|node| node.content());
                 if content.is_none() || waits.contains(id) {
                     waits.apart.insert(*id);
                 } else {
@@ -360,13 +463,13 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let taking = Taking {
             here,
             want,
-            base: &self.base,
-            head: &self.head,
+            base: &self.shown(&self.base),
+            head: &self.shown(&self.head),
             reset: &decided.reset,
             stays: &decided.stays,
             waits,
         };
-        let attr = self.volume.getattr(self.root)?;
+        let attr = self.volume.getattr(self.root.dir)?;
         Ok(Changes {
             owner: Owner {
                 uid: attr.uid,
@@ -401,20 +504,24 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         let log = self.shared.log().keep();
         let log = std::mem::replace(&mut self.log, log);
         self.position.seq = self.head_seq;
+        let removed = beyond(here, want);
         let reset = decided.reset.keys().filter(|id| !waits.contains(id));
         let becoming = Becoming {
             base: &base,
             reached: &reached,
             waits,
             made: &made.collect(),
-            removed: &beyond(here, want),
+            removed: &removed,
             reset: &reset.copied().collect(),
         };
         let applied = self
             .keep_base(&becoming, &mut changes.kept)
             .and_then(|()| Ok(self.volume.apply_to_share(self.share, &changes)?));
         match applied {
-            Ok(Applied::Done(outdated)) => self.outdated.extend(outdated),
+            Ok(Applied::Done(outdated)) => {
+                self.outdated.extend(outdated);
+                self.upset.removed += removed.len();
+            }
             other => {
                 (self.position, self.log) = (before, log);
                 let Applied::Busy(nodes) = other? else {
@@ -425,6 +532,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         }
         (self.base, self.reached) = (base, reached);
         self.waits.clone_from(waits);
+        self.reverts = decided.reset.keys().any(|id| waits.contains(id));
         self.rows_fit = true;
         self.packs
             .know([Arc::clone(&self.base), Arc::clone(&self.head)]);
@@ -437,7 +545,7 @@ fn wanted(
     (base, here, there): (&Nodes, &Nodes, &Nodes),
     decided: &Decided,
     waits: &Waits,
-    who: (&str, &str),
+    rename: Rename<'_>,
 ) -> Nodes {
     let sides = Sides {
         base,
@@ -445,7 +553,7 @@ fn wanted(
         there,
         given_up: &decided.given_up,
     };
-    let mut want = merge(&sides, &|name, n| conflict_name(name, who, n));
+    let mut want = merge(&sides, rename);
     for (copy, place) in &decided.renamed {
         let taken = want.values().any(|node| node.names.contains(place));
         if let (false, Some(node)) = (taken, want.get_mut(copy)) {

@@ -264,6 +264,9 @@ impl<'a> Rows<'a> {
             tree.dentry(row, f);
             shares.dentry(row, f);
         });
+        if !self.broken {
+            shares.end_names(tree, findings);
+        }
         self.each(Table::Xattr, findings, &mut |row, f| tree.xattr(row, f));
     }
 

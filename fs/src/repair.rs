@@ -25,6 +25,7 @@ mod mend;
 mod namespace;
 mod restore;
 mod segments;
+mod single;
 
 use aside::Aside;
 use mend::Mend;
@@ -301,6 +302,7 @@ impl Run {
             }
             let mut mend = Mend::new(&volume, &report, options.altered)?;
             mend.namespace()?;
+            mend.single_files()?;
             mend.contents()?;
             mend.segment_files(&self.vault)?;
             mend.images(&self.vault, &mut self.aside)?;

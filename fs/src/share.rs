@@ -6,7 +6,7 @@
 //! says how the others' changes read here ([`Change`]); and keeps what it knows in bytes that go
 //! along in the same transactions.
 
-use keyfold_crypto::{FileKey, KeyId, LeafHash, Sealed};
+use keyfold_crypto::{FileKey, KeyId, LeafHash, Sealed, Tag};
 
 use crate::layout::BLOCK_SIZE;
 pub use crate::layout::{BlobId, BlobKey, Mark, NodeId, ShareId, ShareNumber, Standing};
@@ -19,8 +19,10 @@ pub struct ShareInfo {
     pub number: ShareNumber,
     /// The share.
     pub id: ShareId,
-    /// Its root directory.
+    /// Its root directory, or the one that its single file lies in.
     pub root: Ino,
+    /// The name of its single file there, whether there is one of this name now or not.
+    pub name: Option<Box<[u8]>>,
     /// Of whoever syncs it.
     pub data: Box<[u8]>,
 }
@@ -30,7 +32,7 @@ pub struct ShareInfo {
 pub struct NodeInfo {
     /// The node.
     pub node: NodeId,
-    /// The inode that it is, or was.
+    /// The inode that it is, or was; zero once that left the share and is a file of its own.
     pub ino: Ino,
     /// Whether it still is.
     pub standing: Standing,
@@ -197,7 +199,8 @@ pub enum Change {
         /// The file.
         node: NodeId,
     },
-    /// A name moves; what has the new one goes.
+    /// A name moves; what has the new one goes. The file of a share of a single file can be moved aside:
+    /// to another name in its directory, which is free, and where it is in no share.
     Rename {
         /// From here.
         from: At,
@@ -375,9 +378,40 @@ pub struct Unfetched;
 /// positions: the volume verifies blocks under the tags that it is told, and any member can seal a
 /// block. It is called holding no lock, may wait, and comes to an end.
 pub trait Fetch: Send + Sync {
-    /// The blocks, in the order in which they are wanted.
-    ///
-    /// # Errors
-    /// When they cannot be had now.
-    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched>;
+    /// The blocks of each, in the order in which they are wanted, or that they cannot be had now. All
+    /// that one reader waits for is wanted at once, so that one deadline is over all of it.
+    fn fetch(&self, wanted: &[Wanted]) -> Vec<Result<Vec<Fetched>, Unfetched>>;
+}
+
+/// How much of a file lies in the vault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Presence {
+    /// Blocks that are data.
+    pub blocks: u64,
+    /// Those of them that lie in blobs only.
+    pub remote: u64,
+}
+
+/// Blocks of a file that lie in blobs, too, and need not lie in the vault.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spare {
+    /// The file.
+    pub node: NodeId,
+    /// The blobs.
+    pub blobs: Vec<Blob>,
+    /// The blocks.
+    pub blocks: Vec<SpareBlock>,
+}
+
+/// A block that lies in a blob.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpareBlock {
+    /// Its position in the file, in blocks.
+    pub block: u64,
+    /// The blob.
+    pub blob: BlobId,
+    /// Its slot there.
+    pub slot: u32,
+    /// Its tag there: only a block that has it is given up.
+    pub tag: Tag,
 }

@@ -32,7 +32,7 @@ pub use slot::{SLOT_LIMIT, Secret, Slot, SlotId, SlotKind, SlotLabel};
 pub use superblock::{
     CIPHER_SUITE, FORMAT_VERSION, KDF, Revision, SEGMENT_SIZE, Superblock, VaultId,
 };
-pub use unlock::LockedVault;
+pub use unlock::{LockedVault, read_master};
 pub use wire::Timestamp;
 
 use std::fmt;

@@ -8,7 +8,7 @@
 //!    for the moment it takes its cut. Never taken twice by one thread;
 //! 3. `namespace`: one namespace operation at a time, from its first read to its last put;
 //! 4. the shard of a node table, then a node's `content`;
-//! 5. the marks of shares;
+//! 5. the places of shares; the marks of shares;
 //! 6. the row maps, then a reader connection;
 //! 7. the allocation of segments, the list of changed files, queues and counters.
 //!

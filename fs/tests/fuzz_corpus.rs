@@ -86,7 +86,12 @@ fn share_rows() -> Vec<Vec<u8>> {
     let share = ShareRow {
         id: ShareId([1; 32]),
         root: Some(Ino(3)),
+        name: None,
         data: data.clone(),
+    };
+    let single = ShareRow {
+        name: Some(b"name".as_slice().into()),
+        ..share.clone()
     };
     let node = NodeRow {
         ino: Ino(4),
@@ -115,6 +120,7 @@ fn share_rows() -> Vec<Vec<u8>> {
         mark.encode(),
         blob.encode(),
         name.encode(),
+        single.encode(),
     ];
     let numbered = (0_u8..).zip(rows);
     numbered.map(|(n, row)| [&[n], &*row].concat()).collect()

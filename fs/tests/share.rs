@@ -13,6 +13,8 @@ mod apply;
 mod begin;
 #[path = "share/edges.rs"]
 mod edges;
+#[path = "share/locked.rs"]
+mod locked;
 #[path = "share/marks.rs"]
 mod marks;
 #[path = "share/partner.rs"]
@@ -21,8 +23,12 @@ mod partner;
 mod random;
 #[path = "share/remote.rs"]
 mod remote;
+#[path = "share/single.rs"]
+mod single;
 #[path = "share/site.rs"]
 mod site;
+#[path = "share/spare.rs"]
+mod spare;
 #[path = "share/trees.rs"]
 mod trees;
 #[path = "share/view.rs"]

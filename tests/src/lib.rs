@@ -14,6 +14,7 @@ mod bytes;
 mod mapping;
 mod mount;
 mod program;
+mod relay;
 mod ring;
 mod sandbox;
 mod server;
@@ -27,6 +28,7 @@ pub use mount::{Mount, alive, mounted};
 pub use program::{
     Outcome, count, keyfold, keyfold_path, program, shell, state_home, tool, try_shell,
 };
+pub use relay::{Answer, Relay, Reply, Request};
 pub use ring::{RingOffered, is_through_ring};
 pub use sandbox::Sandbox;
 pub use server::Server;

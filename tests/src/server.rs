@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -16,7 +17,9 @@ use crate::sandbox::Sandbox;
 pub struct Server {
     folder: PathBuf,
     log: PathBuf,
+    level: &'static str,
     listen: String,
+    has_tls: bool,
     process: Option<Child>,
 }
 
@@ -30,16 +33,36 @@ fn program() -> PathBuf {
     path
 }
 
+fn restore(backup: &Path, folder: &Path) {
+    outcome(
+        Command::new(program())
+            .arg("restore")
+            .args([backup, folder]),
+    )
+    .expect_success("keyfold-server restore");
+}
+
 impl Server {
     /// A new server in `sandbox` that serves on a port of its own.
     pub fn new(sandbox: &Sandbox) -> Self {
-        let folder = sandbox.path().join("server");
+        Self::logging(sandbox.path(), "warn")
+    }
+
+    /// A new server in a directory that logs as much as that.
+    pub fn logging(dir: &Path, level: &'static str) -> Self {
+        let folder = dir.join("server");
         outcome(Command::new(program()).arg("init").arg(&folder))
             .expect_success("keyfold-server init");
+        Self::serving(folder, dir.join("server.log"), level)
+    }
+
+    fn serving(folder: PathBuf, log: PathBuf, level: &'static str) -> Self {
         let mut server = Self {
             folder,
-            log: sandbox.path().join("server.log"),
+            log,
+            level,
             listen: "127.0.0.1:0".to_owned(),
+            has_tls: false,
             process: None,
         };
         server.start();
@@ -48,7 +71,68 @@ impl Server {
 
     /// Its address.
     pub fn url(&self) -> String {
-        format!("http://{}", self.listen)
+        let scheme = if self.has_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.listen)
+    }
+
+    /// Copies all that it has, while it serves or not.
+    pub fn back_up(&self, to: &Path) {
+        outcome(
+            Command::new(program())
+                .arg("backup")
+                .args([self.folder.as_path(), to]),
+        )
+        .expect_success("keyfold-server backup");
+    }
+
+    /// Has what a backup has from now on, and nothing else. Said while it does not serve.
+    pub fn restore(&self, backup: &Path) {
+        std::fs::remove_dir_all(&self.folder).unwrap();
+        restore(backup, &self.folder);
+    }
+
+    /// Another server with a copy of all that this one has, on a port of its own.
+    #[must_use]
+    pub fn copied_to(&self, folder: &Path, beside: &Path) -> Self {
+        let backup = beside.join("backup");
+        self.back_up(&backup);
+        restore(&backup, folder);
+        Self::serving(folder.to_owned(), beside.join("copy.log"), self.level)
+    }
+
+    /// Sets something of a user while it does not serve.
+    pub fn set_user(&self, user: &str, what: &[&str]) {
+        let mut command = Command::new(program());
+        command.args(["user", "set"]).arg(&self.folder).arg(user);
+        outcome(command.args(what)).expect_success("keyfold-server user set");
+    }
+
+    /// Serves with this certificate and key from now on, or without. Said while it does not serve.
+    pub fn set_tls(&mut self, files: Option<[PathBuf; 2]>) {
+        let path = self.folder.join("server.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let rest = text.lines().filter(|line| !line.starts_with("tls_"));
+        self.has_tls = files.is_some();
+        let files = files
+            .into_iter()
+            .flatten()
+            .map(|file| file.display().to_string());
+        let names = ["tls_certificate", "tls_key"].into_iter();
+        let lines = names
+            .zip(files)
+            .map(|(name, file)| format!("{name} = {file:?}"));
+        let lines: Vec<String> = lines.chain(rest.map(str::to_owned)).collect();
+        std::fs::write(path, lines.join("\n") + "\n").unwrap();
+    }
+
+    /// Where it logs to.
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.listen.parse().unwrap()
     }
 
     /// Its folder.
@@ -63,7 +147,7 @@ impl Server {
             .arg("serve")
             .arg(&self.folder)
             .args(["--listen", &self.listen])
-            .env("KEYFOLD_SERVER_LOG", "warn")
+            .env("KEYFOLD_SERVER_LOG", self.level)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(
@@ -89,6 +173,13 @@ impl Server {
         let mut process = self.process.take().expect("a server that serves");
         kill(Pid::from_raw(process.id().cast_signed()), Signal::SIGTERM).unwrap();
         assert!(process.wait().unwrap().success(), "the server ended badly");
+    }
+
+    /// Kills it with SIGKILL.
+    pub fn kill9(&mut self) {
+        let mut process = self.process.take().expect("a server that serves");
+        process.kill().unwrap();
+        process.wait().unwrap();
     }
 
     /// Lets it stand still, so that it takes connections and answers nothing.

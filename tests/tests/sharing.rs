@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+#[path = "sharing/acting.rs"]
+mod acting;
+#[path = "sharing/activity.rs"]
+mod activity;
 #[path = "sharing/apart.rs"]
 mod apart;
 #[path = "sharing/commands.rs"]
@@ -10,7 +14,19 @@ mod commands;
 mod folders;
 #[path = "sharing/members.rs"]
 mod members;
+#[path = "sharing/mounted.rs"]
+mod mounted;
+#[path = "sharing/publish.rs"]
+mod publish;
 #[path = "sharing/random.rs"]
 mod random;
+#[path = "sharing/requests.rs"]
+mod requests;
 #[path = "sharing/scene.rs"]
 mod scene;
+#[path = "sharing/single.rs"]
+mod single;
+#[path = "sharing/unsent.rs"]
+mod unsent;
+#[path = "sharing/storage.rs"]
+mod storage;

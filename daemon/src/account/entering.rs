@@ -9,6 +9,7 @@ use keyfold_protocol::ids::DeviceId;
 use keyfold_protocol::names::{DeviceName, Email, UserName};
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::wire::{Base64, Key, Login, LoginReply, RecoveryLogin, Register};
+use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::{AccountError, Lie};
@@ -81,7 +82,8 @@ pub(crate) enum LoggedOut {
 }
 
 /// How much is forgotten.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum Forget {
     /// Keys and session.
     Keys,
@@ -399,6 +401,7 @@ fn forget(kept: Kept<'_>, how_much: Forget) -> Result<(), AccountError> {
             Slot::People,
             Slot::Heads,
             Slot::Shown,
+            Slot::Staying,
         ];
         changes = rest.into_iter().fold(changes, Changes::delete);
     }

@@ -1,6 +1,7 @@
 //! What a vault keeps of its account, in the forms that docs/format.md shows.
 
 mod known;
+mod staying;
 
 use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
@@ -11,7 +12,7 @@ use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::chain::SignedEntry;
 use keyfold_protocol::ids::{ChainRoot, DeviceId, EntryHash, ShareId, Time};
 use keyfold_protocol::limits;
-use keyfold_protocol::names::{DeviceName, UserName};
+use keyfold_protocol::names::{DeviceName, Slug, UserName};
 use parking_lot::MutexGuard;
 use zeroize::Zeroizing;
 
@@ -19,12 +20,18 @@ use super::error::AccountError;
 use crate::engine::Engine;
 use crate::remote::{CaFile, Server, Token};
 
-pub(crate) use known::{Heads, Known, Listed, People, ShareHead, Shares, Shown, ShownRequest};
+pub(crate) use known::{
+    Activity, Happened, Heads, Known, Listed, Offered, People, Published, ShareHead, Shares, Shown,
+    ShownRequest,
+};
+pub(crate) use staying::Staying;
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
 /// People and shares that a vault knows at most.
 const LIST: usize = 16 << 10;
+/// What happened is kept of so many events, the newest.
+const HAPPENED: usize = 500;
 
 /// Which value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +55,12 @@ pub(crate) enum Slot {
     Shown = 7,
     /// Shares that the account may not change, as far as was known last.
     ReadOnly = 8,
+    /// Shares that were offered from this vault.
+    Published = 9,
+    /// What happened about shares.
+    Activity = 10,
+    /// What of shares is to stay in this vault whole.
+    Staying = 16,
 }
 
 /// The values of one vault.
@@ -185,6 +198,41 @@ impl<'a> Kept<'a> {
     pub(crate) fn show(self, requests: &[ShownRequest]) -> Result<(), AccountError> {
         let shown = Listed(requests.to_vec());
         self.change(&Changes::default().put(Slot::Shown, &shown))
+    }
+
+    /// The name in addresses under which this vault offered a share last.
+    pub(crate) fn slug_of(self, share: ShareId) -> Result<Option<Slug>, AccountError> {
+        let kept: Published = self.read(Slot::Published)?.unwrap_or_default();
+        let offered = kept.0.into_iter().find(|one| one.share == share);
+        Ok(offered.map(|one| one.slug))
+    }
+
+    /// Keeps under which name a share is offered, or that it is not.
+    pub(crate) fn put_slug(self, share: ShareId, slug: Option<&Slug>) -> Result<(), AccountError> {
+        let _alone = self.alone();
+        let mut kept: Published = self.read(Slot::Published)?.unwrap_or_default();
+        kept.0.retain(|one| one.share != share);
+        kept.0.extend(slug.map(|slug| Offered {
+            share,
+            slug: slug.clone(),
+        }));
+        self.change(&Changes::default().put(Slot::Published, &kept))
+    }
+
+    /// What happened about shares, the newest last.
+    pub(crate) fn activity(self) -> Result<Vec<Happened>, AccountError> {
+        let kept: Activity = self.read(Slot::Activity)?.unwrap_or_default();
+        Ok(kept.0)
+    }
+
+    /// Keeps that something happened, and forgets the oldest beyond a bound.
+    pub(crate) fn add_activity(self, happened: Happened) -> Result<(), AccountError> {
+        let _alone = self.alone();
+        let mut kept = self.activity()?;
+        kept.push(happened);
+        let beyond = kept.len().saturating_sub(HAPPENED);
+        kept.drain(..beyond);
+        self.change(&Changes::default().put(Slot::Activity, &Listed(kept)))
     }
 
     /// Profile and keys that were being put in place.

@@ -3,6 +3,7 @@
 use keyfold_crypto::{AccountSecret, Password, RecoveryKey};
 use keyfold_protocol::chain::KeyChain;
 use keyfold_protocol::wire::{Key, SetPassword};
+use serde::{Deserialize, Serialize};
 
 use super::error::{AccountError, Lie};
 use super::kept::{Changes, Keys, Next, Profile, Slot};
@@ -11,7 +12,8 @@ use super::{Proof, Session};
 use crate::remote::RemoteError;
 
 /// Whether account secret and recovery key stay.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub(crate) enum KitFate {
     /// The kit stays valid, if this vault has all of it.
     Keep,

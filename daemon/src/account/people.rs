@@ -1,6 +1,5 @@
 //! Other people: who the server says they are, held against who they were.
 
-use keyfold_protocol::account::Fingerprint;
 use keyfold_protocol::chain::{ChainEntry, KeyChain, SignedEntry};
 use keyfold_protocol::ids::{ChainRoot, EntryHash, Time};
 use keyfold_protocol::names::UserName;
@@ -130,21 +129,5 @@ impl Session<'_> {
         self.kept()
             .change(&Changes::default().put(Slot::People, &people))?;
         Ok(since)
-    }
-
-    /// Somebody, if he is the one of this fingerprint.
-    pub(crate) async fn person_of(
-        &self,
-        user: &UserName,
-        fingerprint: Fingerprint,
-    ) -> Result<Person, AccountError> {
-        let person = self.person(user).await?;
-        if fingerprint.fits(person.root()) {
-            return Ok(person);
-        }
-        Err(AccountError::OtherFingerprint {
-            user: user.clone(),
-            root: person.root(),
-        })
     }
 }

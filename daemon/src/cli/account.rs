@@ -1,14 +1,15 @@
 //! `account`, `trust` and `people`: the user's account on a sharing server, and whom he knows there.
 //!
-//! These commands are only here: no program that can reach a mount can give them.
+//! These commands are only here: no program that can reach a mount can give them, unless it can open the
+//! vault.
 
 mod args;
 mod asking;
 mod entering;
 mod keeping;
 mod people;
+mod place;
 
-use std::future::Future;
 use std::path::Path;
 
 use keyfold_fs::vault::Access;
@@ -19,7 +20,7 @@ use crate::cli::error::CliError;
 use crate::cli::inside;
 use crate::cli::secret::UnlockArgs;
 use crate::engine::Engine;
-use crate::remote::{Deadlines, RemoteError};
+use crate::remote::Deadlines;
 
 pub(crate) use args::{AccountCommand, ReadArgs, TrustArgs};
 pub(crate) use people::{people, trust};
@@ -42,20 +43,6 @@ pub(crate) fn account(command: &AccountCommand) -> Result<(), CliError> {
 /// Opens the vault to change what it keeps.
 pub(super) fn open(vault: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
     inside::open_for(vault, unlock, (Access::ReadWrite, Verify::default()))
-}
-
-/// Opens the vault to look at what it keeps.
-fn look(vault: &Path, unlock: &UnlockArgs) -> Result<Engine, CliError> {
-    inside::open(vault, unlock, Verify::default())
-}
-
-/// Waits for something to do with the server.
-pub(super) fn wait<T>(work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
-    runtime.block_on(work)
 }
 
 /// The account of a vault, logged in.

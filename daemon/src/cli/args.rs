@@ -10,8 +10,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
 use crate::cli::folders::{AcceptArgs, WaitArgs};
+use crate::cli::offers::OffersCommand;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
-use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
+use crate::cli::sharing::{LeaveArgs, MembersArgs, RoleArgs};
+use crate::cli::storage::StorageCommand;
 use crate::control;
 use crate::mount::options::parse_duration;
 
@@ -116,7 +118,7 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: HeaderCommand,
     },
-    /// Show the state of a mounted vault, or of a folder in it
+    /// Show the state of a mounted vault, or of a folder or file in it
     Status {
         /// The mount point, or a path in it
         mount: PathBuf,
@@ -136,17 +138,19 @@ pub(crate) enum Command {
     Trust(TrustArgs),
     /// List the people this vault knows
     People(ReadArgs),
-    /// Give somebody a folder of a mounted vault
+    /// Give somebody a folder or a file of a mounted vault
     ///
     /// It appears in his mount below Shared/, named as here. Without an option he may read. He has to be
     /// verified with `keyfold trust`, or his fingerprint be given with --key.
     Share(control::Share),
-    /// Take a folder back from somebody
+    /// Take a folder or a file back from somebody
     ///
     /// What is written from then on is under a key that he does not have.
     Unshare(control::Unshare),
-    /// Wait until a shared folder is the same here and on the server
+    /// Wait until a shared folder or file is the same here and on the server
     WaitSynced(WaitArgs),
+    #[command(flatten)]
+    Storage(StorageCommand),
     /// Take into a mounted vault what somebody gives who is not verified
     Accept(AcceptArgs),
     /// List the shares that an account is in
@@ -157,16 +161,8 @@ pub(crate) enum Command {
     Role(RoleArgs),
     /// Take part in a share no longer
     Leave(LeaveArgs),
-    /// List what others ask for
-    Inbox(ReadArgs),
-    /// Grant what somebody asks for
-    Approve(ApproveArgs),
-    /// Refuse what somebody asks for
-    Deny(DecideArgs),
-    /// Ask for what somebody offers
-    Request(RequestArgs),
-    /// Take back what was asked for
-    Withdraw(DecideArgs),
+    #[command(flatten)]
+    Offers(OffersCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -198,7 +194,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 17] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -206,6 +202,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 16] = [
     (
         "dirty=SIZE",
         "bound on data not yet written to the vault, 4M to 64G",
+    ),
+    (
+        "cache=SIZE",
+        "bound on what is here of shares and at their server",
     ),
     (
         "snapshots=TIME|off",

@@ -330,9 +330,13 @@ impl From<&SharingError> for Exit {
             | SharingError::Ambiguous
             | SharingError::NoSuchUser(_)
             | SharingError::NoSuchMember(_)
+            | SharingError::NotOffered(_)
+            | SharingError::NoStub(_)
             | SharingError::NoSuchRequest => Self::NoSuchPath,
             SharingError::Busy | SharingError::Over(_) => Self::Refused,
-            SharingError::OtherServer(_) | SharingError::NoSlug => Self::Usage,
+            SharingError::OtherServer(_) | SharingError::NoSlug | SharingError::SlugTaken(_) => {
+                Self::Usage
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ pub(crate) struct AcceptArgs {
 
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
-    /// A shared folder, or something in it, or the mount or vault for all of them
+    /// A shared folder or file, or something in it, or the mount or vault for all of them
     path: PathBuf,
     /// Give up after this time, such as 30s
     #[arg(long, value_name = "TIME", value_parser = duration)]
@@ -46,8 +47,8 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The mount that a path lies in, and the path in it.
-fn within(path: &Path) -> Result<(MountRecord, String), CliError> {
-    let place = fs::canonicalize(path).map_err(|source| CliError::File {
+pub(crate) fn within(path: &Path) -> Result<(MountRecord, String), CliError> {
+    let place = canonical(path).map_err(|source| CliError::File {
         verb: "find",
         path: path.into(),
         source,
@@ -67,6 +68,27 @@ fn within(path: &Path) -> Result<(MountRecord, String), CliError> {
     let inside = place.strip_prefix(&mount.point).unwrap_or(Path::new(""));
     let inside = inside.to_str().ok_or(CliError::NoText)?;
     Ok((mount.clone(), inside.to_owned()))
+}
+
+/// Where a path leads. What has its last name need not be there: a share of a single file is bound to it.
+fn canonical(path: &Path) -> io::Result<PathBuf> {
+    match (fs::canonicalize(path), path.parent(), path.file_name()) {
+        (Err(e), Some(dir), Some(name)) if e.kind() == io::ErrorKind::NotFound => {
+            let here = dir.as_os_str().is_empty();
+            let dir = if here { Path::new(".") } else { dir };
+            // A symlink that leads nowhere is not what it leads to.
+            match path.symlink_metadata() {
+                Err(_) => Ok(fs::canonicalize(dir)?.join(name)),
+                Ok(_) => Err(e),
+            }
+        }
+        (found, ..) => found,
+    }
+}
+
+/// Whether there is anything at a path, or may be.
+pub(crate) fn leads_somewhere(path: &Path) -> bool {
+    canonical(path).is_ok()
 }
 
 fn done(record: &MountRecord, command: FolderCommand) -> Result<(), CliError> {

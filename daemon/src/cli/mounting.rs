@@ -13,6 +13,7 @@ use crate::cli::folders;
 use crate::cli::inside;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::{SecretText, Source};
+use crate::cli::storage;
 use crate::mount::background;
 use crate::mount::client;
 use crate::mount::front;
@@ -114,7 +115,9 @@ pub(crate) fn unmount(args: &UnmountArgs) -> Result<(), CliError> {
 /// Shows the state of a mounted vault.
 pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
     let record = match unmount::find(mount) {
-        Err(UnmountError::NotMounted(_)) if mount.exists() => return folder(mount, form),
+        Err(UnmountError::NotMounted(_)) if folders::leads_somewhere(mount) => {
+            return folder(mount, form);
+        }
         found => found?,
     };
     let text = client::status(&record.point).map_err(|e| match e.raw_os_error() {
@@ -135,18 +138,27 @@ pub(crate) fn status(mount: &Path, form: Form) -> Result<(), CliError> {
 
 /// Shows the state of a folder in a mount.
 fn folder(path: &Path, form: Form) -> Result<(), CliError> {
+    // What has a form in JSON has lines.
+    let value = |told: Result<serde_json::Value, _>| told.unwrap_or_default();
     let status = folders::status(path)?;
+    let Some(share) = &status.share else {
+        return match form {
+            Form::Json => output::json(&status),
+            Form::Text => match &status.locked {
+                Some(locked) => output::text(&lines(&value(serde_json::to_value(locked)), "")),
+                None => output::line("not shared"),
+            },
+        };
+    };
+    let here = storage::here(path)?;
     if form == Form::Json {
+        let mut status = value(serde_json::to_value(&status));
+        status["here"] = value(serde_json::to_value(&here));
         return output::json(&status);
     }
-    match status.share {
-        None => output::line("not shared"),
-        // What has a form in JSON has lines.
-        Some(share) => {
-            let value = serde_json::to_value(&share).unwrap_or_default();
-            output::text(&lines(&value, ""))
-        }
-    }
+    let mut text = lines(&value(serde_json::to_value(share)), "");
+    text.push_str(&lines(&value(serde_json::to_value(&here)), "here"));
+    output::text(&text)
 }
 
 /// One line for each value, in the order they come.

@@ -234,16 +234,17 @@ pub(crate) fn source(
 
 /// Obtains a password to be set from `source`, asking twice where it has to ask.
 pub(crate) fn new_password(source: &Source) -> Result<Password, SecretError> {
-    new_secret(source, Kind::NewPassword)
+    let text = new_secret(source, Kind::NewPassword)?;
+    Ok(Password::new(text.as_str().to_owned()))
 }
 
 /// Obtains a password of this kind to be set, asking twice where it has to ask.
-pub(crate) fn new_secret(source: &Source, kind: Kind) -> Result<Password, SecretError> {
+pub(crate) fn new_secret(source: &Source, kind: Kind) -> Result<Zeroizing<String>, SecretError> {
     let text = read(source, kind)?;
     if *source == Source::Prompt && *prompt("Repeat the new password: ")? != *text {
         return Err(SecretError::Mismatch);
     }
-    Ok(Password::new(text.as_str().to_owned()))
+    Ok(text)
 }
 
 /// Asks on the terminal for something that is not shown. May be empty.

@@ -8,16 +8,17 @@ use std::path::Path;
 use serde::de::DeserializeOwned;
 
 use crate::calendar::moment;
-use crate::cli::account::{ReadArgs, open, session, wait};
+use crate::cli::account::{ReadArgs, open, session};
 use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::UnlockArgs;
 use crate::control::{Command, Nothing, RosterCommand};
 use crate::mount::unmount;
-use crate::sharing::{self, Done, InboxShown, MembersShown, ShareShown};
+use crate::remote::wait;
+use crate::sharing::{self, Done, MembersShown, ShareShown};
 
-pub(crate) use args::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
+pub(crate) use args::{LeaveArgs, MembersArgs, RoleArgs};
 
 /// A vault, and what unlocks it where it is not mounted.
 pub(crate) struct Where<'a> {
@@ -36,7 +37,7 @@ pub(crate) fn carry_out<T: DeserializeOwned>(
     let engine = open(at.vault, at.unlock)?;
     let told = wait(async {
         let session = session(&engine).await?;
-        Ok(sharing::carry_out(&session, &command).await?)
+        Ok::<_, CliError>(sharing::carry_out(&session, &command).await?)
     })?;
     engine.close()?;
     // Whatever is told has the form of what the daemon sends, and is read as that.
@@ -44,7 +45,7 @@ pub(crate) fn carry_out<T: DeserializeOwned>(
     told.map_err(|e| CliError::Output(std::io::Error::other(e)))
 }
 
-fn done(at: &Where<'_>, command: RosterCommand) -> Result<(), CliError> {
+pub(crate) fn done(at: &Where<'_>, command: RosterCommand) -> Result<(), CliError> {
     let told: Done = carry_out(at, command)?;
     output::line(&told.done)
 }
@@ -123,53 +124,4 @@ pub(crate) fn role(args: &RoleArgs) -> Result<(), CliError> {
 /// Leaves a share.
 pub(crate) fn leave(args: &LeaveArgs) -> Result<(), CliError> {
     done(&args.at(), RosterCommand::Leave(args.what.clone()))
-}
-
-/// Lists requests.
-pub(crate) fn inbox(args: &ReadArgs) -> Result<(), CliError> {
-    let shown: InboxShown = carry_out(&args.at(), RosterCommand::Inbox(Nothing {}))?;
-    for error in &shown.refused {
-        eprintln!("keyfold: a request is not shown: {error}");
-    }
-    if let Form::Json = Form::of(args.json) {
-        return output::json(&shown.items);
-    }
-    let mut text = String::new();
-    for item in &shown.items {
-        let known = if item.verified {
-            "verified"
-        } else {
-            "not verified"
-        };
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "{}  {} asks to be {} of \"{}\"\n          {} ({known})",
-            item.id, item.user, item.role, item.title, item.fingerprint
-        );
-        for line in item.message.iter().flat_map(|message| message.lines()) {
-            let _ = writeln!(text, "          > {line}");
-        }
-    }
-    output::text(&text)
-}
-
-/// Grants a request.
-pub(crate) fn approve(args: &ApproveArgs) -> Result<(), CliError> {
-    done(&args.at(), RosterCommand::Approve(args.what.clone()))
-}
-
-/// Refuses a request.
-pub(crate) fn deny(args: &DecideArgs) -> Result<(), CliError> {
-    done(&args.at(), RosterCommand::Deny(args.what.clone()))
-}
-
-/// Asks for something.
-pub(crate) fn request(args: &RequestArgs) -> Result<(), CliError> {
-    done(&args.at(), RosterCommand::Request(args.what.clone()))
-}
-
-/// Takes a request back.
-pub(crate) fn withdraw(args: &DecideArgs) -> Result<(), CliError> {
-    done(&args.at(), RosterCommand::Withdraw(args.what.clone()))
 }

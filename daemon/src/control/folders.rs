@@ -12,9 +12,9 @@ use super::words::Word;
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "kebab-case")]
 pub(crate) enum FolderCommand {
-    /// Give somebody a folder.
+    /// Give somebody a folder or a file.
     Share(Share),
-    /// Take a folder back.
+    /// Take it back.
     Unshare(Unshare),
     /// Take what somebody gives.
     Accept(Accept),
@@ -24,11 +24,11 @@ pub(crate) enum FolderCommand {
     Look(Look),
 }
 
-/// Give somebody a folder.
+/// Give somebody a folder or a file.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Share {
-    /// The folder
+    /// The folder or file
     pub(crate) path: String,
     /// To whom
     pub(crate) user: UserName,
@@ -61,11 +61,11 @@ impl Share {
     }
 }
 
-/// Take a folder back.
+/// Take a folder or a file back.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Unshare {
-    /// The folder
+    /// The folder or file
     pub(crate) path: String,
     /// From whom
     #[arg(required_unless_present = "all")]
@@ -89,7 +89,7 @@ pub(crate) struct Accept {
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Folder {
-    /// The folder, or something in it
+    /// The folder or file, or something in it
     pub(crate) path: String,
 }
 

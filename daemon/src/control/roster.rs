@@ -8,7 +8,7 @@ use keyfold_protocol::names::{Message, UserName};
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
-use super::words::Word;
+use super::words::{Said, Word};
 
 /// What to do about who takes part.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand, Serialize, Deserialize)]
@@ -75,25 +75,6 @@ impl RoleOrNone {
     }
 }
 
-/// What somebody asks to be, or is granted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RoleWanted {
-    /// Reads
-    Reader,
-    /// Reads and writes
-    Writer,
-}
-
-impl From<RoleWanted> for Role {
-    fn from(wanted: RoleWanted) -> Self {
-        match wanted {
-            RoleWanted::Reader => Self::Reader,
-            RoleWanted::Writer => Self::Writer,
-        }
-    }
-}
-
 /// Change what somebody may do.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,10 +101,14 @@ pub(crate) struct Leave {
 pub(crate) struct Approve {
     /// The request, by the id that `keyfold inbox` shows
     pub(crate) id: String,
-    /// The role, unless the one that is asked for
+    /// Let the requester write, whatever is asked for
     #[arg(long)]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) role: Option<RoleWanted>,
+    #[serde(default)]
+    pub(crate) write: bool,
+    /// Let the requester read only, whatever is asked for
+    #[arg(long, conflicts_with = "write")]
+    #[serde(default)]
+    pub(crate) read: bool,
     /// End the access after this time, such as 30d
     #[arg(long, value_name = "TIME")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +123,17 @@ pub(crate) struct Approve {
     pub(crate) key: Option<Word<Fingerprint>>,
 }
 
+impl Approve {
+    /// The role, unless the one that is asked for. Of both, what gives less.
+    pub(crate) fn role(&self) -> Option<Role> {
+        match (self.read, self.write) {
+            (true, _) => Some(Role::Reader),
+            (false, true) => Some(Role::Writer),
+            (false, false) => None,
+        }
+    }
+}
+
 /// Decide about a request.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,16 +142,36 @@ pub(crate) struct Decide {
     pub(crate) id: String,
 }
 
+/// What somebody wants to be given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sought {
+    /// What an address names.
+    Address(Address),
+    /// A locked folder.
+    Path(String),
+}
+
+/// No path that begins with `/` is an address.
+impl Said for Sought {
+    fn read(text: &str) -> Result<Self, String> {
+        Ok(match text.parse() {
+            Ok(address) => Self::Address(address),
+            Err(_) => Self::Path(text.to_owned()),
+        })
+    }
+}
+
 /// Ask for something.
 #[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Request {
-    /// What is offered, such as alice@files.example.org/plan-2027#K7QD-...
-    pub(crate) address: Word<Address>,
-    /// The role
-    #[arg(long, default_value = "reader")]
-    #[serde(default = "usual_role")]
-    pub(crate) role: RoleWanted,
+    /// The locked folder, or what is offered, such as alice@files.example.org/plan-2027#K7QD-...
+    #[arg(value_name = "PATH|ADDRESS")]
+    pub(crate) what: Word<Sought>,
+    /// Ask to write, too
+    #[arg(long)]
+    #[serde(default)]
+    pub(crate) write: bool,
     /// A message that only the owner can read
     #[arg(long, value_name = "TEXT", value_parser = message)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,10 +188,15 @@ impl Request {
         const USUAL: Duration = Duration::from_hours(14 * 24);
         self.expires.as_ref().map_or(USUAL, |time| time.value)
     }
-}
 
-fn usual_role() -> RoleWanted {
-    RoleWanted::Reader
+    /// The role wanted.
+    pub(crate) fn role(&self) -> Role {
+        if self.write {
+            Role::Writer
+        } else {
+            Role::Reader
+        }
+    }
 }
 
 fn message(text: &str) -> Result<Message, String> {
@@ -185,7 +206,8 @@ fn message(text: &str) -> Result<Message, String> {
 
 impl RosterCommand {
     pub(super) const KNOWN: &str = "shares, members SHARE, role SHARE USER ROLE, leave SHARE, \
-                                    inbox, approve ID, deny ID, request ADDRESS, withdraw ID, people";
+                                    inbox, approve ID [--write], deny ID, request \
+                                    PATH|ADDRESS [--write], withdraw ID, people";
 
     /// Whether it only looks.
     pub(super) fn changes_nothing(&self) -> bool {

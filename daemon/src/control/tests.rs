@@ -1,4 +1,4 @@
-use super::roster::{RoleOrNone, RoleWanted};
+use super::roster::RoleOrNone;
 use super::*;
 
 #[test]
@@ -98,6 +98,23 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
             })),
         ),
         (
+            "keep 'My Reports'",
+            r#"{"command":"keep","path":"My Reports"}"#,
+            Command::Storage(StorageCommand::Keep(Keep {
+                path: "My Reports".to_owned(),
+            })),
+        ),
+        (
+            "history Reports --restore 2 --to Old",
+            r#"{"command":"history","path":"Reports","restore":2,"to":"Old"}"#,
+            Command::Storage(StorageCommand::History(History {
+                path: "Reports".to_owned(),
+                restore: Some(2),
+                to: Some("Old".to_owned()),
+                retention: None,
+            })),
+        ),
+        (
             "role ab12 bob none",
             r#"{"command":"role","share":"ab12","user":"bob","role":"none"}"#,
             role(RoleOrNone::None),
@@ -108,14 +125,43 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
             Command::Roster(RosterCommand::Shares(Nothing {})),
         ),
         (
-            "approve 1234abcd --role writer --expires 30d",
-            r#"{"command":"approve","id":"1234abcd","role":"writer","expires":"30d"}"#,
+            "approve 1234abcd --write --expires 30d",
+            r#"{"command":"approve","id":"1234abcd","write":true,"expires":"30d"}"#,
             Command::Roster(RosterCommand::Approve(Approve {
                 id: "1234abcd".to_owned(),
-                role: Some(RoleWanted::Writer),
+                write: true,
+                read: false,
                 expires: Some("30d".parse().unwrap()),
                 with_history: false,
                 key: None,
+            })),
+        ),
+        (
+            "publish 'My Plan' --title 'Plan 2027' --to bob,carol --slug plan",
+            r#"{"command":"publish","path":"My Plan","title":"Plan 2027","to":["bob","carol"],"slug":"plan"}"#,
+            Command::Offer(OfferCommand::Publish(Publish {
+                path: "My Plan".to_owned(),
+                title: "Plan 2027".parse().unwrap(),
+                to: vec!["bob".parse().unwrap(), "carol".parse().unwrap()],
+                everyone: false,
+                slug: Some("plan".parse().unwrap()),
+            })),
+        ),
+        (
+            "unpublish Plan",
+            r#"{"command":"unpublish","path":"Plan"}"#,
+            Command::Offer(OfferCommand::Unpublish(Unpublish {
+                path: "Plan".to_owned(),
+            })),
+        ),
+        (
+            "request 'Shared/alice/Plan 2027' --write",
+            r#"{"command":"request","what":"Shared/alice/Plan 2027","write":true}"#,
+            Command::Roster(RosterCommand::Request(Request {
+                what: "Shared/alice/Plan 2027".parse().unwrap(),
+                write: true,
+                message: None,
+                expires: None,
             })),
         ),
     ] {
@@ -132,6 +178,17 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
         "unshare Reports bob --all",
         "approve 1234 --expires never",
         "shares extra",
+        "publish Plan --title Plan",
+        "publish Plan --everyone",
+        "publish Plan --title Plan --everyone --to bob",
+        "publish Plan --title Plan --to 'no name'",
+        "publish Plan --title 'a\u{202e}b' --everyone",
+        "publish Plan --title Plan --everyone --slug 'No Slug'",
+        "approve 1234 --write --read",
+        "keep",
+        "history Reports --to Old",
+        "history Reports --restore 1 --retention 30d",
+        "purge Reports Other",
         "help",
         "share --help",
         r#"{"command":"share","path":"x","user":"bob","json":true}"#,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
-use keyfold_protocol::account::{Address, Fingerprint, read_fingerprint};
+use keyfold_protocol::account::{Fingerprint, read_fingerprint};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -85,14 +85,6 @@ impl Said for Fingerprint {
     fn read(text: &str) -> Result<Self, String> {
         read_fingerprint(text)
             .map_err(|_| "not a fingerprint: it has eight groups of four characters".to_owned())
-    }
-}
-
-impl Said for Address {
-    fn read(text: &str) -> Result<Self, String> {
-        text.parse().map_err(|_| {
-            "not an address: write it like alice@files.example.org/plan-2027#K7QD-...".to_owned()
-        })
     }
 }
 

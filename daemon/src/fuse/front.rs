@@ -151,7 +151,7 @@ impl Front {
                     Ok(Found::Entry(self.vfs.getattr(snapshot_dir::DIRECTORY)?))
                 }
                 (Node::Directory, None) => Ok(Found::Nothing),
-                (Node::Status | Node::Control, _) => Err(Errno::ENOTDIR.into()),
+                (_, _) => Err(Errno::ENOTDIR.into()),
             };
         }
         if is_reserved(parent, name) {
@@ -357,7 +357,7 @@ impl Front {
     pub(crate) fn opendir(&self, ino: Ino) -> Outcome<Opened> {
         let handle = match Node::from_ino(ino) {
             Some(Node::Directory) => Handle(0),
-            Some(Node::Status | Node::Control) => return Err(Errno::ENOTDIR.into()),
+            Some(_) => return Err(Errno::ENOTDIR.into()),
             None => self.vfs.opendir(ino)?,
         };
         let treatment = if ino == snapshot_dir::DIRECTORY {
@@ -428,8 +428,8 @@ impl Front {
         mode: XattrMode,
     ) -> Outcome<()> {
         real(ino, Errno::EPERM)?;
-        if name.starts_with(own_attributes::PREFIX) {
-            return Err(Errno::EPERM.into());
+        if let Some(name) = name.strip_prefix(own_attributes::PREFIX) {
+            return own_attributes::set(&self.control, asker.control(), (ino, name, value));
         }
         self.vfs.setxattr(ino, name, value, mode)?;
         if name == acl::ACCESS {

@@ -48,7 +48,7 @@ impl Caches for Notifier {
 }
 
 fn notify(device: &Device, queue: &Receiver<Vec<Outdated>>) {
-    for outdated in queue.iter().flatten() {
+    for outdated in queue.iter().flat_map(in_order) {
         let message = match outdated {
             Outdated::Inode(ino) => inode(ino),
             Outdated::Entry(parent, name) => entry(parent, &name),
@@ -63,6 +63,13 @@ fn notify(device: &Device, queue: &Receiver<Vec<Outdated>>) {
             },
         }
     }
+}
+
+/// Names first. For a name the kernel waits until whoever reads or looks something up in its directory
+/// has the reply, which may be of before the change; what he was told is forgotten with the directory.
+fn in_order(mut outdated: Vec<Outdated>) -> Vec<Outdated> {
+    outdated.sort_by_key(|one| matches!(one, Outdated::Inode(_)));
+    outdated
 }
 
 fn message(kind: u32, len: usize, fill: impl FnOnce(Record<'_>)) -> Vec<u8> {
@@ -98,6 +105,20 @@ fn entry(parent: Ino, name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_is_forgotten_after_the_names_in_it() {
+        let name = |name: &[u8]| Outdated::Entry(Ino(1), name.to_vec());
+        let told = vec![
+            Outdated::Inode(Ino(1)),
+            name(b"a"),
+            Outdated::Inode(Ino(2)),
+            name(b"b"),
+        ];
+        let inodes = [1, 2].map(|ino| Outdated::Inode(Ino(ino)));
+        let expected = [&[name(b"a"), name(b"b")], inodes.as_slice()].concat();
+        assert_eq!(in_order(told), expected);
+    }
 
     #[test]
     fn messages_are_as_the_kernel_reads_them() {

@@ -1,11 +1,11 @@
-//! Extended attributes that are answered from what is known of an inode. Read only, and never listed, so
-//! that no copy of a file carries them away.
+//! Extended attributes that are answered from what is known of an inode, or act when they are set. They
+//! are never listed, so that no copy of a file carries them away.
 
 use keyfold_fs::vfs::Ino;
 use nix::errno::Errno;
 
 use super::front::Outcome;
-use crate::control_dir::ControlDir;
+use crate::control_dir::{ControlCaller, ControlDir};
 use crate::snapshot_dir;
 
 /// What their names begin with.
@@ -29,4 +29,16 @@ pub(super) fn value(control: &ControlDir, ino: Ino, name: &[u8]) -> Outcome<Vec<
         (None, STATE) => Ok(PRIVATE.to_vec()),
         (None, _) => Err(Errno::ENODATA.into()),
     }
+}
+
+/// Does what setting an attribute of this name, after the prefix, asks for.
+pub(super) fn set(
+    control: &ControlDir,
+    caller: ControlCaller,
+    (ino, name, value): (Ino, &[u8], &[u8]),
+) -> Outcome<()> {
+    if snapshot_dir::shows(ino) {
+        return Err(Errno::EROFS.into());
+    }
+    Ok(control.act(caller, ino, (name, value))?)
 }

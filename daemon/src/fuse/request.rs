@@ -9,6 +9,7 @@ use keyfold_fs::vfs::{Cookie, FileRange, Handle, Ino, OpenMode, SetAttr};
 use nix::errno::Errno;
 
 use super::front::{Asker, Creation};
+use super::own_attributes;
 use super::wire::{Fields, Malformed};
 
 /// Most bytes of data in a request or its reply.
@@ -212,6 +213,10 @@ pub(crate) enum Manner {
 impl Operation<'_> {
     pub(crate) fn manner(&self) -> Manner {
         match self {
+            // It may be one that acts, and waits for a server.
+            Self::Inode(InodeOp::Setxattr(name, _)) if name.starts_with(own_attributes::PREFIX) => {
+                Manner::Long
+            }
             Self::Inode(InodeOp::Setattr(..))
             | Self::File(FileOp::Write(..) | FileOp::Flush(_)) => Manner::Waiting,
             Self::Mount(MountOp::Syncfs)

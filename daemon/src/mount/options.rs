@@ -15,6 +15,8 @@ use crate::mount::point::Cover;
 pub(crate) const MIN_DIRTY: u64 = 4 << 20;
 /// Largest bound on dirty memory, in bytes.
 pub(crate) const MAX_DIRTY: u64 = 64 << 30;
+/// Largest bound on what is kept of shares, in bytes.
+const MAX_CACHE: u64 = 1 << 50;
 /// Time between automatic snapshots, unless another is asked for.
 const SNAPSHOT_INTERVAL: Duration = Duration::from_hours(4);
 /// Most threads that serve requests.
@@ -92,6 +94,8 @@ pub(crate) struct MountOptions {
     pub(crate) idle: Option<Duration>,
     /// Bound on data not yet written to the vault, in bytes.
     pub(crate) dirty_limit: Option<u64>,
+    /// Bytes that what shares have at their server may take here, too.
+    pub(crate) cache_limit: Option<u64>,
     /// Time between automatic snapshots, if any are to be made.
     pub(crate) snapshot_interval: Option<Duration>,
     /// Threads that serve requests.
@@ -118,6 +122,7 @@ impl Default for MountOptions {
             cover: Cover::EmptyOnly,
             idle: None,
             dirty_limit: None,
+            cache_limit: None,
             snapshot_interval: Some(SNAPSHOT_INTERVAL),
             threads: None,
             cpu_idle: CpuIdle::Shallow,
@@ -179,8 +184,8 @@ impl MountOptions {
             "sync" => self.flag(KernelFlag::Sync),
             "dirsync" => self.flag(KernelFlag::DirSync),
             "noatime" => self.flag(KernelFlag::NoAtime),
-            "idle" | "dirty" | "threads" | "verify" | "control" | "snapshots" | "passwordfile"
-            | "passwordcommand" => {
+            "idle" | "dirty" | "cache" | "threads" | "verify" | "control" | "snapshots"
+            | "passwordfile" | "passwordcommand" => {
                 return Err(OptionError::Value(word.to_owned()));
             }
             word if is_for_mount(word) => {}
@@ -202,6 +207,10 @@ impl MountOptions {
             "dirty" => {
                 let limit = parse_size(value).filter(|n| (MIN_DIRTY..=MAX_DIRTY).contains(n));
                 self.dirty_limit = Some(limit.ok_or_else(|| bad("a size from 4M to 64G"))?);
+            }
+            "cache" => {
+                let limit = parse_size(value).filter(|n| *n <= MAX_CACHE);
+                self.cache_limit = Some(limit.ok_or_else(|| bad("a size such as 10G"))?);
             }
             "snapshots" if value == "off" => self.snapshot_interval = None,
             "snapshots" => {

@@ -27,6 +27,7 @@ use crate::mount::pins;
 use crate::mount::point::MountPoint;
 use crate::mount::swap::Swap;
 use crate::online::Online;
+use crate::orders::Seal;
 
 /// How long programs that keep the mount busy have to finish after we were told to end.
 const GRACE: Duration = Duration::from_secs(5);
@@ -172,6 +173,7 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError
         access: options.control,
     };
     let fuse_options = fuse_options(&options, &about);
+    let seal = Seal::new(unlocked.id(), unlocked.master());
     let engine = Arc::new(Engine::open(
         unlocked,
         EngineOptions {
@@ -180,9 +182,9 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError
             snapshot_interval: options.snapshot_interval,
         },
     )?);
-    let online = Arc::new(Online::prepare(&engine)?);
-    let desk = Arc::clone(online.desk());
-    let control = Arc::new(VolumeControl::new(Arc::clone(&engine), about, desk));
+    let online = Arc::new(Online::prepare(&engine, options.cache_limit)?);
+    let control = VolumeControl::new(Arc::clone(&engine), about, &online, seal);
+    let control = Arc::new(control);
     let vfs = engine.vfs_with_snapshots(Owner::of_process());
     let mounted = watch_signals(events.clone())
         .map_err(|source| FrontError::Setup {

@@ -1,6 +1,6 @@
 //! The connection to the account's server, and what it is looked at for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::pending;
@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::crew::{Hired, together};
 use super::desk::{Desk, Offered};
+use super::offers;
 use super::pause::Pauses;
 use super::placing;
 use super::tending::Tending;
@@ -19,7 +20,7 @@ use crate::account::{Account, AccountError, Session};
 use crate::cli::exit::Exit;
 use crate::remote::Deadlines;
 use crate::remote::events::{Events, Hint};
-use crate::sharing::{Arrival, SharingError};
+use crate::sharing::{Arrival, Asked, SharingError, Stub};
 use crate::sync::Fetcher;
 
 /// Time between two looks at a server that gives no hints.
@@ -69,6 +70,7 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher) -> Result<Infallible, AccountEr
         fetcher,
         hired: &hired,
         seen: RefCell::default(),
+        offers_due: Cell::new(true),
     };
     together(connection.watch(), &hired).await
 }
@@ -81,6 +83,8 @@ struct Connection<'h, 's, 'a> {
     hired: &'h Hired<'s>,
     /// The head of each share as the server told it last.
     seen: RefCell<BTreeMap<ShareId, Seq>>,
+    /// Whether what is offered and asked for is to be looked at.
+    offers_due: Cell<bool>,
 }
 
 impl<'s, 'a: 's> Connection<'_, 's, 'a> {
@@ -122,11 +126,22 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
                 }
             };
             tokio::select! {
-                () = sleep_until(over) => return Ok(true),
-                () = self.desk.list.notified() => return Ok(events.is_some()),
+                () = sleep_until(over) => {
+                    self.offers_due.set(true);
+                    return Ok(true);
+                }
+                () = self.desk.list.notified() => {
+                    self.offers_due.set(true);
+                    return Ok(events.is_some());
+                }
+                () = self.fetcher.fell_silent() => return Ok(events.is_some()),
                 hint = hint => match hint {
                     Ok(Hint::Share(share)) if self.call(share)? => {}
-                    Ok(_) => return Ok(true),
+                    Ok(Hint::Share(_) | Hint::Membership(_)) => return Ok(true),
+                    Ok(_) => {
+                        self.offers_due.set(true);
+                        return Ok(true);
+                    }
                     Err(_) => return Ok(false),
                 }
             }
@@ -154,13 +169,20 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             !std::mem::replace(&mut board.connected, true)
         });
         if back {
+            self.desk.keeper.look();
             self.desk.look_now();
         }
         self.compare(&listed)?;
         for item in &listed {
             self.arrive(item).await?;
         }
-        self.tend_all()
+        self.tend_all()?;
+        if self.offers_due.replace(false) {
+            let members = listed.iter().map(|item| item.share).collect();
+            let looked = offers::look(self.desk, self.session, &members).await;
+            looked.inspect_err(|_| self.offers_due.set(true))?;
+        }
+        Ok(())
     }
 
     /// Hires somebody for each share that nobody tends.
@@ -217,7 +239,8 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
         self.seen.borrow_mut().insert(item.share, item.head.seq);
         let Some(arrival) = arrival else {
             // Whoever makes it has not said yet what it is.
-            return Ok(());
+            let granted = Stub::note_asked(volume, item.share, Asked::Granted);
+            return granted.map_err(AccountError::Kept);
         };
         let from = (arrival.owner.as_str(), arrival.name.as_str());
         if !arrival.is_verified {
@@ -237,6 +260,7 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             owner: owner.to_owned(),
             name: name.to_owned(),
             why,
+            stub: None,
         };
         self.desk
             .board(|board| board.offered.insert(share, offered));

@@ -6,14 +6,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{Noticed, Outdated, ShareInfo, ShareNumber};
-use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::ids::{ChainRoot, ShareId};
+use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::storage::Keeper;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
+use crate::sharing::{InboxItem, Stub};
+use crate::sync::{Fetcher, Progress};
 
 /// Where a share stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -24,6 +28,8 @@ pub(crate) enum State {
     Starting,
     /// It is being brought up to date.
     Syncing,
+    /// Files are being sent.
+    Uploading,
     /// Everything is where it belongs.
     Synced,
     /// What others changed waits for files that are in use here.
@@ -40,6 +46,7 @@ impl State {
         match self {
             Self::Starting => "starting",
             Self::Syncing => "syncing",
+            Self::Uploading => "uploading",
             Self::Synced => "synced",
             Self::Busy => "busy",
             Self::Failing => "failing",
@@ -53,24 +60,44 @@ impl State {
 pub(crate) struct Known {
     pub(crate) state: State,
     pub(crate) role: Option<Role>,
+    /// Who made it.
+    pub(crate) creator: Option<(UserName, ChainRoot)>,
+    /// Who takes part, by name.
+    pub(crate) members: Vec<(UserName, Role)>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
-    /// What is wrong with records that were applied since the volume was mounted, the newest last.
+    /// What is wrong with records that were applied since the volume was mounted, and what lies beside a
+    /// single file; the newest last.
     pub(crate) trouble: VecDeque<String>,
     /// Names that are not sent.
     pub(crate) kept_back: u64,
+    /// Where changes are that may not be sent any more.
+    pub(crate) unsent: Option<String>,
     /// Rounds that began and ended well.
     pub(crate) rounds: u64,
     /// Whether one has begun and not ended.
     pub(crate) running: bool,
+    /// How far sending is.
+    pub(crate) progress: Arc<Progress>,
 }
 
 /// Records of which it is told what is wrong.
 const TROUBLE: usize = 20;
 
 impl Known {
-    /// Notes what is wrong with a record.
+    /// Where it stands now.
+    pub(super) fn state_now(&self) -> State {
+        match (self.state, self.progress.now()) {
+            (State::Starting | State::Syncing | State::Synced, Some(_)) => State::Uploading,
+            (state, _) => state,
+        }
+    }
+
+    /// Notes what is wrong with a record, or what else there is to know.
     pub(super) fn note_trouble(&mut self, what: String) {
+        if self.trouble.contains(&what) {
+            return;
+        }
         if self.trouble.len() == TROUBLE {
             self.trouble.pop_front();
         }
@@ -85,13 +112,17 @@ pub(crate) struct Offered {
     pub(crate) name: String,
     /// Why it is not there by itself.
     pub(crate) why: String,
+    /// Of what may only be asked for: what stands for it once it is accepted.
+    pub(crate) stub: Option<Stub>,
 }
 
 /// What is known of all of them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Board {
     pub(crate) shares: BTreeMap<ShareNumber, Known>,
     pub(crate) offered: BTreeMap<ShareId, Offered>,
+    /// What others ask for, the newest last, as it was verified last.
+    pub(crate) requests: Vec<InboxItem>,
     /// Whether the server answered last.
     pub(crate) connected: bool,
     /// Why it did not.
@@ -137,7 +168,8 @@ pub(crate) struct Desk {
     pub(super) owner: Owner,
     /// Calls whoever looks at the list of shares.
     pub(super) list: Notify,
-    pub(super) stop: Notify,
+    /// Held exclusively by who may change the account, shared by commands that use it.
+    pub(super) account: RwLock<()>,
     /// Whether anybody syncs anything.
     syncs: AtomicBool,
     bells: Mutex<BTreeMap<ShareNumber, Arc<Bell>>>,
@@ -146,28 +178,54 @@ pub(crate) struct Desk {
     /// Shares that are just being begun: the server may not know them yet.
     beginning: Mutex<BTreeSet<EngineShareId>>,
     board: Mutex<Board>,
+    /// Requests that the user was shown, until that is kept.
+    pub(super) displayed: Mutex<Option<Vec<InboxItem>>>,
     caches: Mutex<Option<Arc<dyn Caches>>>,
+    fetcher: Mutex<Option<Arc<Fetcher>>>,
+    /// Brings what is to stay, and gives up what is too much.
+    pub(super) keeper: Keeper,
 }
 
 impl Desk {
-    pub(super) fn new(engine: Arc<Engine>, owner: Owner) -> Self {
+    pub(super) fn new(engine: Arc<Engine>, owner: Owner, cache_limit: Option<u64>) -> Self {
         Self {
             engine,
             owner,
             list: Notify::new(),
-            stop: Notify::new(),
+            account: RwLock::new(()),
             syncs: AtomicBool::new(false),
             bells: Mutex::default(),
             tended: Mutex::default(),
             beginning: Mutex::default(),
             board: Mutex::default(),
+            displayed: Mutex::default(),
             caches: Mutex::default(),
+            fetcher: Mutex::default(),
+            keeper: Keeper::with_limit(cache_limit),
         }
     }
 
-    /// Somebody syncs from now on.
-    pub(super) fn begin_syncing(&self) {
-        self.syncs.store(true, Ordering::Relaxed);
+    /// Who brings blocks, while anybody does.
+    pub(super) fn fetcher(&self) -> Option<Arc<Fetcher>> {
+        self.fetcher.lock().clone()
+    }
+
+    /// Says who does.
+    pub(super) fn set_fetcher(&self, fetcher: Option<Arc<Fetcher>>) {
+        *self.fetcher.lock() = fetcher;
+    }
+
+    /// Notes whether somebody syncs from now on.
+    pub(super) fn set_syncs(&self, syncs: bool) {
+        self.syncs.store(syncs, Ordering::Relaxed);
+        if !syncs {
+            self.board(|board| {
+                board.connected = false;
+                board.error = None;
+                board.offered.clear();
+                board.requests.clear();
+            });
+        }
     }
 
     /// Whether somebody does.
@@ -229,6 +287,11 @@ impl Desk {
         }
     }
 
+    /// Whether the mount can be written to, so that shares can be synced.
+    pub(super) fn has_caches(&self) -> bool {
+        self.caches.lock().is_some()
+    }
+
     pub(super) fn set_caches(&self, caches: Arc<dyn Caches>) {
         *self.caches.lock() = Some(caches);
     }
@@ -236,9 +299,13 @@ impl Desk {
     /// Tells whoever caches anything.
     pub(crate) fn outdated(&self, what: Vec<Outdated>) {
         let caches = self.caches.lock().clone();
-        if let (Some(caches), false) = (caches, what.is_empty()) {
+        if what.is_empty() {
+            return;
+        }
+        if let Some(caches) = caches {
             caches.outdated(what);
         }
+        self.keeper.look();
     }
 }
 

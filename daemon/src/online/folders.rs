@@ -1,29 +1,36 @@
-//! Sharing folders of a mount.
+//! Sharing folders and files of a mount.
 
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use keyfold_fs::error::FsError;
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{BeginError, LinkedOutside, ShareInfo};
-use keyfold_fs::vfs::FileKind;
+use keyfold_fs::vfs::{FileKind, Ino, Name, Place};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::names::{EntryName, Title, UserName};
+use keyfold_protocol::operation::Shape;
 use keyfold_protocol::roster::Role;
 use serde::Serialize;
+use tokio::time::timeout;
 
 use super::desk::Desk;
+use super::notice::Notice;
 use super::paths;
 use super::placing::{self, PlacingError};
 use super::status::FolderStatus;
 use crate::account::{Account, AccountError, Kept, Session};
 use crate::cli::exit::Exit;
 use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
-use crate::remote::{Deadlines, RemoteError};
-use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError};
+use crate::remote::{Deadlines, wait};
+use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError, Stub};
+use crate::sync::SyncError;
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
+/// Longest time that a command takes: a program may wait for it.
+const LONGEST: Duration = Duration::from_mins(2);
 /// Paths named in an error.
 const NAMED: usize = 5;
 
@@ -34,8 +41,8 @@ pub(crate) enum FolderError {
     Sharing(SharingError),
     /// The volume, about this path.
     Volume(String, FsError),
-    /// It is no directory.
-    NoDirectory(String),
+    /// It is neither a directory nor a file.
+    NotShareable(String),
     /// The root of the mount.
     Root,
     /// It lies in a share.
@@ -48,10 +55,14 @@ pub(crate) enum FolderError {
     Name(String),
     /// Files in it have names outside.
     LinkedOutside(Vec<String>),
+    /// It is a file that has other names.
+    Linked(String),
     /// Somebody takes part already.
     Already(UserName, Role),
     /// Neither somebody nor everybody is meant, or both are.
     WhoseFolder,
+    /// It is offered to nobody, or to everybody and some.
+    ToWhom,
     /// Nobody gives himself anything.
     Oneself,
     /// Nobody gave this.
@@ -62,6 +73,18 @@ pub(crate) enum FolderError {
     Placing(PlacingError),
     /// Many commands wait for the server.
     TooMany,
+    /// It was given up.
+    TooLong,
+    /// It lies in a folder that is to stay whole.
+    Stays(String),
+    /// There is no such entry in what something was.
+    NoVersion(u64),
+    /// The server has deleted what an entry needs.
+    GoneForGood(u64),
+    /// What something was cannot be told.
+    Past(SyncError),
+    /// The server has to be asked first, and was not reached.
+    NotYet,
 }
 
 impl fmt::Display for FolderError {
@@ -70,10 +93,8 @@ impl fmt::Display for FolderError {
             Self::Sharing(error) => error.fmt(f),
             Self::Volume(path, FsError::NotFound) => write!(f, "there is no {path} in the mount"),
             Self::Volume(path, error) => write!(f, "{path}: {error}"),
-            Self::NoDirectory(path) => {
-                write!(f, "{path} is no folder; only folders can be shared so far")
-            }
-            Self::Root => write!(f, "the whole mount cannot be shared: share a folder in it"),
+            Self::NotShareable(path) => write!(f, "{path} is neither a folder nor a file"),
+            Self::Root => write!(f, "the whole mount cannot be shared: share what is in it"),
             Self::WithinShare(path) => write!(
                 f,
                 "{path} lies in a share; move it out first, or give the whole share"
@@ -92,12 +113,17 @@ impl fmt::Display for FolderError {
                 }
                 write!(f, ". Copy them, or move the other names into it")
             }
+            Self::Linked(path) => write!(
+                f,
+                "{path} has other hard links: share a copy, or remove them"
+            ),
             Self::Already(user, role) => write!(
                 f,
                 "{user} takes part already, as {}. `keyfold role` changes that",
                 sharing::role_name(*role)
             ),
             Self::WhoseFolder => write!(f, "say from whom to take it, or --all"),
+            Self::ToWhom => write!(f, "say who may ask for it, with --to, or --everyone"),
             Self::Oneself => write!(f, "that is your own account"),
             Self::NoOffer(named) => write!(
                 f,
@@ -106,6 +132,24 @@ impl fmt::Display for FolderError {
             Self::Ambiguous(named) => write!(f, "more than one is meant by {named}: give its id"),
             Self::Placing(error) => write!(f, "cannot put it into the mount: {error}"),
             Self::TooMany => write!(f, "other commands wait for the server. Try again later"),
+            Self::TooLong => write!(f, "the server takes too long. Try again later"),
+            Self::Stays(path) => write!(
+                f,
+                "{path} lies in a folder that is kept here: free that folder, or keep less of it"
+            ),
+            Self::NoVersion(number) => write!(
+                f,
+                "there is no entry {number}. `keyfold history` lists what there is"
+            ),
+            Self::GoneForGood(number) => write!(
+                f,
+                "entry {number} cannot be had any more: the server has deleted its data"
+            ),
+            Self::Past(error) => write!(f, "what it was cannot be told: {error}"),
+            Self::NotYet => write!(
+                f,
+                "the server does not answer, so it is not known what it has. Nothing more is given up"
+            ),
         }
     }
 }
@@ -113,6 +157,16 @@ impl fmt::Display for FolderError {
 impl<E: Into<SharingError>> From<E> for FolderError {
     fn from(error: E) -> Self {
         Self::Sharing(error.into())
+    }
+}
+
+impl FolderError {
+    /// Why what something was cannot be told.
+    pub(super) fn from_sync(error: SyncError) -> Self {
+        match error {
+            SyncError::Sharing(error) => Self::Sharing(error),
+            error => Self::Past(error),
+        }
     }
 }
 
@@ -125,19 +179,25 @@ impl From<&FolderError> for Exit {
             | FolderError::Name(_)
             | FolderError::Ambiguous(_)
             | FolderError::WhoseFolder
+            | FolderError::ToWhom
             | FolderError::Oneself => Self::Usage,
             FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
                 error.into()
             }
-            FolderError::NoDirectory(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
+            FolderError::NotShareable(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
                 Self::NoSuchPath
             }
             FolderError::WithinShare(_)
             | FolderError::HasShare(_)
             | FolderError::LinkedOutside(_)
+            | FolderError::Linked(_)
             | FolderError::Already(..)
             | FolderError::Placing(PlacingError::InTheWay(_))
+            | FolderError::Stays(_)
             | FolderError::TooMany => Self::Busy,
+            FolderError::TooLong | FolderError::NotYet => Self::Unreachable,
+            FolderError::NoVersion(_) | FolderError::GoneForGood(_) => Self::NoSuchPath,
+            FolderError::Past(_) => Self::General,
         }
     }
 }
@@ -146,10 +206,10 @@ impl From<&FolderError> for Exit {
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
 /// A place among those that wait.
-struct Turn;
+pub(super) struct Turn;
 
 impl Turn {
-    fn take() -> Result<Self, FolderError> {
+    pub(super) fn take() -> Result<Self, FolderError> {
         let turn = Self;
         if WAITING.fetch_add(1, Ordering::Relaxed) >= AT_ONCE {
             return Err(FolderError::TooMany);
@@ -171,22 +231,32 @@ pub(crate) enum FolderTold {
     /// What was done.
     Done(Done),
     /// Where a folder stands.
-    Status(FolderStatus),
+    Status(Box<FolderStatus>),
+}
+
+impl From<FolderStatus> for FolderTold {
+    fn from(status: FolderStatus) -> Self {
+        Self::Status(Box::new(status))
+    }
 }
 
 /// Carries out a command about a folder.
 pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold, FolderError> {
     let done = match command {
         FolderCommand::Share(wanted) => {
-            with_server(desk, async |session| share(desk, session, wanted).await)?
+            let done = with_server(desk, async |session| share(desk, session, wanted).await)?;
+            desk.tell_with(Notice::Widening, &done);
+            done
         }
         FolderCommand::Unshare(wanted) => {
-            with_server(desk, async |session| unshare(desk, session, wanted).await)?
+            let done = with_server(desk, async |session| unshare(desk, session, wanted).await)?;
+            desk.tell(&format!("{}: {done}", wanted.path));
+            done
         }
         FolderCommand::Accept(wanted) => {
             with_server(desk, async |session| accept(desk, session, wanted).await)?
         }
-        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::Status),
+        FolderCommand::Folder(of) => return status(desk, &of.path).map(FolderTold::from),
         FolderCommand::Look(_) => {
             desk.look_now();
             String::new()
@@ -202,39 +272,56 @@ pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Reply, Fold
         return Ok(Reply::People(people));
     }
     let told = with_server(desk, async |session| {
+        desk.keep_displayed()?;
         Ok(sharing::carry_out(session, command).await?)
     });
+    if let Ok(Reply::Done(Done { done })) = &told {
+        match command {
+            RosterCommand::Approve(_) => desk.tell_with(Notice::Widening, done),
+            RosterCommand::Role(of) => {
+                desk.tell_with(Notice::Widening, &format!("{}: {done}", of.share));
+            }
+            RosterCommand::Leave(of) => desk.tell(&format!("{}: {done}", of.share)),
+            RosterCommand::Deny(of) | RosterCommand::Withdraw(of) => {
+                desk.tell(&format!("request {}: {done}", of.id));
+            }
+            _ => desk.tell(done),
+        }
+    }
     desk.look_now();
     told
 }
 
 /// Does something that waits for the server, on the thread that asks for it.
-fn with_server<T>(
+pub(super) fn with_server<T>(
     desk: &Desk,
     work: impl AsyncFnOnce(&Session<'_>) -> Result<T, FolderError>,
 ) -> Result<T, FolderError> {
     let _turn = Turn::take()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.map_err(|e| RemoteError::Setup(e.to_string()))?;
-    let done = runtime.block_on(async {
-        let account = Account::of(&desk.engine, Deadlines::default())?;
-        work(&account.session().await?).await
-    });
-    // Whatever waits for a name to be resolved is left to itself.
-    runtime.shutdown_background();
-    done
+    let _shared = desk.account.read();
+    wait(async {
+        let done = async {
+            let account = Account::of(&desk.engine, Deadlines::default())?;
+            work(&account.session().await?).await
+        };
+        let done = timeout(LONGEST, done).await;
+        done.unwrap_or(Err(FolderError::TooLong))
+    })
 }
 
 fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
     let volume = desk.engine.volume();
     let failed = |error| FolderError::Volume(path.to_owned(), error);
-    let found = paths::find(volume, path).map_err(failed)?;
-    let share = paths::share_at(volume, found.ino).map_err(failed)?;
+    let share = paths::share_of(volume, path).map_err(failed)?;
+    let locked = match paths::find(volume, path) {
+        Ok(found) => volume.locked_share_at(found.ino).map_err(failed)?,
+        // The place of a single file, with none there.
+        Err(_) => None,
+    };
     Ok(FolderStatus {
         path: path.to_owned(),
         share: share.map(|info| desk.status_of(&info)),
+        locked: locked.and_then(|info| desk.locked(&info)),
     })
 }
 
@@ -247,13 +334,7 @@ async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<Str
     let person = person.map_err(|error| unknown(&wanted.user, error))?;
     let key = wanted.key.as_ref().map(|key| key.value);
     sharing::trusted(session, &person, key).await?;
-    let mut shared = match &folder.share {
-        Some(info) => Shared::open_with_content(session, ShareId(info.id.0), None).await?,
-        None => begin(desk, session, &folder).await?,
-    };
-    if shared.take_title().await?.is_none() {
-        shared.describe(folder.title()?).await?;
-    }
+    let mut shared = folder.shared(desk, session).await?;
     let role = wanted.role();
     if let Ok(member) = shared.member(&wanted.user)
         && member.role >= role
@@ -282,7 +363,7 @@ async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<Str
     ))
 }
 
-fn unknown(user: &UserName, error: AccountError) -> SharingError {
+pub(super) fn unknown(user: &UserName, error: AccountError) -> SharingError {
     use keyfold_protocol::error_code::ErrorCode;
     match error.code() {
         Some(ErrorCode::NotFound) => SharingError::NoSuchUser(user.clone()),
@@ -290,7 +371,7 @@ fn unknown(user: &UserName, error: AccountError) -> SharingError {
     }
 }
 
-/// Begins a share over a folder: in the volume first, where it may be impossible.
+/// Begins a share over a folder or a file: in the volume first, where it may be impossible.
 async fn begin<'s, 'a>(
     desk: &Desk,
     session: &'s Session<'a>,
@@ -301,7 +382,10 @@ async fn begin<'s, 'a>(
     let first = Shared::draft_first(session)?;
     let id = EngineShareId(first.record.header.hash().share().0);
     let _beginning = desk.beginning(id);
-    let begun = volume.begin_share(id, folder.ino, b"");
+    let begun = match folder.what {
+        What::Folder(ino) => volume.begin_share(id, ino, b""),
+        What::File(parent) => volume.begin_single_share(id, folder.place(parent)?, b""),
+    };
     let number = begun.map_err(|error| folder.not_begun(error))?;
     match Shared::create_by(session, &first).await {
         Ok(shared) => Ok(shared),
@@ -352,17 +436,20 @@ async fn accept(
         Some((owner, name)) => (owner, Some(name)),
         None => (wanted.share.as_str(), None),
     };
-    let offered: Vec<ShareId> = desk.board(|board| {
+    let offered: Vec<(ShareId, Option<Stub>)> = desk.board(|board| {
         let meant = board.offered.iter().filter(|(id, offered)| {
             let by_name = offered.owner == owner && name.is_none_or(|name| offered.name == name);
             let by_id = wanted.share.len() >= 4 && id.to_string().starts_with(&wanted.share);
             by_name || by_id
         });
-        meant.map(|(id, _)| *id).collect()
+        meant
+            .map(|(id, offered)| (*id, offered.stub.clone()))
+            .collect()
     });
     let share = match offered.as_slice() {
         [] => return Err(FolderError::NoOffer(wanted.share.clone())),
-        [share] => *share,
+        [(_, Some(stub))] => return accept_stub(desk, stub),
+        [(share, None)] => *share,
         _ => return Err(FolderError::Ambiguous(wanted.share.clone())),
     };
     let arrival = Arrival::of(session, share).await?;
@@ -375,45 +462,103 @@ async fn accept(
     ))
 }
 
-/// A folder that is shared or to be shared.
-struct Folder {
+/// Takes what may be asked for.
+fn accept_stub(desk: &Desk, stub: &Stub) -> Result<String, FolderError> {
+    placing::place_stub(desk, stub).map_err(FolderError::Placing)?;
+    let (owner, title) = (&stub.owner, &stub.offer().title);
+    Ok(format!(
+        "{title} of {owner} comes into the mount, locked: `keyfold request` asks for it."
+    ))
+}
+
+/// A folder or file that is shared or to be shared.
+pub(super) struct Folder {
     path: String,
-    ino: keyfold_fs::vfs::Ino,
-    share: Option<ShareInfo>,
+    what: What,
+    pub(super) share: Option<ShareInfo>,
+}
+
+/// What it is.
+#[derive(Clone, Copy)]
+enum What {
+    /// This directory.
+    Folder(Ino),
+    /// What has its name in this directory.
+    File(Ino),
 }
 
 impl Folder {
-    fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
+    pub(super) fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
         let volume = desk.engine.volume();
         let failed = |error| FolderError::Volume(path.to_owned(), error);
-        let found = paths::find(volume, path).map_err(failed)?;
-        if found.kind != FileKind::Directory {
-            return Err(FolderError::NoDirectory(path.to_owned()));
+        let of = |what, share| Self {
+            path: path.to_owned(),
+            what,
+            share,
+        };
+        if let Some(info) = paths::single_at(volume, path).map_err(failed)? {
+            return Ok(of(What::File(info.root), Some(info)));
         }
+        let found = paths::find(volume, path).map_err(failed)?;
         let share = paths::share_at(volume, found.ino).map_err(failed)?;
         if share.as_ref().is_some_and(|info| info.root != found.ino) {
             return Err(FolderError::WithinShare(path.to_owned()));
         }
-        Ok(Self {
-            path: path.to_owned(),
-            ino: found.ino,
-            share,
-        })
+        let what = match found.kind {
+            FileKind::Directory => What::Folder(found.ino),
+            FileKind::Regular => What::File(found.parent),
+            _ => return Err(FolderError::NotShareable(path.to_owned())),
+        };
+        Ok(of(what, share))
+    }
+
+    /// The share of it, begun if it is not shared yet, that says what it is called.
+    pub(super) async fn shared<'s, 'a>(
+        &self,
+        desk: &Desk,
+        session: &'s Session<'a>,
+    ) -> Result<Shared<'s, 'a>, FolderError> {
+        let mut shared = match &self.share {
+            Some(info) => Shared::open_with_content(session, ShareId(info.id.0), None).await?,
+            None => begin(desk, session, self).await?,
+        };
+        if shared.take_description().await?.is_none() {
+            let shape = match self.what {
+                What::Folder(_) => Shape::Folder,
+                What::File(_) => Shape::File,
+            };
+            shared.describe(self.title()?, shape).await?;
+        }
+        Ok(shared)
+    }
+
+    fn name(&self) -> Result<&str, FolderError> {
+        let (_, name) = paths::split(&self.path).ok_or(FolderError::Root)?;
+        Ok(name)
     }
 
     /// What others call it.
-    fn title(&self) -> Result<Title, FolderError> {
-        let name = paths::last_name(&self.path).ok_or(FolderError::Root)?;
+    pub(super) fn title(&self) -> Result<Title, FolderError> {
+        let name = self.name()?;
         let fits = name.parse::<EntryName>().is_ok();
         let title = name.parse().ok().filter(|_| fits);
         title.ok_or_else(|| FolderError::Name(self.path.clone()))
     }
 
+    fn place(&self, parent: Ino) -> Result<Place<'_>, FolderError> {
+        let name = Name::new(self.name()?.as_bytes());
+        let name = name.map_err(|error| FolderError::Volume(self.path.clone(), error))?;
+        Ok(Place { parent, name })
+    }
+
     fn not_begun(&self, error: BeginError) -> FolderError {
-        match error {
-            BeginError::Volume(FsError::Busy) => FolderError::HasShare(self.path.clone()),
-            BeginError::Volume(error) => FolderError::Volume(self.path.clone(), error),
-            BeginError::LinkedOutside(files) => {
+        let path = self.path.clone();
+        match (error, self.what) {
+            (BeginError::Volume(FsError::Busy), What::Folder(_)) => FolderError::HasShare(path),
+            (BeginError::Volume(FsError::Busy), What::File(_)) => FolderError::WithinShare(path),
+            (BeginError::Volume(error), _) => FolderError::Volume(path, error),
+            (BeginError::LinkedOutside(_), What::File(_)) => FolderError::Linked(path),
+            (BeginError::LinkedOutside(files), What::Folder(_)) => {
                 let path = |file: &LinkedOutside| String::from_utf8_lossy(&file.path).into_owned();
                 FolderError::LinkedOutside(files.iter().map(path).collect())
             }

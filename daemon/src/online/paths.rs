@@ -1,4 +1,4 @@
-//! Folders of a mount by their paths.
+//! Folders and files of a mount by their paths.
 
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::share::ShareInfo;
@@ -9,6 +9,8 @@ use keyfold_fs::volume::Volume;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Found {
     pub(super) ino: Ino,
+    /// The directory that it lies in.
+    pub(super) parent: Ino,
     pub(super) kind: FileKind,
 }
 
@@ -17,6 +19,7 @@ pub(super) struct Found {
 pub(super) fn find(volume: &Volume, path: &str) -> FsResult<Found> {
     let mut found = Found {
         ino: Ino::ROOT,
+        parent: Ino::ROOT,
         kind: FileKind::Directory,
     };
     for name in path.split('/').filter(|name| !matches!(*name, "" | ".")) {
@@ -31,13 +34,35 @@ pub(super) fn find(volume: &Volume, path: &str) -> FsResult<Found> {
         volume.forget(attr.ino, 1);
         found = Found {
             ino: attr.ino,
+            parent: at.parent,
             kind: attr.kind,
         };
     }
     Ok(found)
 }
 
-/// The share of which a path is the root or lies within.
+/// The share that a path is or lies within. The file of a share of a single file need not be there.
+pub(super) fn share_of(volume: &Volume, path: &str) -> FsResult<Option<ShareInfo>> {
+    match single_at(volume, path)? {
+        Some(info) => Ok(Some(info)),
+        None => share_at(volume, find(volume, path)?.ino),
+    }
+}
+
+/// The share of a single file whose place a path is.
+pub(super) fn single_at(volume: &Volume, path: &str) -> FsResult<Option<ShareInfo>> {
+    let mut shares = volume.shares()?;
+    shares.retain(|info| info.name.is_some());
+    let Some((dir, name)) = split(path).filter(|_| !shares.is_empty()) else {
+        return Ok(None);
+    };
+    let dir = find(volume, dir)?.ino;
+    let name = Some(name.as_bytes());
+    let is = |info: &ShareInfo| info.root == dir && info.name.as_deref() == name;
+    Ok(shares.into_iter().find(is))
+}
+
+/// The share of which an inode is the root or lies within.
 pub(super) fn share_at(volume: &Volume, ino: Ino) -> FsResult<Option<ShareInfo>> {
     let Some((number, _)) = volume.share_member(ino)? else {
         return Ok(None);
@@ -46,8 +71,35 @@ pub(super) fn share_at(volume: &Volume, ino: Ino) -> FsResult<Option<ShareInfo>>
     Ok(shares.into_iter().find(|info| info.number == number))
 }
 
-/// The last name of a path.
-pub(super) fn last_name(path: &str) -> Option<&str> {
-    let mut names = path.split('/').filter(|name| !matches!(*name, "" | "."));
-    names.next_back()
+/// The last name of a path, and what is before it.
+pub(super) fn split(path: &str) -> Option<(&str, &str)> {
+    let mut path = path.trim_end_matches('/');
+    while let Some(shorter) = path.strip_suffix("/.") {
+        path = shorter.trim_end_matches('/');
+    }
+    let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
+    (!matches!(name, "" | ".")).then_some((dir, name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_has_a_last_name_unless_it_is_the_root() {
+        for (path, found) in [
+            ("Plan.pdf", Some(("", "Plan.pdf"))),
+            ("/Plan.pdf", Some(("", "Plan.pdf"))),
+            ("a/b/Plan.pdf", Some(("a/b", "Plan.pdf"))),
+            ("a//b//./", Some(("a/", "b"))),
+            ("a/.", Some(("", "a"))),
+            ("./a", Some((".", "a"))),
+            ("", None),
+            ("/", None),
+            (".", None),
+            ("/./.", None),
+        ] {
+            assert_eq!(split(path), found, "{path:?}");
+        }
+    }
 }

@@ -1,14 +1,15 @@
 //! What `status` tells of shares.
 
 use keyfold_fs::share::ShareInfo;
-use keyfold_fs::vfs::Ino;
+use keyfold_protocol::account::{Address, fingerprint, read_fingerprint};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Known, State};
-use super::paths;
-use crate::sharing::role_name;
+use crate::account::Kept;
+use crate::sharing::{Asked, Stub};
+use crate::sync::Transfer;
 
 /// What `status` tells of shares.
 #[derive(Debug, Clone, Serialize, Deserialize, Default)]
@@ -21,6 +22,12 @@ pub(crate) struct SharingStatus {
     pub(crate) shares: Vec<ShareStatus>,
     /// Those that wait to be accepted.
     pub(crate) offered: Vec<OfferedStatus>,
+    /// What can be asked for.
+    #[serde(default)]
+    pub(crate) locked: Vec<LockedStatus>,
+    /// How many requests of others wait for an answer.
+    #[serde(default)]
+    pub(crate) requests: usize,
 }
 
 /// A share of the volume.
@@ -33,8 +40,13 @@ pub(crate) struct ShareStatus {
     pub(crate) state: State,
     /// Changes that were not sent.
     pub(crate) waiting: u64,
+    /// How far sending is, while files are being sent.
+    #[serde(default)]
+    pub(crate) sending: Option<Transfer>,
     /// Names that cannot be sent.
     pub(crate) kept_back: u64,
+    /// Where changes are that may not be sent any more.
+    pub(crate) unsent: Option<String>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
     /// What is wrong with records that were applied since the volume was mounted, the newest last.
@@ -54,6 +66,23 @@ pub(crate) struct OfferedStatus {
     why: String,
 }
 
+/// Something that can be asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct LockedStatus {
+    /// Where it is in the mount.
+    pub(crate) path: Option<String>,
+    /// `locked`, or `requested`.
+    pub(crate) state: String,
+    pub(crate) owner: String,
+    pub(crate) title: String,
+    /// What to ask with.
+    pub(crate) address: Option<String>,
+    /// What became of asking.
+    pub(crate) asked: Option<String>,
+    /// What is waited for.
+    pub(crate) waits_for: Option<String>,
+}
+
 /// Where a folder stands.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct FolderStatus {
@@ -61,6 +90,9 @@ pub(crate) struct FolderStatus {
     pub(crate) path: String,
     /// The share that it is or lies in.
     pub(crate) share: Option<ShareStatus>,
+    /// What it stands for, where that was not given.
+    #[serde(default)]
+    pub(crate) locked: Option<LockedStatus>,
 }
 
 impl Desk {
@@ -69,9 +101,11 @@ impl Desk {
         let volume = self.engine.volume();
         let shares = volume.shares().unwrap_or_default();
         let syncs = self.syncs();
-        if shares.is_empty() && !syncs {
+        let locked = volume.locked_shares().unwrap_or_default();
+        if shares.is_empty() && locked.is_empty() && !syncs {
             return None;
         }
+        let locked = locked.iter().filter_map(|info| self.locked(info)).collect();
         let shares = shares.iter().map(|info| self.status_of(info));
         let shares = shares.collect();
         let idle = "nobody is logged in to an account, so shares are not synced";
@@ -81,6 +115,8 @@ impl Desk {
                 connected: board.connected,
                 error: board.error.clone().or(idle),
                 shares,
+                locked,
+                requests: board.requests.len(),
                 offered: board
                     .offered
                     .iter()
@@ -97,14 +133,16 @@ impl Desk {
 
     fn share(&self, info: &ShareInfo, known: Known) -> ShareStatus {
         let volume = self.engine.volume();
-        let path = volume.path_of_directory(info.root).ok();
+        let path = volume.path_of_share(info).ok();
         ShareStatus {
             id: ShareId(info.id.0).to_string(),
             path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),
             role: known.role,
-            state: known.state,
+            state: known.state_now(),
+            sending: known.progress.now(),
             waiting: volume.pending_marks(info.number).unwrap_or(0),
             kept_back: known.kept_back,
+            unsent: known.unsent,
             error: known.error,
             trouble: known.trouble.into(),
             rounds: known.rounds,
@@ -112,21 +150,40 @@ impl Desk {
         }
     }
 
-    /// What is known of an inode that is in a share, by the name of an attribute.
-    pub(crate) fn attribute(&self, ino: Ino, name: &[u8]) -> Option<String> {
-        let info = paths::share_at(self.engine.volume(), ino).ok()??;
-        let known = self.board(|board| board.shares.get(&info.number).cloned());
-        let known = known.unwrap_or_default();
-        let waits = || self.engine.volume().has_settled_marks(info.number);
-        match name {
-            b"state" if known.state == State::Synced && waits().unwrap_or(true) => {
-                Some(State::Syncing.word().to_owned())
-            }
-            b"state" => Some(known.state.word().to_owned()),
-            b"share" => Some(ShareId(info.id.0).to_string()),
-            b"role" => known.role.map(|role| role_name(role).to_owned()),
+    /// What is known of something that was not given.
+    pub(super) fn locked(&self, info: &ShareInfo) -> Option<LockedStatus> {
+        let stub = Stub::of(info)?;
+        let path = self.engine.volume().path_of_directory(info.root).ok();
+        let owner = stub.owner.to_string();
+        let waits_for = match stub.asked {
+            Asked::Waiting => Some(format!("the answer of {owner}")),
+            Asked::Granted => Some(format!("a device of {owner}")),
             _ => None,
-        }
+        };
+        Some(LockedStatus {
+            path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),
+            state: stub.asked.state().to_owned(),
+            title: stub.offer().title.to_string(),
+            address: self.address_of(&stub),
+            asked: stub.asked.word().map(str::to_owned),
+            waits_for,
+            owner,
+        })
+    }
+
+    /// What to ask for something with. It has the fingerprint of an owner who was verified.
+    pub(super) fn address_of(&self, stub: &Stub) -> Option<String> {
+        let kept = Kept::in_vault(&self.engine);
+        let profile = kept.profile().ok()??;
+        let owner = stub.offer().owner;
+        let book = kept.book().ok()?.book;
+        let is_verified = book.contacts.iter().any(|contact| contact.root == owner);
+        let known = is_verified.then(|| read_fingerprint(&fingerprint(owner)).ok());
+        let address = Address {
+            fingerprint: known.flatten(),
+            ..stub.address(profile.server.address.host())
+        };
+        Some(address.to_string())
     }
 
     /// What is known of one share.

@@ -12,7 +12,7 @@ use super::desk::{Bell, Desk, Known, State};
 use super::pause::Pauses;
 use crate::account::Session;
 use crate::sharing::SharingError;
-use crate::sync::{Fetcher, Round, ShareSync, SyncError};
+use crate::sync::{Fetcher, Round, ShareSync, SyncError, Upset};
 
 /// How long after a change here it is waited for more of the same.
 const SETTLE: Duration = Duration::from_millis(120);
@@ -27,6 +27,8 @@ const IN_USE: Duration = Duration::from_millis(500);
 const IN_USE_MOST: Duration = Duration::from_secs(30);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
+/// Entries that others remove at once without its being told.
+const MANY: usize = 100;
 
 /// Whoever tends a share.
 pub(super) struct Tending<'s, 'a> {
@@ -114,7 +116,8 @@ impl<'s, 'a> Tending<'s, 'a> {
 
     /// Numbers are given again, and ids, too: to a share that was left and is back.
     fn is(&self, info: &ShareInfo) -> bool {
-        (info.number, info.id, info.root) == (self.info.number, self.info.id, self.info.root)
+        let place = |info: &ShareInfo| (info.number, info.id, info.root, info.name.clone());
+        place(info) == place(&self.info)
     }
 
     fn is_here(&self) -> bool {
@@ -140,6 +143,9 @@ impl<'s, 'a> Tending<'s, 'a> {
         } else {
             let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
             fetcher.add(sync.packs());
+            let progress = Arc::clone(sync.progress());
+            self.desk
+                .note(self.info.number, |known| known.progress = progress);
             open.insert(sync)
         };
         let round = match sync.role() {
@@ -147,6 +153,16 @@ impl<'s, 'a> Tending<'s, 'a> {
             Some(Role::Reader) | None => sync.pull().await,
         };
         self.desk.outdated(sync.take_outdated());
+        if let Some(path) = sync.take_unsent() {
+            tracing::warn!(
+                share = self.info.number.0,
+                "changes were not sent and put aside"
+            );
+            self.desk
+                .note(self.info.number, |known| known.unsent = Some(path));
+        }
+        let upset = sync.take_upset();
+        self.tell(upset);
         for notice in sync.take_notices() {
             tracing::warn!(
                 share = self.info.number.0,
@@ -157,6 +173,10 @@ impl<'s, 'a> Tending<'s, 'a> {
             self.desk
                 .note(self.info.number, |known| known.note_trouble(what));
         }
+        for what in sync.take_told() {
+            self.desk
+                .note(self.info.number, |known| known.note_trouble(what));
+        }
         let round = round?;
         sync.tend_roster().await?;
         let role = sync.role();
@@ -164,10 +184,32 @@ impl<'s, 'a> Tending<'s, 'a> {
             Some(Role::Writer | Role::Owner) => Access::Full,
             Some(Role::Reader) | None => Access::ReadOnly,
         })?;
-        self.desk.note(self.info.number, |known| known.role = role);
+        self.desk.note(self.info.number, |known| {
+            known.role = role;
+            known.creator = sync.creator();
+            known.members = sync.taking_part();
+        });
         match role {
             Some(_) => Ok(round),
             None => Err(SharingError::NotAMember.into()),
+        }
+    }
+
+    fn tell(&self, upset: Upset) {
+        let path = || {
+            let path = self.desk.engine.volume().path_of_directory(self.info.root);
+            String::from_utf8_lossy(&path.unwrap_or_default()).into_owned()
+        };
+        if upset.copies > 0 {
+            self.desk.tell(&format!(
+                "{}: {} changed here and by others at once; both versions are kept",
+                path(),
+                upset.copies
+            ));
+        }
+        if upset.removed > MANY {
+            let what = format!("{}: others removed {} entries", path(), upset.removed);
+            self.desk.tell(&what);
         }
     }
 
@@ -236,6 +278,13 @@ impl<'s, 'a> Tending<'s, 'a> {
         }
         if self.set_access(Access::ReadOnly).is_err() {
             tracing::warn!(share = number.0, "that a share was left is not kept");
+        }
+        let known = self.desk.board(|board| board.shares.get(&number).cloned());
+        if known.is_some_and(|known| known.state != State::Removed && known.rounds > 0) {
+            let path = volume.path_of_share(&self.info).unwrap_or_default();
+            let path = String::from_utf8_lossy(&path);
+            self.desk
+                .tell(&format!("this account is no member of {path} any more"));
         }
         self.desk.note(number, |known| {
             known.state = State::Removed;

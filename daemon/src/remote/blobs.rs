@@ -2,9 +2,12 @@
 
 use std::ops::Range;
 
+use keyfold_protocol::act::Act;
+use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{BlobId, ShareId};
 use keyfold_protocol::routes::Route;
+use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::{BlobList, BlobStateReply, DroppedReply};
 
 use super::{Call, Remote, RemoteError};
@@ -111,6 +114,29 @@ impl Remote {
         };
         let reply: BlobList = self.post(route, route.path(&[&share]), &list).await?;
         Ok(reply.blobs)
+    }
+
+    /// Deletes blobs that were dropped. Returns those that were.
+    pub(crate) async fn purge_blobs(
+        &self,
+        share: ShareId,
+        act: &Signed<Act>,
+    ) -> Result<Vec<BlobId>, RemoteError> {
+        let path = Route::PurgeBlobs.path(&[&share]);
+        let reply = self.call(Route::PurgeBlobs, path, act.encode()).await?;
+        let reply: BlobList = self.read(Route::PurgeBlobs, &reply)?;
+        Ok(reply.blobs)
+    }
+
+    /// Keeps what is dropped in a share for another time.
+    pub(crate) async fn set_retention(
+        &self,
+        share: ShareId,
+        act: &Signed<Act>,
+    ) -> Result<(), RemoteError> {
+        let path = Route::SetRetention.path(&[&share]);
+        let set = self.call(Route::SetRetention, path, act.encode()).await;
+        set.map(drop)
     }
 
     /// Blobs of a share that no record names any more.

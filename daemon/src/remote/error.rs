@@ -77,6 +77,14 @@ impl RemoteError {
         }
     }
 
+    /// Whether the server did not answer, or not to the end.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable { .. } | Self::TimedOut { .. } | Self::Broken { .. }
+        )
+    }
+
     /// Whether the call may have been carried out although it failed.
     pub(crate) fn may_have_arrived(&self) -> bool {
         match self {

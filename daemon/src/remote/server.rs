@@ -5,7 +5,9 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::str::FromStr;
 
+use keyfold_protocol::wire::Base64;
 use reqwest::{Certificate, Url};
+use serde::{Deserialize, Serialize};
 
 use super::RemoteError;
 
@@ -13,8 +15,23 @@ use super::RemoteError;
 const CA_BYTES: u64 = 256 << 10;
 
 /// `https://host[:port]`, or `http://` to this machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub(crate) struct ServerAddress(Url);
+
+impl From<ServerAddress> for String {
+    fn from(address: ServerAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl TryFrom<String> for ServerAddress {
+    type Error = RemoteError;
+
+    fn try_from(text: String) -> Result<Self, RemoteError> {
+        text.parse()
+    }
+}
 
 impl ServerAddress {
     /// The address of a path on the server. Paths are made of ids, names and slugs, which need no
@@ -86,8 +103,23 @@ impl fmt::Display for ServerAddress {
 }
 
 /// Certificates of authorities that a server's may come from, beside the system's: in PEM.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Base64", into = "Base64")]
 pub(crate) struct CaFile(Vec<u8>);
+
+impl From<CaFile> for Base64 {
+    fn from(file: CaFile) -> Self {
+        Self(file.0)
+    }
+}
+
+impl TryFrom<Base64> for CaFile {
+    type Error = RemoteError;
+
+    fn try_from(pem: Base64) -> Result<Self, RemoteError> {
+        Self::from_pem(pem.0)
+    }
+}
 
 impl CaFile {
     /// Reads a file, which has at least one certificate.
@@ -121,7 +153,7 @@ impl CaFile {
 }
 
 /// A server as a vault keeps it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Server {
     /// Where it is.
     pub(crate) address: ServerAddress,

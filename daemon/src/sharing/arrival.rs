@@ -1,7 +1,9 @@
 //! Shares that somebody gave this account, as their logs tell of them.
 
-use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::ids::{ChainRoot, ShareId};
 use keyfold_protocol::names::EntryName;
+use keyfold_protocol::operation::Shape;
+use keyfold_protocol::roster::Role;
 
 use super::{Shared, SharingError};
 use crate::account::Session;
@@ -14,8 +16,12 @@ pub(crate) struct Arrival {
     pub(crate) owner: String,
     /// What it is called, as a name in a directory.
     pub(crate) name: String,
+    /// What it is.
+    pub(crate) shape: Shape,
     /// Whether its maker's keys were compared, or are this account's own.
     pub(crate) is_verified: bool,
+    /// Its owners: what one of them offered opens where it is.
+    pub(crate) owners: Vec<ChainRoot>,
 }
 
 impl Arrival {
@@ -25,23 +31,27 @@ impl Arrival {
         share: ShareId,
     ) -> Result<Option<Self>, SharingError> {
         let mut shared = Shared::open_with_content(session, share, None).await?;
-        let Some(title) = shared.take_title().await? else {
+        let Some((title, shape)) = shared.take_description().await? else {
             return Ok(None);
         };
         let creator = shared.creator()?;
         let book = session.kept().book()?.book;
         let own = creator.root == session.keys().account.root;
+        let members = shared.roster()?.members.iter();
+        let owners = members.filter(|(_, member)| member.role == Role::Owner);
         Ok(Some(Self {
+            owners: owners.map(|(root, _)| *root).collect(),
             share,
             owner: creator.user.to_string(),
             name: entry_name(title.as_str(), share),
+            shape,
             is_verified: own || book.contacts.iter().any(|c| c.root == creator.root),
         }))
     }
 }
 
 /// A title as a name in a directory.
-fn entry_name(title: &str, share: ShareId) -> String {
+pub(crate) fn entry_name(title: &str, share: ShareId) -> String {
     let name = title.replace('/', "_");
     match name.parse::<EntryName>() {
         Ok(name) => name.as_str().to_owned(),

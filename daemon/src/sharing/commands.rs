@@ -9,11 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use super::arrival::Arrival;
 use super::{
-    InboxItem, Shared, SharingError, Terms, Wish, approve, deny, find, inbox, removed, request,
-    role_name, withdraw,
+    InboxItem, Shared, SharingError, Stub, Terms, Wish, approve, deny, find, inbox, removed,
+    request, role_name, withdraw,
 };
 use crate::account::{AccountError, Kept, Session, now};
-use crate::control::{Approve, Leave, Request, RoleOf, RosterCommand};
+use crate::control::{Approve, Leave, Request, RoleOf, RosterCommand, Sought};
 use crate::sharing::Reads;
 
 /// What a command tells.
@@ -167,7 +167,7 @@ fn path_of(session: &Session<'_>, share: ShareId) -> Result<Option<String>, Shar
     let volume = session.kept().engine().volume();
     let shares = volume.shares().map_err(AccountError::Kept)?;
     let info = shares.into_iter().find(|info| info.id.0 == share.0);
-    let path = info.map(|info| volume.path_of_directory(info.root));
+    let path = info.map(|info| volume.path_of_share(&info));
     let path = path.transpose().map_err(AccountError::Kept)?;
     Ok(path.map(|path| String::from_utf8_lossy(&path).into_owned()))
 }
@@ -241,7 +241,7 @@ async fn leave(session: &Session<'_>, wanted: &Leave) -> Result<String, SharingE
         None => Ok("Left the share.".to_owned()),
         // Whoever syncs it came first.
         Some(Ok(()) | Err(FsError::NotFound)) => Ok("Left the share. What of it was read here \
-                                                    stays in its folder, which is yours now."
+                                                    stays where it is, and is yours now."
             .to_owned()),
         Some(Err(error)) => Err(AccountError::Kept(error).into()),
     }
@@ -274,7 +274,7 @@ impl From<&InboxItem> for ItemShown {
 
 async fn approved(session: &Session<'_>, wanted: &Approve) -> Result<String, SharingError> {
     let terms = Terms {
-        role: wanted.role.map(Into::into),
+        role: wanted.role(),
         expires: wanted.expires.as_ref().map(|time| after(time.value)),
         reads: if wanted.with_history {
             Reads::Before
@@ -285,17 +285,27 @@ async fn approved(session: &Session<'_>, wanted: &Approve) -> Result<String, Sha
     };
     let item = approve(session, &wanted.id, &terms).await?;
     Ok(format!(
-        "{} is {} of \"{}\" now.",
-        item.user(),
+        "{user} is {} of \"{}\" now. It opens for {user} when a mounted vault of yours has handed it \
+         over.",
         role_name(terms.role.unwrap_or(item.role)),
-        item.title
+        item.title,
+        user = item.user(),
     ))
 }
 
 async fn requested(session: &Session<'_>, wanted: &Request) -> Result<String, SharingError> {
+    let address = match &wanted.what.value {
+        Sought::Address(address) => address.clone(),
+        Sought::Path(path) => {
+            let stub = Stub::at(session.kept().engine().volume(), path);
+            let stub = stub.map_err(AccountError::Kept)?;
+            let stub = stub.ok_or_else(|| SharingError::NoStub(path.clone()))?;
+            stub.address(session.account().address().host)
+        }
+    };
     let wish = Wish {
-        address: wanted.address.value.clone(),
-        role: wanted.role.into(),
+        address,
+        role: wanted.role(),
         expires: after(wanted.stands()),
         message: wanted.message.clone(),
     };

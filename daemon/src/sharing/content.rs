@@ -3,7 +3,7 @@
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::exchange::{Append, Delivered};
-use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId};
+use keyfold_protocol::ids::{BlobId, Epoch, RecordHash, Seq, ShareId, Time};
 use keyfold_protocol::log::{Applied, Log, Outcome, Void};
 use keyfold_protocol::names::UserName;
 use keyfold_protocol::operation::{ContentBody, Operation};
@@ -27,6 +27,8 @@ pub(crate) struct ContentRecord {
     pub(crate) kind: Kind,
     /// Who wrote it.
     pub(crate) author: UserName,
+    /// When, by his clock.
+    pub(crate) time: Time,
     /// What its author might do there.
     pub(crate) role: Option<Role>,
     /// The epoch in force there.
@@ -95,6 +97,7 @@ pub(super) fn collect(
             record: one.record,
             kind: header.kind,
             author: one.author.user.clone(),
+            time: header.time,
             role: one.role,
             epoch: header.epoch,
             added: header.added.clone(),
@@ -268,7 +271,7 @@ impl<'s, 'a> Shared<'s, 'a> {
         let (seq, record) = (header.seq, header.hash());
         match self.session.remote().append(self.id(), append).await {
             Ok(_) => self.pull().await?,
-            Err(error) if error.code() == Some(ErrorCode::HeadMoved) => self.pull().await?,
+            Err(error) if error.code() == Some(ErrorCode::HeadMoved) => self.pull_moved().await?,
             Err(error) if error.may_have_arrived() => {
                 self.pull().await.map_err(|_| SharingError::from(error))?;
             }

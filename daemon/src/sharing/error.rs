@@ -7,7 +7,7 @@ use keyfold_protocol::account::fingerprint;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{ChainRoot, Seq};
 use keyfold_protocol::log::{Stop, Void};
-use keyfold_protocol::names::UserName;
+use keyfold_protocol::names::{Slug, UserName};
 
 use crate::account::AccountError;
 use crate::remote::RemoteError;
@@ -66,6 +66,12 @@ pub(crate) enum SharingError {
     OtherServer(String),
     /// The address names no publication.
     NoSlug,
+    /// Another share of this account is offered under this name.
+    SlugTaken(Slug),
+    /// Nothing is offered to this account under this address.
+    NotOffered(String),
+    /// Nothing that could be asked for is at this path.
+    NoStub(String),
 }
 
 impl SharingError {
@@ -157,6 +163,18 @@ impl fmt::Display for SharingError {
                 "the address is on {host}, and this account is on another server"
             ),
             Self::NoSlug => write!(f, "the address does not say what is asked for"),
+            Self::SlugTaken(slug) => write!(
+                f,
+                "something else of yours is offered as {slug}: give another name with --slug"
+            ),
+            Self::NotOffered(address) => {
+                write!(f, "nothing is offered to this account under {address}")
+            }
+            Self::NoStub(path) => write!(
+                f,
+                "nothing that could be asked for is at {path}: neither a locked folder, nor an \
+                 address such as alice@files.example.org/plan-2027#K7QD-..."
+            ),
         }
     }
 }

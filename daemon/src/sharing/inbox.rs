@@ -19,7 +19,7 @@ use super::Shared;
 use super::change::{Newcomer, Reads};
 use super::error::SharingError;
 use super::offers::{entry_of, verify_publication};
-use crate::account::{AccountError, Person, Session, ShownRequest, now};
+use crate::account::{AccountError, Kept, Person, Session, ShownRequest, now};
 
 /// Characters of a request's short id.
 const SHORT: usize = 8;
@@ -37,6 +37,8 @@ pub(crate) struct InboxItem {
     pub(crate) person: Person,
     /// In which role.
     pub(crate) role: Role,
+    /// When he asked, as he says.
+    pub(crate) time: Time,
     /// When it ends by itself.
     pub(crate) expires: Time,
     /// What he writes; absent also where it cannot be read.
@@ -92,16 +94,32 @@ pub(crate) struct Inbox {
 /// seems hides no other.
 pub(crate) async fn inbox(session: &Session<'_>) -> Result<Inbox, SharingError> {
     let requests = session.remote().requests().await?;
+    let found = gather(session, requests.incoming).await?;
+    note_shown(*session.kept(), &found.items)?;
+    Ok(found)
+}
+
+/// Notes that these are shown to the user.
+pub(crate) fn note_shown(kept: Kept<'_>, items: &[InboxItem]) -> Result<(), AccountError> {
+    let shown: Vec<ShownRequest> = items.iter().map(InboxItem::shown).collect();
+    kept.show(&shown)
+}
+
+/// Those of these requests that are open, verified, without showing them to anybody.
+pub(crate) async fn gather(
+    session: &Session<'_>,
+    incoming: Vec<RequestItem>,
+) -> Result<Inbox, SharingError> {
     let (mut items, mut refused) = (Vec::new(), Vec::new());
-    for item in open(requests.incoming) {
+    for item in open(incoming) {
         match verify(session, &item).await {
             Ok(item) => items.push(item),
-            Err(SharingError::Account(AccountError::Remote(e))) => return Err(e.into()),
+            Err(SharingError::Account(AccountError::Remote(e))) if e.code().is_none() => {
+                return Err(e.into());
+            }
             Err(error) => refused.push(error),
         }
     }
-    let shown: Vec<ShownRequest> = items.iter().map(InboxItem::shown).collect();
-    session.kept().show(&shown)?;
     Ok(Inbox { items, refused })
 }
 
@@ -143,6 +161,7 @@ async fn verify(session: &Session<'_>, item: &RequestItem) -> Result<InboxItem, 
         share: item.share,
         title: publication.title.clone(),
         role: asked.role,
+        time: asked.time,
         expires: asked.expires,
         message,
         person,

@@ -1,8 +1,11 @@
 //! Offering a share, and asking for one that is offered.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use keyfold_protocol::account::Address;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::chain::{ChainEntry, KeyChain};
+use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{EntryHash, Nonce, RequestHash, ShareId, Time};
 use keyfold_protocol::names::{Message, Slug, Title};
 use keyfold_protocol::publication::{Audience, Publication};
@@ -10,15 +13,13 @@ use keyfold_protocol::request::Request;
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::signed::Signed;
+use keyfold_protocol::wire::{RequestItem, RequestState};
 
 use super::error::SharingError;
-use crate::account::{Session, now};
+use super::stub::{Asked, Stub};
+use crate::account::{AccountError, Session, now};
 
 /// A share to be offered.
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "directories are offered with it")
-)]
 #[derive(Debug, Clone)]
 pub(crate) struct Offer {
     /// Which.
@@ -45,30 +46,49 @@ pub(crate) struct Wish {
 }
 
 /// Offers a share, in place of what was offered of it before. Returns its address.
-#[cfg_attr(
-    not(test),
-    allow(dead_code, reason = "directories are offered with it")
-)]
 pub(crate) async fn publish(session: &Session<'_>, offer: &Offer) -> Result<Address, SharingError> {
     let account = &session.keys().account;
-    let time = now();
     let publication = Publication {
         share: offer.share,
         slug: offer.slug.clone(),
         title: offer.title.clone(),
         audience: offer.audience.clone(),
-        // Later ones have greater serials on whatever device they are made.
-        serial: time.0,
+        serial: serial(),
         owner: account.root,
         entry: account.entry,
-        time,
+        time: now(),
     };
     let signed = Signed::sign(publication, &account.identity);
-    session.remote().publish(&signed).await?;
+    match session.remote().publish(&signed).await {
+        Ok(_) => {}
+        Err(error) if error.code() == Some(ErrorCode::Conflict) => {
+            return Err(SharingError::SlugTaken(offer.slug.clone()));
+        }
+        Err(error) => return Err(error.into()),
+    }
     Ok(Address {
         slug: Some(offer.slug.clone()),
         ..session.account().address()
     })
+}
+
+/// Offers a share to nobody any more. Offered to nobody already is success.
+pub(crate) async fn unpublish(session: &Session<'_>, share: ShareId) -> Result<(), SharingError> {
+    let malformed = |_| SharingError::BadPublication;
+    let nobody = Offer {
+        share,
+        // What it was called need not be known here, and no other share has this name.
+        slug: share.to_string().parse().map_err(malformed)?,
+        title: "unpublished".parse().map_err(malformed)?,
+        audience: Audience::Nobody,
+    };
+    publish(session, &nobody).await.map(drop)
+}
+
+/// Later publications have greater serials, on whatever device they are made: microseconds since 1970.
+fn serial() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| since.as_micros() as u64)
 }
 
 /// The entry of a chain by its hash.
@@ -77,7 +97,7 @@ pub(super) fn entry_of(chain: &KeyChain, hash: EntryHash) -> Option<&ChainEntry>
 }
 
 /// Whether a publication is what its owner, by this chain, signed.
-pub(super) fn verify_publication<'p>(
+pub(crate) fn verify_publication<'p>(
     signed: &'p Signed<Publication>,
     chain: &KeyChain,
 ) -> Result<&'p Publication, SharingError> {
@@ -89,7 +109,8 @@ pub(super) fn verify_publication<'p>(
     Ok(publication)
 }
 
-/// Asks for what an address names. An address with a fingerprint verifies its owner.
+/// Asks for what an address names. An address with a fingerprint verifies its owner. What was asked for
+/// before and is not answered yet is not asked for twice.
 pub(crate) async fn request(
     session: &Session<'_>,
     wish: &Wish,
@@ -101,7 +122,11 @@ pub(crate) async fn request(
     }
     let slug = address.slug.as_ref().ok_or(SharingError::NoSlug)?;
     let remote = session.remote();
-    let reply = remote.find_publication(&address.user, slug).await?;
+    let reply = remote.find_publication(&address.user, slug).await;
+    let reply = reply.map_err(|error| match error.code() {
+        Some(ErrorCode::NotFound) => SharingError::NotOffered(address.to_string()),
+        _ => error.into(),
+    })?;
     let entries = remote.entries(Route::FindPublication, &reply.chain)?;
     let owner = session.judge_person(&address.user, entries)?;
     if let Some(fingerprint) = address.fingerprint {
@@ -117,6 +142,10 @@ pub(crate) async fn request(
     let publication = verify_publication(&signed, &owner.chain)?;
     if publication.slug != *slug {
         return Err(SharingError::BadPublication);
+    }
+    let own = remote.requests().await?.outgoing;
+    if let Some(asked) = asked_before(own, publication, wish.role) {
+        return Ok(asked);
     }
     let account = &session.keys().account;
     let mut request = Request {
@@ -139,5 +168,25 @@ pub(crate) async fn request(
     remote
         .request(&Signed::sign(request, &account.identity))
         .await?;
+    let volume = session.kept().engine().volume();
+    let noted = Stub::note_asked(volume, publication.share, Asked::Waiting);
+    noted.map_err(AccountError::Kept)?;
     Ok(hash)
+}
+
+/// The request of this account for this role that waits for an answer.
+fn asked_before(
+    own: Vec<RequestItem>,
+    publication: &Publication,
+    role: Role,
+) -> Option<RequestHash> {
+    let waiting = own
+        .into_iter()
+        .filter(|item| item.state == RequestState::Open);
+    let mut decoded = waiting.filter_map(|item| Signed::<Request>::decode(&item.request.0).ok());
+    let same = decoded.find(|signed| {
+        let request = signed.unverified();
+        request.publication == publication.hash() && request.role == role
+    });
+    same.map(|signed| signed.unverified().hash())
 }

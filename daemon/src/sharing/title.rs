@@ -16,37 +16,40 @@ use super::content::{Appended, ContentRecord, Outgoing, Said};
 use super::error::SharingError;
 use crate::remote::RemoteError;
 
+/// What a share is called, and what it is.
+pub(crate) type Description = (Title, Shape);
+
 /// How often something small is written over what others wrote.
 const ATTEMPTS: usize = 8;
 
 impl Shared<'_, '_> {
-    /// What the share was called last, by content that nobody took; of snapshots, those of owners.
-    pub(crate) async fn take_title(&mut self) -> Result<Option<Title>, SharingError> {
+    /// What the share was called last, and said to be, by content that nobody took; of snapshots, those of
+    /// owners.
+    pub(crate) async fn take_description(&mut self) -> Result<Option<Description>, SharingError> {
         let mut content = self.take_content();
         self.learn_all(&mut content).await?;
         for record in content.iter().rev() {
-            let title = match &record.said {
-                Said::Operations(operations) => last_title(operations),
+            let said = match &record.said {
+                Said::Operations(operations) => last_said(operations),
                 Said::Snapshot(body) if record.role == Some(Role::Owner) => {
-                    self.title_of(record, body).await?
+                    self.said_by(record, body).await?
                 }
                 _ => None,
             };
-            if title.is_some() {
-                return Ok(title);
+            if said.is_some() {
+                return Ok(said);
             }
         }
         Ok(None)
     }
 
-    async fn title_of(
+    async fn said_by(
         &self,
         record: &ContentRecord,
         body: &SnapshotBody,
-    ) -> Result<Option<Title>, SharingError> {
+    ) -> Result<Option<Description>, SharingError> {
         let tree = self.open_snapshot(record.epoch, body).await?.ok();
-        let description = tree.as_ref().and_then(Tree::description);
-        Ok(description.map(|(title, _)| title.clone()))
+        Ok(tree.as_ref().and_then(Tree::description).cloned())
     }
 
     /// The tree of a snapshot, or what to tell of it.
@@ -78,14 +81,18 @@ impl Shared<'_, '_> {
             .map_err(|_| Event::FalseSnapshot))
     }
 
-    /// Says what the share is called.
-    pub(crate) async fn describe(&mut self, title: Title) -> Result<(), SharingError> {
+    /// Says what the share is called, and what it is.
+    pub(crate) async fn describe(
+        &mut self,
+        title: Title,
+        shape: Shape,
+    ) -> Result<(), SharingError> {
         for _ in 0..ATTEMPTS {
             let operation = Operation {
                 id: OperationId::generate()?,
                 action: Action::Describe {
                     title: title.clone(),
-                    shape: Shape::Folder,
+                    shape,
                 },
             };
             let append = self.draft_content(Outgoing {
@@ -100,12 +107,12 @@ impl Shared<'_, '_> {
     }
 }
 
-fn last_title(operations: &[Operation]) -> Option<Title> {
-    let mut titles = operations.iter().filter_map(|one| match &one.action {
-        Action::Describe { title, .. } => Some(title.clone()),
+fn last_said(operations: &[Operation]) -> Option<Description> {
+    let mut said = operations.iter().filter_map(|one| match &one.action {
+        Action::Describe { title, shape } => Some((title.clone(), *shape)),
         _ => None,
     });
-    titles.next_back()
+    said.next_back()
 }
 
 /// Whether the server has the blob not, or another.

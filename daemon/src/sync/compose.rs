@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use keyfold_crypto::FileKey;
-use keyfold_fs::share::{Change, Changes};
+use keyfold_fs::share::{Change, Changes, PendingMark};
 use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
@@ -13,11 +14,13 @@ use keyfold_protocol::limits;
 use keyfold_protocol::operation::{Action, Mtime, Operation, Place as At};
 use keyfold_protocol::tree::At as RecordAt;
 
+use super::arrived::Arrived;
 use super::error::SyncError;
-use super::merge::is_file;
-use super::names::{Step, steps};
-use super::shown::{LOCAL, Nodes, Place, Seen, Shown, engine_node, mode, of_tree};
-use super::write::{Draft, File, Packer, is_current};
+use super::names::Step;
+use super::packer::{self, Packer};
+use super::plan::Plan;
+use super::shown::{Nodes, Place, Seen, Shown, engine_node, mode, of_tree, share_points};
+use super::write::{Draft, Drafting, File, is_current};
 use super::{InFlight, ShareSync};
 use crate::sharing::{Appended, Outgoing, SharingError};
 
@@ -34,39 +37,123 @@ fn at(place: &Place) -> At {
     }
 }
 
+/// Packs after which what was drafted is sent in a record (64 MiB), and files.
+const BATCH_PACKS: usize = 16;
+const BATCH_FILES: usize = 1000;
+/// Time between two notes of the packs that arrived, at least.
+const NOTE_ARRIVED: Duration = Duration::from_secs(2);
+
+/// Whether there is more to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    Nothing,
+    Follows,
+}
+
+/// Operations that go together, and the marks that are done with after them.
+struct Batch {
+    work: Vec<Work>,
+    marks: Vec<u64>,
+    files: u64,
+}
+
 impl ShareSync<'_, '_> {
-    /// The operations that make of the base what is in the volume. Blocks are sent by this.
-    pub(super) async fn compose(&mut self, seen: &Seen) -> Result<Vec<Work>, SyncError> {
-        let (base, nodes) = &self.to_send(of_tree(&self.base), seen);
-        let mut actions: Vec<(Action, Vec<BlobId>)> = Vec::new();
-        for step in steps(base, nodes) {
-            actions.extend(name_action(&step, nodes).map(|action| (action, Vec::new())));
-        }
-        for (id, node) in nodes {
-            let changed = attribute_actions(*id, base.get(id), node);
-            actions.extend(changed.into_iter().map(|action| (action, Vec::new())));
-        }
-        let remote = self.shared.session().remote().clone();
-        let mut packer = Packer::new(&remote, self.shared.id())?;
-        let mut drafts = Vec::new();
-        let files = nodes.iter().filter(|(_, node)| is_file(node));
-        for (id, node) in files.filter(|(id, _)| !self.waits.held.contains(id)) {
-            if let (LOCAL, Some(ino)) = (node.version, seen.inos.get(id)) {
-                drafts.extend(self.draft(*id, *ino, &mut packer).await?);
+    /// What makes of the base what is in the volume.
+    pub(super) fn plan(&self, seen: &Seen, marks: &[PendingMark], sent: &[u64]) -> Plan {
+        let (base, nodes) = &self.to_send(of_tree(&self.shown(&self.base)), seen);
+        let held = |id: &NodeId| self.waits.held.contains(id);
+        let mut plan = Plan::of((base, nodes), seen, held, |step| self.as_others_say(step));
+        plan.first.splice(0..0, self.emptied(base, nodes));
+        plan.confirm(marks, sent);
+        plan
+    }
+
+    /// Sends all of a plan, in as many records as it needs. What was sent stays sent, whatever comes
+    /// then.
+    pub(super) async fn send_all(
+        &mut self,
+        mut plan: Plan,
+        marks: Vec<u64>,
+    ) -> Result<Appended, SyncError> {
+        self.forget_lost().await?;
+        let sizes = plan.files.iter().map(|file| self.volume.getattr(file.ino));
+        let bytes = sizes.map(|attr| attr.map_or(0, |attr| attr.size)).sum();
+        self.progress.begin(plan.files.len() as u64, bytes);
+        let mut said_all = false;
+        loop {
+            let batch = self.batch(&mut plan).await?;
+            let last = plan.is_empty();
+            let rest = if last { Rest::Nothing } else { Rest::Follows };
+            if !batch.work.is_empty() {
+                let marks = if last { marks.clone() } else { batch.marks };
+                if self.send(batch.work, marks, rest).await? == Appended::Moved {
+                    return Ok(Appended::Moved);
+                }
+                said_all = last;
+            }
+            self.progress.add_files(batch.files);
+            // A record names them now.
+            *self.arrived.lock() = Arrived::default();
+            if last {
+                break;
             }
         }
-        let packs = packer.finish().await?;
-        for draft in drafts {
-            let (mut of_file, blobs) = draft.finish(&packs);
-            let last = of_file.pop();
-            actions.extend(of_file.into_iter().map(|action| (action, Vec::new())));
-            actions.extend(last.map(|action| (action, blobs)));
+        if !said_all {
+            self.position.begun = true;
+            self.keep_as_is(marks)?;
         }
-        let named = |(action, blobs)| {
-            let id = OperationId::generate()?;
-            Ok((Operation { id, action }, blobs))
+        Ok(Appended::Done)
+    }
+
+    /// The next operations of a plan. Their blocks are sent by this.
+    async fn batch(&mut self, plan: &mut Plan) -> Result<Batch, SyncError> {
+        let first = std::mem::take(&mut plan.first);
+        let mut work = Vec::new();
+        say(&mut work, first)?;
+        let remote = self.shared.session().remote().clone();
+        let mut packer = Packer::new(remote, self.shared.id(), Arc::clone(&self.arrived));
+        let (mut drafts, mut marks) = (Vec::new(), Vec::new());
+        while packer.packs() < BATCH_PACKS && drafts.len() < BATCH_FILES {
+            let Some(file) = plan.files.pop_front() else {
+                break;
+            };
+            let draft = self.draft(file.node, file.ino, &mut packer).await?;
+            marks.extend(&file.marks);
+            drafts.push((file, draft));
+        }
+        let packs = packer.finish().await?;
+        let files = drafts.len() as u64;
+        for (file, draft) in drafts {
+            say(&mut work, file.before)?;
+            if let Some(draft) = draft {
+                work.extend(draft.finish(&packs)?);
+            }
+            say(&mut work, file.after)?;
+        }
+        Ok(Batch { work, marks, files })
+    }
+
+    /// Of the packs that arrived before those that the server does not have any more.
+    async fn forget_lost(&mut self) -> Result<(), SyncError> {
+        let blobs = self.arrived.lock().blobs();
+        let remote = self.shared.session().remote();
+        let missing = packer::missing(remote, self.shared.id(), &blobs).await?;
+        self.arrived.lock().forget(&missing);
+        Ok(())
+    }
+
+    /// Other shares, of which nothing is shown here, go with the directory that they were in.
+    fn emptied(&self, base: &Nodes, nodes: &Nodes) -> Vec<Action> {
+        let gone = base.keys().filter(|id| !nodes.contains_key(id));
+        let places = gone.flat_map(|id| {
+            let points = share_points(&self.base, *id).into_iter();
+            points.map(|(name, node)| ((*id, name), node))
+        });
+        let remove = |(place, node): (Place, _)| Action::Remove {
+            at: at(&place),
+            node,
         };
-        actions.into_iter().map(named).collect()
+        places.map(remove).collect()
     }
 
     /// What the others have and what is here, but nothing of what waits.
@@ -91,10 +178,10 @@ impl ShareSync<'_, '_> {
     }
 
     async fn draft(
-        &self,
+        &mut self,
         node: NodeId,
         ino: Ino,
-        packer: &mut Packer<'_>,
+        packer: &mut Packer,
     ) -> Result<Option<Draft>, SyncError> {
         let base = Arc::clone(&self.base);
         let known = base.node(node).and_then(|node| node.content());
@@ -106,13 +193,32 @@ impl ShareSync<'_, '_> {
             self.add_key(node)?;
             view = self.volume.view_content(ino)?;
         }
-        let file = File {
+        // A single file may have left the share; what is written to it then is nobody else's.
+        if self.volume.share_member(ino)? != Some((self.share, engine_node(node))) {
+            return Err(SyncError::Busy);
+        }
+        let mut drafting = Drafting::of(File {
             node,
             view: &view,
             known,
             epoch,
-        };
-        file.draft(&self.packs, packer).await
+        });
+        let packs = Arc::clone(&self.packs);
+        while let Some(bytes) = drafting.go_on(&packs, packer).await? {
+            self.progress.add_bytes(bytes);
+            self.note_arrived()?;
+        }
+        drafting.finish()
+    }
+
+    /// Keeps which packs arrived, if it was not for a while: they are not sent again.
+    fn note_arrived(&mut self) -> Result<(), SyncError> {
+        let due = self.noted_arrived.elapsed() >= NOTE_ARRIVED;
+        if due && !self.arrived.lock().is_empty() {
+            self.keep_as_is(Vec::new())?;
+            self.noted_arrived = Instant::now();
+        }
+        Ok(())
     }
 
     /// What is written from now on is under a key that nobody had in an earlier epoch.
@@ -129,21 +235,23 @@ impl ShareSync<'_, '_> {
         Ok(())
     }
 
-    /// Appends operations, in as many records as they need.
-    pub(super) async fn send(
+    /// Appends operations, in as many records as they need. `rest` says whether more is to follow.
+    async fn send(
         &mut self,
         work: Vec<Work>,
         marks: Vec<u64>,
+        rest: Rest,
     ) -> Result<Appended, SyncError> {
         let mut left = work.into_iter().peekable();
         while left.peek().is_some() {
             let (operations, named) = one_record(&mut left)?;
-            let last = left.peek().is_none();
+            let end = left.peek().is_none();
+            let last = end && rest == Rest::Nothing;
             let outgoing = self.outgoing(operations, &named)?;
             let append = self.shared.draft_content(outgoing)?;
             self.in_flight = Some(InFlight {
                 append,
-                marks: if last { marks.clone() } else { Vec::new() },
+                marks: if end { marks.clone() } else { Vec::new() },
                 last,
             });
             // Whatever happens from here on, this record is looked for before another is made.
@@ -183,6 +291,7 @@ impl ShareSync<'_, '_> {
                 if error.code().is_some_and(|code| code.status() < 500) {
                     self.in_flight = None;
                 }
+                // Of packs that arrived before it is asked anew which are there.
                 if error.code() != Some(ErrorCode::BlobMissing) {
                     return Err(error.into());
                 }
@@ -243,7 +352,16 @@ fn one_record(
     Ok((operations, named))
 }
 
-fn name_action(step: &Step, nodes: &Nodes) -> Option<Action> {
+/// Adds actions that name no blobs.
+pub(super) fn say(work: &mut Vec<Work>, actions: Vec<Action>) -> Result<(), SyncError> {
+    for action in actions {
+        let id = OperationId::generate()?;
+        work.push((Operation { id, action }, Vec::new()));
+    }
+    Ok(())
+}
+
+pub(super) fn name_action(step: &Step, nodes: &Nodes) -> Option<Action> {
     Some(match step {
         Step::Make(id, to) => {
             let node = nodes.get(id)?;
@@ -275,7 +393,7 @@ fn name_action(step: &Step, nodes: &Nodes) -> Option<Action> {
     })
 }
 
-fn attribute_actions(id: NodeId, base: Option<&Shown>, node: &Shown) -> Vec<Action> {
+pub(super) fn attribute_actions(id: NodeId, base: Option<&Shown>, node: &Shown) -> Vec<Action> {
     let mut actions = Vec::new();
     if let Some(base) = base {
         let other_mode = (base.mode != node.mode).then(|| mode(node.mode));

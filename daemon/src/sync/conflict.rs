@@ -5,27 +5,17 @@ use std::sync::Arc;
 
 use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::share::{Kept, Mark, Outdated, PendingMark, ShareNumber};
-use keyfold_fs::vfs::{
-    Caller, FileRange, Ino, Name, OpenMode, Place as VfsPlace, SetAttr, SetTime, Vfs, XattrMode,
-};
+use keyfold_fs::vfs::{Caller, Ino, Name, Place as VfsPlace, Vfs};
 use keyfold_fs::volume::{ContentView, Volume};
 use keyfold_protocol::ids::NodeId;
+use keyfold_protocol::names::EntryName;
 use keyfold_protocol::tree::{FileContent, Tree};
 
+use super::copies::{Missing, copy_file};
 use super::kept::{copied, is_copied};
 use super::merge::{conflict_name, is_file};
 use super::shown::{LOCAL, Nodes, Place, Seen, engine_node};
 
-const RW: OpenMode = OpenMode {
-    read: true,
-    write: true,
-    append: false,
-    truncate: false,
-    sync: false,
-};
-const RO: OpenMode = OpenMode { write: false, ..RW };
-/// Bytes copied at once.
-const COPIED: usize = 1 << 20;
 /// Names tried for a copy.
 const NAMES: usize = 1000;
 
@@ -40,6 +30,8 @@ pub(super) struct Decided {
     pub(super) stays: BTreeSet<NodeId>,
     /// Copies that take the name of what the others removed.
     pub(super) renamed: Vec<(NodeId, Place)>,
+    /// Copies that lie beside a single file, where they are in no share; and whether that file is gone.
+    pub(super) beside: Vec<(EntryName, bool)>,
     /// Files that both wrote and that are still written to here: decided when that ends.
     pub(super) held: BTreeSet<NodeId>,
     /// Files that the others removed and that are still written to here.
@@ -48,6 +40,14 @@ pub(super) struct Decided {
     pub(super) copies: u64,
     /// Names of copies, which whoever caches listings does not know.
     pub(super) outdated: Vec<Outdated>,
+}
+
+/// A copy of a file.
+enum Copy {
+    /// In the share.
+    Node(NodeId),
+    /// In none.
+    Beside(EntryName),
 }
 
 /// Where conflicts are looked for.
@@ -91,8 +91,10 @@ impl Conflicts<'_> {
                 }
                 None if base.is_some_and(|base| base != node) => {
                     if let Some(place) = node.names.first() {
-                        let copy = self.copy(ino, place, &mut decided)?;
-                        decided.renamed.push((copy, place.clone()));
+                        match self.copy(ino, place, &mut decided)? {
+                            Copy::Node(copy) => decided.renamed.push((copy, place.clone())),
+                            Copy::Beside(name) => decided.beside.push((name, true)),
+                        }
                         decided.copies += 1;
                     }
                     self.confirm(ino, None)?;
@@ -133,7 +135,9 @@ impl Conflicts<'_> {
         drop(view);
         let names = self.seen.nodes.get(&id).map(|node| &node.names);
         if let Some(place) = names.and_then(|names| names.first()) {
-            self.copy(ino, place, decided)?;
+            if let Copy::Beside(name) = self.copy(ino, place, decided)? {
+                decided.beside.push((name, false));
+            }
             decided.copies += 1;
         }
         self.confirm(ino, Some(id))
@@ -157,8 +161,8 @@ impl Conflicts<'_> {
         self.volume.keep_of_share(self.share, &kept)
     }
 
-    /// Copies a file beside it, durably. Returns the copy's node.
-    fn copy(&self, from: Ino, place: &Place, decided: &mut Decided) -> FsResult<NodeId> {
+    /// Copies a file beside it, durably.
+    fn copy(&self, from: Ino, place: &Place, decided: &mut Decided) -> FsResult<Copy> {
         let dir = self.seen.inos.get(&place.0).copied();
         let dir = dir.ok_or(FsError::NotFound)?;
         let volume = self.volume.as_ref();
@@ -175,33 +179,19 @@ impl Conflicts<'_> {
                 parent: dir,
                 name: Name::new(name.as_str().as_bytes())?,
             };
-            if volume.view_entry(dir, name.as_str().as_bytes())?.is_some() {
-                continue;
-            }
-            let (entry, to) = volume.create(&caller, at, attr.perm & 0o777, RW)?;
-            let ino = entry.attr.ino;
+            let ino = match copy_file(self.volume, from, (&caller, at), Missing::Refused) {
+                Err(FsError::Exists) => continue,
+                copied => copied?,
+            };
             let made = name.as_str().as_bytes().to_vec();
             decided
                 .outdated
                 .extend([Outdated::Inode(dir), Outdated::Entry(dir, made)]);
-            let handle = volume.open(from, RO);
-            let copied = handle.and_then(|handle| {
-                let copied = copy_bytes(volume, (from, handle), (ino, to));
-                volume.release(from, handle);
-                copied
-            });
-            let copied = copied
-                .and_then(|()| copy_attributes(volume, from, ino))
-                .and_then(|()| volume.fsync(ino, to));
-            volume.release(ino, to);
-            if copied.is_err() {
-                let _ = volume.unlink(at);
-            }
-            volume.forget(ino, 1);
-            copied?;
             let member = volume.share_member(ino)?;
-            let (_, node) = member.ok_or(FsError::Inconsistent(ino))?;
-            return Ok(NodeId(node.0));
+            return Ok(match member {
+                Some((_, node)) => Copy::Node(NodeId(node.0)),
+                None => Copy::Beside(name),
+            });
         }
         Err(FsError::Exists)
     }
@@ -210,41 +200,4 @@ impl Conflicts<'_> {
 fn leaves(view: &ContentView) -> Vec<u64> {
     let leaves = view.leaves().iter();
     leaves.map(|leaf| u64::from(leaf.index)).collect()
-}
-
-fn copy_bytes(
-    volume: &Volume,
-    (from, source): (Ino, keyfold_fs::vfs::Handle),
-    (to, target): (Ino, keyfold_fs::vfs::Handle),
-) -> FsResult<()> {
-    let mut buf = vec![0; COPIED];
-    let mut offset = 0;
-    loop {
-        let range = |ino, handle| FileRange {
-            ino,
-            handle,
-            offset,
-        };
-        let read = volume.read(range(from, source), &mut buf)?;
-        if read == 0 {
-            zeroize::Zeroize::zeroize(&mut buf);
-            return Ok(());
-        }
-        volume.write(range(to, target), &buf[..read])?;
-        offset += read as u64;
-    }
-}
-
-fn copy_attributes(volume: &Volume, from: Ino, to: Ino) -> FsResult<()> {
-    let view = volume.view_node(from)?;
-    for (name, value) in &view.xattrs {
-        if name.starts_with(b"user.") {
-            volume.setxattr(to, name, value, XattrMode::Set)?;
-        }
-    }
-    let set = SetAttr {
-        mtime: Some(SetTime::At(view.mtime)),
-        ..SetAttr::default()
-    };
-    volume.setattr(to, None, &set).map(drop)
 }

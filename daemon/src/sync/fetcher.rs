@@ -1,22 +1,29 @@
 //! Bringing blocks for whoever reads.
 //!
-//! It has a connection and a thread of its own, so whoever reads waits for nothing but the server; and
-//! for that only while it is not known that it does not answer.
+//! It has a connection and a thread of its own, so whoever reads waits for nothing but the server. One
+//! deadline is over all that he waits for. When it passes, the server is taken for one that does not
+//! answer: nobody waits for it any more, until whoever looks after the connection had an answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use keyfold_fs::share::{Fetch, Fetched, Unfetched, Wanted};
-use keyfold_protocol::ids::ShareId;
+use keyfold_fs::error::FsError;
+use keyfold_fs::share::{Fetch, Fetched, ShareInfo, Unfetched, Wanted};
+use keyfold_fs::vfs::Ino;
+use keyfold_fs::volume::Volume;
+use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use parking_lot::{Condvar, Mutex};
 use tokio::runtime::Runtime;
+use tokio::sync::{Notify, Semaphore, watch};
 
-use super::packs::Packs;
+use super::packs::{PackError, Packs};
 use crate::remote::{Remote, RemoteError};
 
-/// How long somebody waits for a share to be opened that the server was not asked for yet.
-const OPENING: Duration = Duration::from_secs(20);
+/// How long somebody waits who reads.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Parts that are brought at once, of up to 1 MiB each.
+const AT_ONCE: usize = 8;
 
 /// Brings blocks of all shares of a volume.
 pub(crate) struct Fetcher {
@@ -24,6 +31,13 @@ pub(crate) struct Fetcher {
     /// Tells of whatever becomes known.
     changed: Condvar,
     runtime: Option<Runtime>,
+    turns: Arc<Semaphore>,
+    /// Those of what nobody waits for yet.
+    ahead: Arc<Semaphore>,
+    /// Whether nobody is to wait any more.
+    ended: watch::Sender<bool>,
+    /// Tells that the server did not answer.
+    silent: Notify,
 }
 
 #[derive(Default)]
@@ -48,6 +62,10 @@ impl Fetcher {
             known: Mutex::default(),
             changed: Condvar::new(),
             runtime: Some(runtime.map_err(|e| RemoteError::Setup(e.to_string()))?),
+            turns: Arc::new(Semaphore::new(AT_ONCE)),
+            ahead: Arc::new(Semaphore::new(AT_ONCE / 2)),
+            ended: watch::Sender::new(false),
+            silent: Notify::new(),
         })
     }
 
@@ -74,11 +92,21 @@ impl Fetcher {
     /// Brings nothing any more.
     pub(crate) fn end(&self) {
         self.know(|known| known.ended = true);
+        self.ended.send_replace(true);
+    }
+
+    /// Waits until the server did not answer somebody who read. It is to be looked at then.
+    pub(crate) async fn fell_silent(&self) {
+        self.silent.notified().await;
+    }
+
+    fn falls_silent(&self) {
+        self.set_cut_off(true);
+        self.silent.notify_one();
     }
 
     /// Who brings blocks of a share, as soon as that is known.
-    fn source(&self, share: ShareId) -> Option<(Remote, Arc<Packs>)> {
-        let over = Instant::now() + OPENING;
+    fn source(&self, share: ShareId, over: Instant) -> Option<(Remote, Arc<Packs>)> {
         let mut known = self.known.lock();
         loop {
             if known.cut_off || known.ended {
@@ -92,21 +120,148 @@ impl Fetcher {
             }
         }
     }
+
+    /// Has all of it brought, each part by itself. What does not come in time may come all the same,
+    /// for nobody.
+    fn bring(
+        &self,
+        (remote, packs): &(Remote, Arc<Packs>),
+        wanted: &[Wanted],
+    ) -> Option<mpsc::Receiver<(usize, Brought)>> {
+        let runtime = self.runtime.as_ref()?;
+        let (sender, receiver) = mpsc::channel();
+        for (number, one) in wanted.iter().enumerate() {
+            let (remote, packs, one) = (remote.clone(), Arc::clone(packs), one.clone());
+            let (sender, turns) = (sender.clone(), Arc::clone(&self.turns));
+            let mut ended = self.ended.subscribe();
+            runtime.spawn(async move {
+                let bring = async {
+                    // Nobody closes it.
+                    let _turn = turns.acquire().await;
+                    packs.bring(&remote, &one).await
+                };
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    // Nobody may be waiting any more.
+                    brought = bring => drop(sender.send((number, brought))),
+                }
+            });
+        }
+        Some(receiver)
+    }
+
+    /// Asks for what whoever read these will want next.
+    fn read_on(&self, (remote, packs): &(Remote, Arc<Packs>), wanted: &[Wanted]) {
+        let node = wanted.first().map(|one| NodeId(one.node.0));
+        let (Some(runtime), Some(node)) = (&self.runtime, node) else {
+            return;
+        };
+        for piece in packs.read_on(wanted) {
+            let (remote, packs) = (remote.clone(), Arc::clone(packs));
+            let turns = Arc::clone(&self.ahead);
+            let mut ended = self.ended.subscribe();
+            runtime.spawn(async move {
+                let load = async {
+                    let _turn = turns.acquire().await;
+                    packs.load(&remote, (node, &piece)).await
+                };
+                tokio::select! {
+                    _ = ended.wait_for(|ended| *ended) => {}
+                    // Where it failed, whoever wants it asks again.
+                    _ = load => {}
+                }
+            });
+        }
+    }
 }
 
-impl Fetch for Fetcher {
-    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched> {
-        let (remote, packs) = self.source(ShareId(wanted.share.0)).ok_or(Unfetched)?;
-        let runtime = self.runtime.as_ref().ok_or(Unfetched)?;
-        let wanted = wanted.clone();
-        let (sender, brought) = mpsc::sync_channel(1);
-        runtime.spawn(async move {
-            // Nobody may be waiting any more.
-            let _ = sender.send(packs.bring(&remote, &wanted).await);
+/// Giving up what the server has.
+impl Fetcher {
+    /// Gives up the blocks of a file that the server has. Returns how many. Packs in `there` were seen at
+    /// the server before.
+    ///
+    /// # Errors
+    /// Those of the volume; nothing where the server does not answer, or nobody knows the share yet.
+    pub(crate) fn free(
+        &self,
+        (volume, share): (&Arc<Volume>, &ShareInfo),
+        ino: Ino,
+        there: &mut BTreeSet<BlobId>,
+    ) -> Result<u64, Option<FsError>> {
+        let over = Instant::now() + PATIENCE;
+        let source = self.source(ShareId(share.id.0), over);
+        let (remote, packs) = source.ok_or(None)?;
+        let runtime = self.runtime.as_ref().ok_or(None)?;
+        let member = volume.share_member(ino)?;
+        let Some((number, node)) = member.filter(|(number, _)| *number == share.number) else {
+            return Ok(0);
+        };
+        if volume.is_written(ino) {
+            return Ok(0);
+        }
+        let view = volume.view_content(ino)?;
+        let spare = packs.spare(&remote, (NodeId(node.0), &view), there);
+        let mut ended = self.ended.subscribe();
+        let spare = runtime.block_on(async {
+            tokio::select! {
+                _ = ended.wait_for(|ended| *ended) => None,
+                spare = spare => Some(spare),
+            }
         });
-        // A task that is dropped takes its sender along.
-        let brought = brought.recv().map_err(|_| Unfetched)?;
-        brought.map_err(|_| Unfetched)
+        let Some(spare) = spare else {
+            return Err(None);
+        };
+        // The slots are not held any more when they are given up.
+        drop(view);
+        match spare {
+            Ok(spare) if spare.blocks.is_empty() => Ok(0),
+            Ok(spare) => Ok(volume.free_blocks(number, &spare)?),
+            Err(PackError::Remote(error)) if error.is_silence() => {
+                self.falls_silent();
+                Err(None)
+            }
+            // It is not there, or not what it should be: what is here stays.
+            Err(_) => Ok(0),
+        }
+    }
+}
+
+/// What came of a part.
+type Brought = Result<Vec<Fetched>, PackError>;
+
+impl Fetch for Fetcher {
+    fn fetch(&self, wanted: &[Wanted]) -> Vec<Result<Vec<Fetched>, Unfetched>> {
+        let over = Instant::now() + PATIENCE;
+        let mut all: Vec<Result<Vec<Fetched>, Unfetched>> =
+            wanted.iter().map(|_| Err(Unfetched)).collect();
+        // All that one reader wants is of one file.
+        let share = wanted.first().map(|one| ShareId(one.share.0));
+        let Some(source) = share.and_then(|share| self.source(share, over)) else {
+            return all;
+        };
+        let Some(receiver) = self.bring(&source, wanted) else {
+            return all;
+        };
+        for _ in wanted {
+            let left = over.saturating_duration_since(Instant::now());
+            // A task that is dropped takes its sender along.
+            let Ok((number, brought)) = receiver.recv_timeout(left) else {
+                self.falls_silent();
+                return all;
+            };
+            match brought {
+                Ok(blocks) => all[number] = Ok(blocks),
+                Err(PackError::Remote(error)) if error.is_silence() => {
+                    self.falls_silent();
+                    return all;
+                }
+                Err(_) => {}
+            }
+        }
+        if all.iter().all(Result::is_ok) {
+            self.read_on(&source, wanted);
+        }
+        all
     }
 }
 

@@ -17,6 +17,7 @@ use keyfold_protocol::snapshot::SnapshotBody;
 use keyfold_protocol::tree::{At, Tree};
 
 use super::ShareSync;
+use super::arrived::Arrived;
 use super::error::SyncError;
 use super::kept::NewestSnapshot;
 use crate::sharing::{ContentRecord, Said, Trouble};
@@ -86,6 +87,10 @@ impl ShareSync<'_, '_> {
             // It was made over the base, and of what is in the volume.
             self.position.seq = self.head_seq;
             self.position.begun |= own.last;
+            if own.last {
+                // Records name all of them.
+                *self.arrived.lock() = Arrived::default();
+            }
             let head = Arc::clone(&self.head);
             self.keep_reached(&head, own.marks)?;
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! of the share = [1, begun (0 or 1), seq or null, log or null, tree head or null, [[node(16), bytes]...],
-//!                 other or null, snapshot or null, in flight or null]
+//!                 other or null, snapshot or null, in flight or null, [arrived pack...]]
 //! other        = [tree head, [[node(16), bytes or null]...], [node(16)...], [node(16)...]]
 //! snapshot     = [seq, epoch, [blob(32)...]]
 //! in flight    = [append, [mark...], last (0 or 1)]
@@ -28,6 +28,7 @@ use keyfold_protocol::limits;
 use keyfold_protocol::tree::{Tree, encode_node};
 use zeroize::Zeroizing;
 
+use super::arrived::Arrived;
 use super::error::SyncError;
 use super::shown::engine_node;
 use super::waits::Waits;
@@ -55,6 +56,7 @@ pub(super) struct KeptShare {
     reached: Option<Reached>,
     pub(super) snapshot: Option<NewestSnapshot>,
     pub(super) in_flight: Option<InFlight>,
+    pub(super) arrived: Arrived,
 }
 
 /// What a volume was brought to, and what the log made by then.
@@ -206,7 +208,7 @@ impl Encoded for KeptShare {
     const LIMIT: usize = LONGEST;
 
     fn write(&self, w: &mut Writer) {
-        w.array(9);
+        w.array(10);
         w.uint(1);
         w.uint(u64::from(self.begun));
         w.optional(self.seq.as_ref(), |w, seq| seq.write(w));
@@ -216,10 +218,11 @@ impl Encoded for KeptShare {
         w.optional(self.reached.as_ref(), |w, reached| reached.write(w));
         w.optional(self.snapshot.as_ref(), |w, snapshot| snapshot.write(w));
         w.optional(self.in_flight.as_ref(), |w, own| own.write(w));
+        self.arrived.write(w);
     }
 
     fn read(r: &mut Reader<'_>) -> Decoded<Self> {
-        r.array(9)?;
+        r.array(10)?;
         r.version()?;
         let bytes = |r: &mut Reader<'_>| r.bytes(LONGEST).map(<[u8]>::to_vec);
         Ok(Self {
@@ -231,6 +234,7 @@ impl Encoded for KeptShare {
             reached: r.optional(Reached::read)?,
             snapshot: r.optional(NewestSnapshot::read)?,
             in_flight: r.optional(InFlight::read)?,
+            arrived: Arrived::read(r)?,
         })
     }
 }
@@ -343,6 +347,7 @@ impl ShareSync<'_, '_> {
             reached: Reached::of(new.reached, new.base, new.waits),
             snapshot: self.newest.clone(),
             in_flight: self.in_flight.clone(),
+            arrived: self.arrived.lock().clone(),
         };
         kept.share = Some(kept_share.encode().into());
         Ok(())

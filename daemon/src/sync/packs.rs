@@ -4,16 +4,22 @@
 //! have them, have to give the leaf hash of the tree. A member who seals a pack of his own under a
 //! key that he has does not get into a file by that.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS, Tag, leaf_hash};
-use keyfold_fs::share::{Ciphertext, Fetched, Wanted};
+use keyfold_fs::layout::{BlobId as EngineBlobId, BlobKey};
+use keyfold_fs::share::{Blob, Ciphertext, Fetched, LeafView, Lies, Spare, SpareBlock, Wanted};
+use keyfold_fs::volume::ContentView;
 use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use keyfold_protocol::pack::{Descriptor, PackFront, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::{Mutex, RwLock};
 
+use super::ahead::{Ahead, Piece};
+use super::shown::engine_node;
+use super::take::place;
 use crate::remote::{Remote, RemoteError};
 
 /// Descriptors kept in memory.
@@ -36,6 +42,7 @@ pub(crate) struct Packs {
     remote: Remote,
     pub(super) share: ShareId,
     cache: Mutex<Cache>,
+    ahead: Ahead,
     /// What the volume has, and what it is to have.
     trees: RwLock<[Arc<Tree>; 2]>,
 }
@@ -61,6 +68,7 @@ impl Packs {
             remote,
             share,
             cache: Mutex::default(),
+            ahead: Ahead::default(),
             trees: RwLock::new([Arc::clone(&none), none]),
         }
     }
@@ -137,12 +145,24 @@ impl Packs {
         let node = NodeId(wanted.node.0);
         let contents = trees.iter().filter_map(|tree| tree.node(node)?.content());
         for content in contents {
-            if !self.is_named(remote, content, wanted).await? {
-                continue;
+            if let Some(brought) = self.bring_of(remote, content, wanted).await? {
+                return Ok(brought);
             }
-            return self.bring_blocks(remote, content, wanted).await;
         }
         Err(PackError::Malformed)
+    }
+
+    /// The blocks as a content has them; none where it has them elsewhere.
+    pub(super) async fn bring_of(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        wanted: &Wanted,
+    ) -> Result<Option<Vec<Fetched>>, PackError> {
+        if !self.is_named(remote, content, wanted).await? {
+            return Ok(None);
+        }
+        self.bring_blocks(remote, content, wanted).await.map(Some)
     }
 
     /// Whether the content has these blocks there, under the hashes of their leaves.
@@ -175,6 +195,155 @@ impl Packs {
         Ok(true)
     }
 
+    /// The blocks of a file that lie here as they lie in packs, which the server was just seen to have:
+    /// those in `there` were seen before.
+    pub(super) async fn spare(
+        &self,
+        remote: &Remote,
+        (node, view): (NodeId, &ContentView),
+        there: &mut BTreeSet<BlobId>,
+    ) -> Result<Spare, PackError> {
+        let mut spare = Spare {
+            node: engine_node(node),
+            blobs: Vec::new(),
+            blocks: Vec::new(),
+        };
+        let base = Arc::clone(&self.trees.read()[0]);
+        let Some(content) = base.node(node).and_then(|node| node.content()) else {
+            return Ok(spare);
+        };
+        let mut used = BTreeSet::new();
+        for leaf in view.leaves() {
+            let index = u64::from(leaf.index);
+            let Some(known) = content.leaves.get(&index) else {
+                continue;
+            };
+            let Some(tags) = self.spare_tags(remote, content, (leaf, known)).await? else {
+                continue;
+            };
+            for block in leaf.blocks.iter().filter(|block| block.lies == Lies::Here) {
+                let tag = tags[usize::from(block.position)];
+                let place = place(Some(known), block.position);
+                if let (Some(tag), Some((blob, slot))) = (tag, place) {
+                    used.insert(blob);
+                    spare.blocks.push(SpareBlock {
+                        block: index * LEAF_BLOCKS as u64 + u64::from(block.position),
+                        blob: EngineBlobId(blob.0),
+                        slot,
+                        tag,
+                    });
+                }
+            }
+        }
+        for blob in used {
+            let key = content.packs.get(&blob).ok_or(PackError::Malformed)?;
+            if there.insert(blob) {
+                let front = remote.blob(self.share, blob, 0..PackFront::BYTES).await;
+                if let Err(error) = front {
+                    there.remove(&blob);
+                    return Err(error.into());
+                }
+            }
+            spare.blobs.push(Blob {
+                id: EngineBlobId(blob.0),
+                key: BlobKey::from_bytes(*key.secret()),
+                size: 0,
+                state: 0,
+            });
+        }
+        Ok(spare)
+    }
+
+    /// The tags of a leaf as others have it; none where it is another here, or nothing of it is here.
+    async fn spare_tags(
+        &self,
+        remote: &Remote,
+        content: &FileContent,
+        (leaf, known): (&LeafView, &TreeLeaf),
+    ) -> Result<Option<[Option<Tag>; LEAF_BLOCKS]>, PackError> {
+        if leaf.blocks.iter().all(|block| block.lies != Lies::Here) {
+            return Ok(None);
+        }
+        match leaf.hash {
+            Some(hash) if hash == known.hash => {
+                let mut tags = [None; LEAF_BLOCKS];
+                for block in &leaf.blocks {
+                    tags[usize::from(block.position)] = block.sealed.map(|(sealed, _)| sealed.tag);
+                }
+                Ok(Some(tags))
+            }
+            Some(_) => Ok(None),
+            // Of blocks that never were here the tags are not, either.
+            None => {
+                let tags = self.tags_by(remote, content, known).await?;
+                let same = leaf_hash(u64::from(leaf.index), &tags) == known.hash;
+                Ok(same.then_some(tags))
+            }
+        }
+    }
+
+    /// Blocks of a pack, the first of which are wanted, and the slot they begin at: from what was asked for
+    /// ahead, or from the server.
+    async fn bytes(
+        &self,
+        remote: &Remote,
+        pack: &Opened,
+        (blob, slots): (BlobId, Range<u32>),
+    ) -> Result<(u32, Vec<u8>), PackError> {
+        let ask = async |slots: &Range<u32>| -> Result<Vec<u8>, PackError> {
+            let last = slots.end.saturating_sub(1);
+            let ends = (pack.front.block(slots.start), pack.front.block(last));
+            let (Some(first), Some(last)) = ends else {
+                return Err(PackError::Malformed);
+            };
+            Ok(remote.blob(self.share, blob, first.start..last.end).await?)
+        };
+        match self.ahead.find(blob, slots.start) {
+            Ok(piece) => {
+                let bytes = piece.bytes.get_or_try_init(|| ask(&piece.slots)).await?;
+                Ok((piece.slots.start, bytes.clone()))
+            }
+            Err(next) => {
+                let slots = slots.start..slots.end.min(next);
+                Ok((slots.start, ask(&slots).await?))
+            }
+        }
+    }
+
+    /// What is to be asked for ahead of whoever read these.
+    pub(super) fn read_on(&self, wanted: &[Wanted]) -> Vec<Piece> {
+        let blocks = || wanted.iter().flat_map(|one| one.blocks.iter());
+        let (first, last) = (
+            blocks().map(|(b, _)| b).min(),
+            blocks().map(|(b, _)| b).max(),
+        );
+        let (Some(first), Some(last), Some(one)) = (first, last, wanted.first()) else {
+            return Vec::new();
+        };
+        let node = NodeId(one.node.0);
+        let trees = self.trees.read().clone();
+        let content = trees[0].node(node).and_then(|node| node.content());
+        content.map_or_else(Vec::new, |content| {
+            self.ahead.read_on(node, content, *first..*last + 1)
+        })
+    }
+
+    /// Brings a piece that was asked for ahead.
+    pub(super) async fn load(
+        &self,
+        remote: &Remote,
+        (node, piece): (NodeId, &Piece),
+    ) -> Result<(), PackError> {
+        let base = Arc::clone(&self.trees.read()[0]);
+        let content = base.node(node).and_then(|node| node.content());
+        let key = content.and_then(|content| content.packs.get(&piece.blob));
+        let key = key.ok_or(PackError::Malformed)?;
+        let pack = self.open(remote, (piece.blob, key)).await?;
+        let slots = piece.slots.clone();
+        self.bytes(remote, &pack, (piece.blob, slots)).await?;
+        Ok(())
+    }
+
     async fn bring_blocks(
         &self,
         remote: &Remote,
@@ -192,15 +361,14 @@ impl Packs {
             let (Some(first), Some(last)) = (run.first(), run.last()) else {
                 continue;
             };
-            let (first, last) = (pack.front.block(*first), pack.front.block(*last));
-            let (Some(first), Some(last)) = (first, last) else {
-                return Err(PackError::Malformed);
-            };
-            let bytes = remote.blob(self.share, blob, first.start..last.end);
-            let bytes = bytes.await?;
-            let (blocks, _) = bytes.as_chunks::<BLOCK_SIZE>();
-            for (slot, block) in run.iter().zip(blocks) {
-                brought.insert(*slot, Box::new(*block));
+            let mut at = *first;
+            while at <= *last {
+                let (from, bytes) = self.bytes(remote, &pack, (blob, at..*last + 1)).await?;
+                let (blocks, _) = bytes.as_chunks::<BLOCK_SIZE>();
+                for (slot, block) in (from..=*last).zip(blocks).filter(|(s, _)| *s >= at) {
+                    brought.insert(slot, Box::new(*block));
+                }
+                at = from + blocks.len() as u32;
             }
         }
         let block = |(_, slot): &(u64, u32)| {

@@ -4,9 +4,9 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyfold_fs::error::FsResult;
+use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::layout as engine;
-use keyfold_fs::share::NodeView;
+use keyfold_fs::share::{EntryView, NodeView, ShareInfo};
 use keyfold_fs::vfs::{FileKind, Ino, Timestamp};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::{NodeId, OperationId};
@@ -42,7 +42,8 @@ pub(super) const LOCAL: OperationId = OperationId([0xff; 16]);
 pub(super) struct Seen {
     pub(super) nodes: Nodes,
     pub(super) inos: BTreeMap<NodeId, Ino>,
-    /// Names that cannot be sent: devices, and names that are no text that shows as it is.
+    /// Names that cannot be sent: devices, names that are no text that shows as it is, and those that
+    /// other shares have, of which nothing is shown here.
     pub(super) kept_back: u64,
 }
 
@@ -101,10 +102,59 @@ pub(super) fn of_tree(tree: &Tree) -> Nodes {
     nodes
 }
 
+/// Where a share is in a volume.
+#[derive(Debug, Clone)]
+pub(super) struct Root {
+    /// Its root directory, or the one that its single file lies in.
+    pub(super) dir: Ino,
+    /// The name of that file.
+    pub(super) single: Option<EntryName>,
+}
+
+impl Root {
+    pub(super) fn of(info: &ShareInfo) -> FsResult<Self> {
+        let name = |name: &[u8]| std::str::from_utf8(name).ok()?.parse().ok();
+        let single = match info.name.as_deref() {
+            Some(bytes) => Some(name(bytes).ok_or(FsError::Inconsistent(info.root))?),
+            None => None,
+        };
+        Ok(Self {
+            dir: info.root,
+            single,
+        })
+    }
+
+    fn view(&self, volume: &Volume) -> FsResult<Shown> {
+        if self.single.is_none() {
+            return Ok(shown(&volume.view_node(self.dir)?, NodeId::ROOT));
+        }
+        // The directory that the file lies in is none of the share's.
+        Ok(Shown {
+            what: What::Directory,
+            mode: 7,
+            mtime: None,
+            xattrs: BTreeMap::new(),
+            names: BTreeSet::new(),
+            version: OperationId::NONE,
+        })
+    }
+
+    /// What a directory of the share has.
+    fn entries(&self, volume: &Volume, dir: Ino) -> FsResult<Vec<EntryView>> {
+        match &self.single {
+            Some(name) => {
+                let file = volume.view_entry(dir, name.as_str().as_bytes())?;
+                Ok(file.into_iter().collect())
+            }
+            None => volume.view_entries(dir),
+        }
+    }
+}
+
 /// What a volume has in a share. Content is taken for what the base has, unless it is marked.
 pub(super) fn of_volume(
     volume: &Volume,
-    root: Ino,
+    root: &Root,
     base: &Tree,
     marked: &BTreeSet<Ino>,
 ) -> FsResult<Seen> {
@@ -116,16 +166,16 @@ pub(super) fn of_volume(
             _ => LOCAL,
         }
     };
-    let view = volume.view_node(root)?;
-    seen.nodes.insert(NodeId::ROOT, shown(&view, NodeId::ROOT));
-    seen.inos.insert(NodeId::ROOT, root);
-    let mut left = vec![(root, NodeId::ROOT)];
+    seen.nodes.insert(NodeId::ROOT, root.view(volume)?);
+    seen.inos.insert(NodeId::ROOT, root.dir);
+    let mut left = vec![(root.dir, NodeId::ROOT)];
     while let Some((dir, parent)) = left.pop() {
-        for entry in volume.view_entries(dir)? {
+        for entry in root.entries(volume, dir)? {
             let id = NodeId(entry.node.0);
             let name = std::str::from_utf8(&entry.name).ok();
             let name: Option<EntryName> = name.and_then(|name| name.parse().ok());
-            let (Some(name), true) = (name, travels(entry.kind)) else {
+            let free = |name: &EntryName| share_point(base, parent, name).is_none();
+            let (Some(name), true) = (name.filter(free), travels(entry.kind)) else {
                 seen.kept_back += 1;
                 continue;
             };
@@ -147,6 +197,24 @@ pub(super) fn of_volume(
         }
     }
     Ok(seen)
+}
+
+/// The node of the other share that has a name.
+fn share_point(tree: &Tree, parent: NodeId, name: &EntryName) -> Option<NodeId> {
+    let child = tree.node(parent)?.entries()?.get(name)?;
+    let kind = &tree.node(*child)?.kind;
+    matches!(kind, Kind::SharePoint(_)).then_some(*child)
+}
+
+/// The other shares in a directory.
+pub(super) fn share_points(tree: &Tree, directory: NodeId) -> Vec<(EntryName, NodeId)> {
+    let entries = tree.node(directory).and_then(|node| node.entries());
+    let names = entries.into_iter().flatten().map(|(name, _)| name);
+    let points = names.filter_map(|name| {
+        let node = share_point(tree, directory, name)?;
+        Some((name.clone(), node))
+    });
+    points.collect()
 }
 
 fn travels(kind: FileKind) -> bool {

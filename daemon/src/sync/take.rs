@@ -203,7 +203,8 @@ fn whole_holes(whole: bool) -> u64 {
     if whole { u64::MAX } else { 0 }
 }
 
-fn place(leaf: Option<&TreeLeaf>, position: u8) -> Option<(BlobId, u32)> {
+/// Where the newest content of a block of a leaf lies.
+pub(super) fn place(leaf: Option<&TreeLeaf>, position: u8) -> Option<(BlobId, u32)> {
     let mut pieces = leaf?.pieces.iter();
     pieces.find_map(|piece| Some((piece.blob, piece.slot_of(position)?)))
 }

@@ -4,6 +4,8 @@ mod apart;
 mod broken_off;
 mod kept;
 mod random;
+mod single;
 mod site;
 mod snapshots;
+mod transfers;
 mod travels;

@@ -93,13 +93,13 @@ impl Waits {
     }
 
     /// Of these marks those that are done with once what is here was sent, but for what waits.
-    pub(super) fn sent(&self, marks: Vec<PendingMark>, seen: &Seen) -> Vec<u64> {
+    pub(super) fn sent(&self, marks: &[PendingMark], seen: &Seen) -> Vec<u64> {
         let waiting = self.with_all_below(&seen.nodes);
         let waiting = waiting.iter().chain(&self.held);
         let waiting: BTreeSet<Ino> = waiting
             .filter_map(|id| seen.inos.get(id).copied())
             .collect();
-        let sent = marks.into_iter().filter(|pending| match &pending.mark {
+        let sent = marks.iter().filter(|pending| match &pending.mark {
             Mark::Content(ino) | Mark::Attributes(ino) => !waiting.contains(ino),
             Mark::Entry(..) => self.apart.is_empty(),
         });

@@ -8,101 +8,54 @@ use keyfold_crypto::{
     content_root, leaf_hash,
 };
 use keyfold_fs::error::FsError;
-use keyfold_fs::share::{BlockView, Ciphertext, LeafView, Lies};
+use keyfold_fs::share::{BlockView, LeafView, Lies};
 use keyfold_fs::volume::ContentView;
-use keyfold_protocol::ids::{BlobId, ContentRoot, Epoch, NodeId, OperationId};
+use keyfold_protocol::ids::{ContentRoot, Epoch, NodeId, OperationId};
 use keyfold_protocol::limits;
-use keyfold_protocol::operation::{Action, ChangedLeaf, Mtime, PackRef, WriteFile};
-use keyfold_protocol::pack::{Descriptor, PackKey, blob_id, pack};
+use keyfold_protocol::operation::{Action, ChangedLeaf, Mtime, Operation, PackRef, WriteFile};
+use keyfold_protocol::pack::Descriptor;
 use keyfold_protocol::tree::FileContent;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::arrived::ArrivedLeaf;
+use super::compose::{Work, say};
 use super::error::SyncError;
+use super::packer::{Block, Packer};
 use super::packs::{PackError, Packs};
 use super::shown::mtime;
-use crate::remote::Remote;
-use keyfold_protocol::ids::ShareId;
 
-/// Blocks on their way into packs, which are sent as soon as they are full.
-pub(super) struct Packer<'r> {
-    remote: &'r Remote,
-    share: ShareId,
-    key: PackKey,
-    blocks: Vec<(Descriptor, Box<Ciphertext>)>,
-    done: Vec<PackRef>,
-}
-
-impl<'r> Packer<'r> {
-    pub(super) fn new(remote: &'r Remote, share: ShareId) -> Result<Self, SyncError> {
-        Ok(Self {
-            remote,
-            share,
-            key: PackKey::generate()?,
-            blocks: Vec::new(),
-            done: Vec::new(),
-        })
-    }
-
-    /// Takes blocks that have to lie beside one another. Returns the number of their pack, and the
-    /// slot of the first.
-    async fn add(
-        &mut self,
-        blocks: Vec<(Descriptor, Box<Ciphertext>)>,
-    ) -> Result<(u32, u32), SyncError> {
-        if self.blocks.len() + blocks.len() > limits::PACK_BLOCKS {
-            self.send().await?;
-        }
-        let at = (self.done.len() as u32, self.blocks.len() as u32);
-        self.blocks.extend(blocks);
-        Ok(at)
-    }
-
-    async fn send(&mut self) -> Result<(), SyncError> {
-        if self.blocks.is_empty() {
-            return Ok(());
-        }
-        let blocks: Vec<(Descriptor, &[u8])> = self
-            .blocks
-            .iter()
-            .map(|(descriptor, block)| (*descriptor, block.as_slice()))
-            .collect();
-        let bytes = pack(&self.key, &blocks).map_err(|_| SyncError::TooLarge)?;
-        let blob = blob_id(&bytes);
-        self.remote.put_blob(self.share, blob, &bytes).await?;
-        let key = std::mem::replace(&mut self.key, PackKey::generate()?);
-        self.done.push(PackRef { blob, key });
-        self.blocks.clear();
-        Ok(())
-    }
-
-    /// Sends what is left. Returns all packs, by number.
-    pub(super) async fn finish(mut self) -> Result<Vec<PackRef>, SyncError> {
-        self.send().await?;
-        Ok(self.done)
-    }
-}
+/// Changed leaves in one write (2 GiB of a file), so that a record has room for it.
+const LEAVES_OF_A_WRITE: usize = limits::CHANGED_LEAVES / 2;
+/// Leaves that are looked at between two looks at how far it is (4 MiB).
+const LEAVES_AT_ONCE: usize = 16;
 
 /// A file's new content, whose packs have no names yet.
 pub(super) struct Draft {
-    pub(super) keys: Vec<Action>,
-    write: WriteFile,
+    keys: Vec<Action>,
+    /// One over the other.
+    writes: Vec<(OperationId, WriteFile)>,
 }
 
 impl Draft {
     /// The operations, and the blobs that they name.
-    pub(super) fn finish(mut self, packs: &[PackRef]) -> (Vec<Action>, Vec<BlobId>) {
-        let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-        for leaf in self.write.leaves.iter_mut().filter(|l| l.written != 0) {
-            let next = numbers.len() as u32;
-            let number = *numbers.entry(leaf.pack).or_insert(next);
-            if number == next {
-                self.write.packs.push(packs[leaf.pack as usize].clone());
+    pub(super) fn finish(self, packs: &[PackRef]) -> Result<Vec<Work>, SyncError> {
+        let mut work = Vec::new();
+        say(&mut work, self.keys)?;
+        for (id, mut write) in self.writes {
+            let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+            for leaf in write.leaves.iter_mut().filter(|l| l.written != 0) {
+                let next = numbers.len() as u32;
+                let number = *numbers.entry(leaf.pack).or_insert(next);
+                if number == next {
+                    write.packs.push(packs[leaf.pack as usize].clone());
+                }
+                leaf.pack = number;
             }
-            leaf.pack = number;
+            let blobs = write.packs.iter().map(|pack| pack.blob).collect();
+            let action = Action::WriteFile(write);
+            work.push((Operation { id, action }, blobs));
         }
-        let blobs = self.write.packs.iter().map(|pack| pack.blob).collect();
-        self.keys.push(Action::WriteFile(self.write));
-        (self.keys, blobs)
+        Ok(work)
     }
 }
 
@@ -119,7 +72,19 @@ pub(super) struct File<'v> {
 struct NewLeaf {
     hash: LeafHash,
     holes: u64,
-    written: Vec<(u8, Descriptor, Box<Ciphertext>)>,
+    /// A bit for each block that is sent.
+    written: u64,
+    /// Pack and slot of the first of them.
+    place: (u32, u32),
+}
+
+/// Blocks of a leaf that others do not have.
+#[derive(Default)]
+struct Unsent<'l> {
+    /// As they lie.
+    as_they_lie: Vec<&'l BlockView>,
+    /// Sealed anew.
+    resealed: Vec<(u8, Block)>,
 }
 
 /// Whether a key may seal what is sent now: it is new, or of this epoch.
@@ -128,47 +93,69 @@ pub(super) fn is_current(known: Option<&FileContent>, key: KeyId, epoch: Epoch) 
     row.is_none_or(|row| row.epoch == epoch)
 }
 
-impl File<'_> {
-    /// What others have to be told of the content; none where they have it.
-    pub(super) async fn draft(
-        &self,
-        packs: &Packs,
-        packer: &mut Packer<'_>,
-    ) -> Result<Option<Draft>, SyncError> {
-        let mut leaves = Vec::new();
-        let mut hashes: BTreeMap<u64, LeafHash> = BTreeMap::new();
-        let mut used: BTreeSet<KeyId> = BTreeSet::new();
-        for leaf in self.view.leaves() {
-            let index = u64::from(leaf.index);
-            let Some(new) = self.leaf(packs, leaf).await? else {
-                let known = self.known_leaf(index).map(|leaf| leaf.hash);
-                hashes.insert(index, known.unwrap_or(LeafHash::EMPTY));
-                continue;
-            };
-            hashes.insert(index, new.hash);
-            used.extend(new.written.iter().map(|(_, descriptor, _)| descriptor.key));
-            let bits = |all: u64, (position, ..): &(u8, Descriptor, Box<Ciphertext>)| {
-                all | 1_u64 << position
-            };
-            let written = new.written.iter().fold(0, bits);
-            let blocks = new.written.into_iter().map(|(_, d, block)| (d, block));
-            let (pack, slot) = match written {
-                0 => (0, 0),
-                _ => packer.add(blocks.collect()).await?,
-            };
-            leaves.push(ChangedLeaf {
-                index,
-                hash: new.hash,
-                written,
-                holes: new.holes,
-                pack,
-                slot,
-            });
+/// A file whose new content is being drafted, a few leaves at a time.
+pub(super) struct Drafting<'v> {
+    file: File<'v>,
+    at: usize,
+    leaves: Vec<ChangedLeaf>,
+    hashes: BTreeMap<u64, LeafHash>,
+    used: BTreeSet<KeyId>,
+}
+
+impl<'v> Drafting<'v> {
+    pub(super) fn of(file: File<'v>) -> Self {
+        Self {
+            file,
+            at: 0,
+            leaves: Vec::new(),
+            hashes: BTreeMap::new(),
+            used: BTreeSet::new(),
         }
-        self.empty_leaves(&hashes, &mut leaves);
-        self.finish((leaves, hashes), &used)
     }
 
+    /// Looks at a few leaves more. Returns the bytes in them, none after the last.
+    pub(super) async fn go_on(
+        &mut self,
+        packs: &Packs,
+        packer: &mut Packer,
+    ) -> Result<Option<u64>, SyncError> {
+        let view = self.file.view;
+        let end = view.leaves().len().min(self.at + LEAVES_AT_ONCE);
+        if self.at == end {
+            return Ok(None);
+        }
+        let mut blocks = 0;
+        for leaf in &view.leaves()[self.at..end] {
+            blocks += leaf.blocks.len();
+            let index = u64::from(leaf.index);
+            let new = self.file.leaf(packs, packer, leaf, &mut self.used).await?;
+            let Some(new) = new else {
+                let known = self.file.known_leaf(index).map(|leaf| leaf.hash);
+                self.hashes.insert(index, known.unwrap_or(LeafHash::EMPTY));
+                continue;
+            };
+            self.hashes.insert(index, new.hash);
+            self.leaves.push(ChangedLeaf {
+                index,
+                hash: new.hash,
+                written: new.written,
+                holes: new.holes,
+                pack: new.place.0,
+                slot: new.place.1,
+            });
+        }
+        self.at = end;
+        Ok(Some((blocks * BLOCK_SIZE) as u64))
+    }
+
+    /// What others have to be told of the content; none where they have it.
+    pub(super) fn finish(mut self) -> Result<Option<Draft>, SyncError> {
+        self.file.empty_leaves(&self.hashes, &mut self.leaves);
+        self.file.finish((self.leaves, self.hashes), &self.used)
+    }
+}
+
+impl File<'_> {
     fn known_leaf(&self, index: u64) -> Option<&keyfold_protocol::tree::TreeLeaf> {
         self.known.and_then(|content| content.leaves.get(&index))
     }
@@ -199,14 +186,6 @@ impl File<'_> {
         if leaves.is_empty() && self.known.map_or(0, |content| content.size) == size {
             return Ok(None);
         }
-        if leaves.len() > limits::CHANGED_LEAVES / 2 {
-            return Err(SyncError::TooLarge);
-        }
-        let hashes: Vec<(u64, LeafHash)> = hashes
-            .into_iter()
-            .filter(|(_, hash)| *hash != LeafHash::EMPTY)
-            .collect();
-        let root = content_root(&self.node.file(), size, &hashes);
         let unknown = |key: &&FileKey| {
             let known = self.known.map(|content| &content.keys);
             used.contains(&key.id()) && !known.is_some_and(|keys| keys.contains_key(&key.id()))
@@ -219,17 +198,59 @@ impl File<'_> {
         let keys = self.view.keys().iter().filter(unknown).map(introduce);
         Ok(Some(Draft {
             keys: keys.collect(),
-            write: WriteFile {
+            writes: self.writes((leaves, hashes), used)?,
+        }))
+    }
+
+    /// The content as one write, or more than fits in one as several: each leaves the file as long as it
+    /// was, or as far as it has come.
+    fn writes(
+        &self,
+        (mut left, hashes): (Vec<ChangedLeaf>, BTreeMap<u64, LeafHash>),
+        used: &BTreeSet<KeyId>,
+    ) -> Result<Vec<(OperationId, WriteFile)>, SyncError> {
+        let known = self.known.into_iter().flat_map(|content| &content.leaves);
+        let mut now: BTreeMap<u64, LeafHash> = known.map(|(i, leaf)| (*i, leaf.hash)).collect();
+        let mut base = self.known.map_or(OperationId::NONE, |c| c.version);
+        let mut writes = Vec::new();
+        loop {
+            let later = left.split_off(left.len().min(LEAVES_OF_A_WRITE));
+            let leaves = std::mem::replace(&mut left, later);
+            let is_last = left.is_empty();
+            let size = match leaves.last() {
+                Some(last) if !is_last => {
+                    let end = (last.index + 1) * (LEAF_BLOCKS * BLOCK_SIZE) as u64;
+                    let was = self.known.map_or(0, |content| content.size);
+                    end.min(self.view.size()).max(was)
+                }
+                _ => self.view.size(),
+            };
+            if is_last {
+                now.clone_from(&hashes);
+            } else {
+                now.extend(leaves.iter().map(|leaf| (leaf.index, leaf.hash)));
+            }
+            now.retain(|_, hash| *hash != LeafHash::EMPTY);
+            let all: Vec<(u64, LeafHash)> = now.iter().map(|(i, hash)| (*i, *hash)).collect();
+            let root = content_root(&self.node.file(), size, &all);
+            let writes_any = leaves.iter().any(|leaf| leaf.written != 0);
+            let keys = used.iter().copied().filter(|_| writes_any);
+            let write = WriteFile {
                 node: self.node,
-                base: self.known.map_or(OperationId::NONE, |c| c.version),
+                base,
                 size,
                 root: ContentRoot(root.ok_or(SyncError::TooLarge)?),
                 mtime: self.mtime(),
-                keys: used.iter().copied().collect(),
+                keys: keys.collect(),
                 packs: Vec::new(),
                 leaves,
-            },
-        }))
+            };
+            base = OperationId::generate()?;
+            writes.push((base, write));
+            if is_last {
+                return Ok(writes);
+            }
+        }
     }
 
     fn mtime(&self) -> Mtime {
@@ -237,7 +258,13 @@ impl File<'_> {
     }
 
     /// What a leaf becomes; none where it is what the others have.
-    async fn leaf(&self, packs: &Packs, leaf: &LeafView) -> Result<Option<NewLeaf>, SyncError> {
+    async fn leaf(
+        &self,
+        packs: &Packs,
+        packer: &mut Packer,
+        leaf: &LeafView,
+        used: &mut BTreeSet<KeyId>,
+    ) -> Result<Option<NewLeaf>, SyncError> {
         let known = self.known_leaf(u64::from(leaf.index));
         if let (Some(known), Some(hash)) = (known, leaf.hash)
             && known.hash == hash
@@ -255,40 +282,93 @@ impl File<'_> {
             _ => [None; LEAF_BLOCKS],
         };
         let mut tags = [None; LEAF_BLOCKS];
-        let mut written = Vec::new();
-        for block in &leaf.blocks {
-            let position = usize::from(block.position);
-            let tag = block.sealed.map(|(sealed, _)| sealed.tag);
-            tags[position] = match block.lies {
-                Lies::Remote(..) => Some(tag.or(old[position]).ok_or(FsError::Unreachable)?),
-                Lies::Here if tag.is_some() && tag == old[position] => tag,
-                Lies::Here => {
-                    let (descriptor, data) = self.block(leaf.index, block)?;
-                    written.push((block.position, descriptor, data));
-                    Some(descriptor.sealed.tag)
-                }
-            };
-        }
+        let unsent = self.unsent(leaf, &old, &mut tags)?;
         let gone =
             |(position, tag): &(usize, &Option<Tag>)| tag.is_some() && tags[*position].is_none();
         let holes = old.iter().enumerate().filter(gone);
         let holes = holes.fold(0, |all, (position, _)| all | 1_u64 << position);
-        if written.is_empty() && holes == 0 {
+        let resealed = unsent.resealed.iter().map(|(position, _)| *position);
+        let as_they_lie = unsent.as_they_lie.iter().map(|block| block.position);
+        let written = resealed.chain(as_they_lie);
+        let written = written.fold(0, |all, position| all | 1_u64 << position);
+        if written == 0 && holes == 0 {
             return Ok(None);
         }
-        Ok(Some(NewLeaf {
+        let to_be = ArrivedLeaf {
+            node: self.node,
+            index: u64::from(leaf.index),
             hash: leaf_hash(u64::from(leaf.index), &tags),
+            written,
+            slot: 0,
+        };
+        let hash = to_be.hash;
+        let place = match written {
+            0 => (0, 0),
+            _ => self.send(unsent, to_be, (packer, used)).await?,
+        };
+        Ok(Some(NewLeaf {
+            hash,
             holes,
             written,
+            place,
         }))
     }
 
-    /// A block as it is sent: as it lies, or, where its key is of an earlier epoch, sealed anew.
-    fn block(
+    /// Blocks that others do not have, with the tags of all that the leaf is to have.
+    fn unsent<'l>(
         &self,
-        leaf: u32,
-        block: &BlockView,
-    ) -> Result<(Descriptor, Box<Ciphertext>), SyncError> {
+        leaf: &'l LeafView,
+        old: &[Option<Tag>; LEAF_BLOCKS],
+        tags: &mut [Option<Tag>; LEAF_BLOCKS],
+    ) -> Result<Unsent<'l>, SyncError> {
+        let mut unsent = Unsent::default();
+        for block in &leaf.blocks {
+            let position = usize::from(block.position);
+            let tag = block.sealed.map(|(sealed, _)| sealed.tag);
+            let key = block.sealed.map(|(_, key)| key);
+            tags[position] = match block.lies {
+                Lies::Remote(..) => Some(tag.or(old[position]).ok_or(FsError::Unreachable)?),
+                Lies::Here if tag.is_some() && tag == old[position] => tag,
+                Lies::Here if key.is_some_and(|k| is_current(self.known, k, self.epoch)) => {
+                    unsent.as_they_lie.push(block);
+                    tag
+                }
+                Lies::Here => {
+                    let (descriptor, data) = self.block(leaf.index, block)?;
+                    let tag = descriptor.sealed.tag;
+                    unsent.resealed.push((block.position, (descriptor, data)));
+                    Some(tag)
+                }
+            };
+        }
+        Ok(unsent)
+    }
+
+    /// Sends the blocks of a leaf, unless they arrived before. Returns where they lie.
+    async fn send(
+        &self,
+        unsent: Unsent<'_>,
+        leaf: ArrivedLeaf,
+        (packer, used): (&mut Packer, &mut BTreeSet<KeyId>),
+    ) -> Result<(u32, u32), SyncError> {
+        let keys = unsent.as_they_lie.iter().filter_map(|b| b.sealed);
+        used.extend(keys.map(|(_, key)| key));
+        used.extend(unsent.resealed.iter().map(|(_, (d, _))| d.key));
+        if let Some(place) = packer.find(&leaf) {
+            return Ok(place);
+        }
+        let mut blocks = unsent.resealed;
+        for block in unsent.as_they_lie {
+            let data = self.block(leaf.index as u32, block)?;
+            blocks.push((block.position, data));
+        }
+        blocks.sort_by_key(|(position, _)| *position);
+        let blocks = blocks.into_iter().map(|(_, block)| block).collect();
+        packer.add(blocks, leaf).await
+    }
+
+    /// A block as it is sent: as it lies, or, where its key is of an earlier epoch, sealed anew.
+    fn block(&self, leaf: u32, block: &BlockView) -> Result<Block, SyncError> {
         let (sealed, key) = block.sealed.ok_or(FsError::Unreachable)?;
         let mut data = Box::new([0; BLOCK_SIZE]);
         self.view.read(leaf, block.position, &mut data)?;

@@ -272,8 +272,8 @@ fn a_mounted_vault_is_named_with_its_mount() {
     fs::create_dir(sandbox.path("m")).unwrap();
     sandbox.register(&world, "alice", "v");
     sandbox.mount();
-    let shown = sandbox.with_password(&[&["account", "show", "v"]]);
-    shown.refused(11, "it is mounted on");
+    let listed = sandbox.with_password(&[&["ls", "v"]]);
+    listed.refused(11, "it is mounted on");
     sandbox.unmount();
 }
 
@@ -312,7 +312,7 @@ fn rosters_and_requests_are_answered_where_there_is_nothing_yet() {
     let nothing = format!("alice@{host}/plan");
     sandbox
         .with_password(&[&["request", &nothing, "v"]])
-        .refused(51, "not-found");
+        .refused(40, "nothing is offered to this account");
     let elsewhere = ["request", "bob@files.example.org/plan", "v"];
     sandbox
         .with_password(&[&elsewhere])

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 54] = [
+const COMMANDS: [&[&str]; 60] = [
     &[],
     &["init"],
     &["mount"],
@@ -50,11 +50,17 @@ const COMMANDS: [&[&str]; 54] = [
     &["share"],
     &["unshare"],
     &["wait-synced"],
+    &["keep"],
+    &["free"],
+    &["history"],
+    &["purge"],
     &["accept"],
     &["shares"],
     &["members"],
     &["role"],
     &["leave"],
+    &["publish"],
+    &["unpublish"],
     &["inbox"],
     &["approve"],
     &["deny"],

@@ -3,6 +3,7 @@
 
 mod accounts;
 mod help;
+mod mounted_accounts;
 mod mounts;
 mod passwords;
 mod reading;

@@ -59,6 +59,10 @@ impl Label {
 
     /// What a vault keeps of its account.
     pub const ACCOUNT_VALUE: Self = Self("keyfold/1/account-value");
+    /// An order to the daemon of a mounted vault.
+    pub const ORDER: Self = Self("keyfold/1/order");
+    /// What it answers.
+    pub const ORDER_REPLY: Self = Self("keyfold/1/order-reply");
 
     /// The secrets of an account, for its next device.
     pub const ACCOUNT_ROOT: Self = Self("keyfold/1/account-root");

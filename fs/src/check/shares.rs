@@ -1,7 +1,7 @@
 //! Shares: that nodes and inodes say the same of one another, and that marks and blobs belong to a
 //! share that there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::findings::{Findings, Subject};
 use super::report::FindingKind as Kind;
@@ -11,7 +11,7 @@ use crate::layout::{
     ShareNumber, ShareRow, Standing,
 };
 use crate::meta::ScannedRow;
-use crate::vfs::Ino;
+use crate::vfs::{FileKind, Ino};
 
 /// An inode that says which node it is.
 struct Member {
@@ -19,6 +19,12 @@ struct Member {
     row: MemberRow,
     /// The node says so, too.
     confirmed: bool,
+}
+
+/// What a share is the subtree of, or where its single file lies.
+struct Root {
+    dir: Ino,
+    name: Option<Box<[u8]>>,
 }
 
 /// A local number that says which blob it is.
@@ -32,7 +38,11 @@ struct BlobName {
 #[derive(Default)]
 pub(super) struct Shares {
     /// By number; the root, where the share has not ended.
-    roots: BTreeMap<u64, Option<Ino>>,
+    roots: BTreeMap<u64, Option<Root>>,
+    /// Where single files lie, by directory and name.
+    places: BTreeMap<Ino, BTreeMap<Box<[u8]>, ShareNumber>>,
+    /// Nodes of shares of a single file, whose names were not found yet.
+    unplaced: BTreeSet<Ino>,
     members: Vec<Member>,
     blobs: Vec<BlobName>,
 }
@@ -41,7 +51,25 @@ impl Shares {
     /// Takes a row of the share table.
     pub(super) fn share(&mut self, row: &ScannedRow<'_>, findings: &mut Findings) {
         match ShareRow::decode(row.value) {
-            Ok(share) if row.key.a > 0 => drop(self.roots.insert(row.key.a, share.root)),
+            Ok(share) if row.key.a > 0 => {
+                let number = ShareNumber(row.key.a);
+                let root = share.root.map(|dir| Root {
+                    dir,
+                    name: share.name.clone(),
+                });
+                self.roots.insert(number.0, root);
+                if let (Some(dir), Some(name)) = (share.root, share.name)
+                    && self
+                        .places
+                        .entry(dir)
+                        .or_default()
+                        .insert(name, number)
+                        .is_some()
+                {
+                    let what = "two shares are of the file of one name".to_owned();
+                    findings.add(Kind::Share, Subject::Inode(dir), what);
+                }
+            }
             _ => {
                 let what = format!("the row of share {} cannot be read", row.key.a);
                 findings.add(Kind::BadRow, Subject::Volume, what);
@@ -62,6 +90,10 @@ impl Shares {
             return;
         };
         let ino = found.ino;
+        if (ino, found.standing) == (Ino(0), Standing::Gone) && self.is_live(share) {
+            // It left the share.
+            return;
+        }
         let mut add = |what| findings.add(Kind::Share, Subject::Inode(ino), what);
         if !self.is_live(share) {
             add(format!("it is a node of share {}, which is none", share.0));
@@ -72,9 +104,13 @@ impl Shares {
                 share.0
             ));
         }
-        let root = self.roots.get(&share.0).copied().flatten();
-        if (node == NodeId::ROOT) != (root == Some(ino)) {
+        let root = self.roots.get(&share.0).and_then(Option::as_ref);
+        let whole = root.filter(|root| root.name.is_none());
+        if (node == NodeId::ROOT) != whole.is_some_and(|root| root.dir == ino) {
             add(format!("it is the root of share {}, or is not", share.0));
+        }
+        if found.standing == Standing::Here && root.is_some() && whole.is_none() {
+            self.unplaced.insert(ino);
         }
         let said = MemberRow { share, node };
         let member = self.members.binary_search_by_key(&ino, |m| m.ino);
@@ -110,11 +146,30 @@ impl Shares {
         }
         for (share, root) in &self.roots {
             let Some(root) = root else { continue };
-            let share = ShareNumber(*share);
-            if self.share_of(*root) != Some(share) {
-                let what = format!("it is the root of share {} and no node of it", share.0);
-                findings.add(Kind::Share, Subject::Inode(*root), what);
+            let of = root.name.is_none().then_some(ShareNumber(*share));
+            if self.share_of(root.dir) != of {
+                let what =
+                    format!("it is the root of share {share} and no node of it, or has its file");
+                findings.add(Kind::Share, Subject::Inode(root.dir), what);
             }
+        }
+    }
+
+    /// All names were taken.
+    pub(super) fn end_names(&self, tree: &Tree, findings: &mut Findings) {
+        let mut add = |ino, what: &str| {
+            findings.add(Kind::Share, Subject::Inode(ino), what.to_owned());
+        };
+        for dir in self.places.keys() {
+            if tree.kind(*dir) != Some(FileKind::Directory) {
+                add(*dir, "a file in it is shared, and it is no directory");
+            }
+        }
+        for ino in &self.unplaced {
+            add(
+                *ino,
+                "it is a file that is shared by itself, and not where that lies",
+            );
         }
     }
 
@@ -174,13 +229,19 @@ impl Shares {
     }
 
     /// Takes a row of the dentry table, after all nodes.
-    pub(super) fn dentry(&self, row: &ScannedRow<'_>, findings: &mut Findings) {
-        let Some(share) = self.share_of(Ino(row.key.a)) else {
+    pub(super) fn dentry(&mut self, row: &ScannedRow<'_>, findings: &mut Findings) {
+        let parent = Ino(row.key.a);
+        let place = self.places.get(&parent);
+        let place = place.and_then(|names| names.get(row.key.name())).copied();
+        let Some(share) = place.or_else(|| self.share_of(parent)) else {
             return;
         };
         let Ok(dentry) = DentryRow::decode(row.value) else {
             return;
         };
+        if place.is_some() {
+            self.unplaced.remove(&dentry.child);
+        }
         if self.share_of(dentry.child) != Some(share) {
             let what = format!("it lies in share {} and is no node of it", share.0);
             findings.add(Kind::Share, Subject::Inode(dentry.child), what);
@@ -199,7 +260,7 @@ impl Shares {
     }
 
     fn is_live(&self, share: ShareNumber) -> bool {
-        self.roots.get(&share.0).copied().flatten().is_some()
+        self.roots.get(&share.0).is_some_and(Option::is_some)
     }
 
     fn share_of(&self, ino: Ino) -> Option<ShareNumber> {

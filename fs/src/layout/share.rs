@@ -5,7 +5,7 @@ use zeroize::Zeroizing;
 
 use super::BadLayout;
 use super::bytes::{Reader, Writer};
-use crate::vfs::Ino;
+use crate::vfs::{Ino, Name};
 
 /// A share's number in this volume, from 1 on. In keys of the tables `share_node` and `blob` zero
 /// stands for the way back.
@@ -15,6 +15,14 @@ pub struct ShareNumber(pub u64);
 impl ShareNumber {
     /// In keys: not a share, but the way back from a local number.
     pub(crate) const BACK: Self = Self(0);
+    /// From here on: shares that this account was not given. Of such a one there is the root alone,
+    /// which nobody can open.
+    pub(crate) const FIRST_LOCKED: Self = Self(1 << 32);
+
+    /// Whether nobody can open the share's root.
+    pub fn is_locked(self) -> bool {
+        self >= Self::FIRST_LOCKED
+    }
 }
 
 /// A share, the same for all its members: hash of its first record.
@@ -34,23 +42,38 @@ impl NodeId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlobId(pub [u8; 32]);
 
-/// A share of this volume: `share id(32) root inode(8)`, then bytes of whoever syncs it.
+/// A share of this volume: `share id(32) root inode(8)`, then bytes of whoever syncs it. In a share of a
+/// single file the highest bit of the inode is set, and `length(4) name` follow it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareRow {
     /// The share.
     pub id: ShareId,
-    /// Its root directory; none once the share has ended and only its blobs are still named.
+    /// Its root directory, or the one that its single file lies in; none once the share has ended and
+    /// only its blobs are still named.
     pub root: Option<Ino>,
+    /// The name of its single file there.
+    pub name: Option<Box<[u8]>>,
     /// Of whoever syncs it.
     pub data: Box<[u8]>,
 }
 
 impl ShareRow {
+    /// Set in the number of an inode: the share is that of a single file.
+    const SINGLE: u64 = 1 << 63;
+
     /// Its bytes.
     pub fn encode(&self) -> Box<[u8]> {
         let mut w = Writer::default();
         w.bytes(&self.id.0);
-        w.u64(self.root.map_or(0, |ino| ino.0));
+        let root = self.root.map_or(0, |ino| ino.0);
+        match &self.name {
+            Some(name) => {
+                w.u64(root | Self::SINGLE);
+                w.u32(name.len() as u32);
+                w.bytes(name);
+            }
+            None => w.u64(root),
+        }
         w.bytes(&self.data);
         w.done()
     }
@@ -61,12 +84,29 @@ impl ShareRow {
     /// [`BadLayout`] for anything `encode` does not produce.
     pub fn decode(bytes: &[u8]) -> Result<Self, BadLayout> {
         let mut r = Reader(bytes);
+        let (id, root) = (ShareId(r.array()?), r.u64()?);
+        let single = root & Self::SINGLE != 0;
+        let root = Some(Ino(root & !Self::SINGLE)).filter(|ino| ino.0 != 0);
+        let name = if single { Some(name(&mut r)?) } else { None };
+        if name.is_some() && root.is_none() {
+            return Err(BadLayout);
+        }
         Ok(Self {
-            id: ShareId(r.array()?),
-            root: Some(Ino(r.u64()?)).filter(|ino| ino.0 != 0),
+            id,
+            root,
+            name,
             data: r.rest().into(),
         })
     }
+}
+
+/// A name and its length before it.
+fn name(r: &mut Reader<'_>) -> Result<Box<[u8]>, BadLayout> {
+    let length = r.u32()? as usize;
+    let (name, rest) = r.0.split_at_checked(length).ok_or(BadLayout)?;
+    r.0 = rest;
+    Name::new(name).map_err(|_| BadLayout)?;
+    Ok(name.into())
 }
 
 /// Whether a node's inode is there.
@@ -81,7 +121,7 @@ pub enum Standing {
 /// A node of a share: `inode(8) standing(4: 0 here, 1 gone)`, then bytes of whoever syncs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRow {
-    /// The inode that it is, or was.
+    /// The inode that it is, or was; zero once that left the share and is a file of its own.
     pub ino: Ino,
     /// Whether it still is.
     pub standing: Standing,

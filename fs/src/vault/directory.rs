@@ -68,7 +68,7 @@ impl Copy {
 pub struct VaultDir {
     path: PathBuf,
     access: Access,
-    /// `None` only when reading where no lock file is.
+    /// `None` only when reading where no lock file is, or beside the process that has it.
     lock: Option<File>,
 }
 
@@ -88,6 +88,17 @@ impl VaultDir {
             other => other?,
         }
         Self::lock(path, Access::ReadWrite)
+    }
+
+    /// Opens the directory of a vault that another process may have locked, to read its superblock.
+    pub(super) fn beside(path: &Path) -> Result<Self, VaultError> {
+        let path = existing_directory(path)?;
+        require_parts(&path)?;
+        Ok(Self {
+            path,
+            access: Access::ReadOnly,
+            lock: None,
+        })
     }
 
     /// Locks `path`, which must be an absolute path of a directory.

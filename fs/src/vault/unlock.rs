@@ -120,6 +120,17 @@ impl LockedVault {
     }
 }
 
+/// The master key of a vault that another process may serve, and which vault it is of.
+///
+/// Takes no lock and changes nothing: who has the key this way may tell that process that he has it, and
+/// has no business with the vault's other parts.
+pub fn read_master(path: &Path, secret: &Secret) -> Result<(VaultId, MasterKey), VaultError> {
+    let dir = VaultDir::beside(path)?;
+    let copies = Copies::read(&dir)?;
+    let vault = LockedVault { dir, copies }.unlock(secret)?;
+    Ok((vault.id(), vault.master))
+}
+
 /// Tries the secret on the slots of each copy until one of the copy's slots opens.
 pub(super) fn try_slots(copies: &Copies, secret: &Secret) -> Opened {
     let mut opened = Opened {

@@ -16,6 +16,7 @@ use crate::layout::{
 
 mod journaled;
 mod layer;
+mod lying;
 mod replaced;
 
 pub(super) use journaled::Captured;

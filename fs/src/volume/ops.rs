@@ -12,7 +12,7 @@ mod rename;
 mod xattr;
 
 pub(super) use attr::{change_access_acl, clear_privileges};
-pub(super) use names::{enter, leave, live_dir};
+pub(super) use names::{enter, entry_mark, leave, live_dir};
 pub(super) use read::Located;
 pub(super) use rename::{MAX_DEPTH, check_not_within};
 pub(super) use xattr::{put_xattr, remove_xattr};

@@ -13,10 +13,12 @@
 //! A mark that waits is not written twice, so a change must never rely on one that was handed out
 //! before the change could be seen. Hence marks are handed out holding `namespace`, which an
 //! operation on names holds from its look at the marks to its end; and content is marked after the
-//! change, so that whoever finds the mark waiting is seen by who takes it later.
+//! change, so that whoever finds the mark waiting is seen by who takes it later. Marks that a volume
+//! is opened with may have been handed out before it was closed: none of them is taken for one that
+//! waits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -32,8 +34,13 @@ mod access;
 mod apply;
 mod begin;
 mod fetch;
+mod locked;
+mod single;
+mod spare;
 mod view;
 
+use locked::Locked;
+pub(super) use single::Whole;
 pub use view::ContentView;
 
 /// What a volume keeps in memory of its shares.
@@ -42,12 +49,40 @@ pub(super) struct Shares {
     /// There may be a share.
     any: AtomicBool,
     marks: Mutex<Marks>,
-    /// Inodes in whose place others came while they were read. Nobody writes to them any more.
-    replaced: Mutex<FxHashSet<Ino>>,
+    /// Inodes in whose place others came while they were read, and those whose names others removed.
+    /// Nobody writes to them any more: whoever does found them before.
+    left: Mutex<FxHashSet<Ino>>,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
+    locked: Locked,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
+    places: RwLock<single::Places>,
+    /// How often changes of others were applied since the volume was opened.
+    applied: AtomicU64,
+    used: Mutex<Used>,
+    /// Blocks that were read for whoever views a file.
+    viewed: AtomicU64,
+}
+
+/// When files were opened last, since the volume was: by a count that only rises.
+#[derive(Default)]
+struct Used {
+    count: u64,
+    last: FxHashMap<Ino, u64>,
+}
+
+/// Files whose last opening is remembered. Beyond it all are forgotten.
+const REMEMBERED: usize = 1 << 20;
+
+impl Used {
+    fn note(&mut self, ino: Ino) {
+        if self.last.len() >= REMEMBERED {
+            self.last.clear();
+        }
+        self.count += 1;
+        self.last.insert(ino, self.count);
+    }
 }
 
 /// The outbox in memory.
@@ -101,7 +136,7 @@ impl Volume {
         }
     }
 
-    /// Keeps a file from being replaced while it is opened for writing.
+    /// Keeps a file from being replaced or removed while it is opened for writing.
     ///
     /// # Errors
     /// [`FsError::Stale`] when it was: whoever found it by its name has to look again;
@@ -112,40 +147,30 @@ impl Volume {
         mode: OpenMode,
     ) -> FsResult<Option<MutexGuard<'_, ()>>> {
         let writes = mode.write || mode.truncate;
-        if !writes || !self.shares.any.load(Ordering::Relaxed) {
+        if !self.shares.any.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        self.shares.used.lock().note(ino);
+        if !writes {
             return Ok(None);
         }
         let namespace = self.namespace.lock();
-        if self.shares.replaced.lock().contains(&ino) {
+        if self.shares.left.lock().contains(&ino) {
             return Err(FsError::Stale(ino));
         }
         self.check_file_access(ino)?;
         Ok(Some(namespace))
     }
 
-    /// The share that two directories, or a file and a directory, are both in.
-    ///
     /// # Errors
-    /// [`FsError::CrossTree`] when the edge of a share is between them, [`FsError::ReadOnly`] when
-    /// the share may not be changed here.
-    pub(super) fn common_share(
-        &self,
-        txn: &Txn<'_>,
-        one: Ino,
-        other: Ino,
-    ) -> FsResult<Option<ShareNumber>> {
-        let of = |ino| -> FsResult<_> { Ok(self.member(txn, ino)?.map(|member| member.share)) };
-        let share = of(one)?;
-        if one != other && of(other)? != share {
-            return Err(FsError::CrossTree);
-        }
-        self.check_access(share)
-    }
-
-    /// # Errors
-    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed.
+    /// [`FsError::Busy`] when the inode is the root of a share, which is ended before it is removed, or
+    /// the directory of a single file that is shared; [`FsError::NotPermitted`] when it is locked.
     pub(super) fn check_no_share_root(&self, txn: &Txn<'_>, ino: Ino) -> FsResult<()> {
+        if self.has_place(ino) {
+            return Err(FsError::Busy);
+        }
         match self.member(txn, ino)? {
+            Some(member) if member.share.is_locked() => Err(FsError::NotPermitted),
             Some(member) if member.node == NodeId::ROOT => Err(FsError::Busy),
             _ => Ok(()),
         }
@@ -168,9 +193,9 @@ impl Volume {
     }
 
     /// An inode is deleted: nobody can ask for it any more.
-    pub(super) fn forget_replaced(&self, ino: Ino) {
+    pub(super) fn forget_left(&self, ino: Ino) {
         if self.shares.any.load(Ordering::Relaxed) {
-            self.shares.replaced.lock().remove(&ino);
+            self.shares.left.lock().remove(&ino);
         }
     }
 
@@ -232,8 +257,11 @@ impl Volume {
             self.meta
                 .stored(table, 0..=i64::MAX as u64, usize::MAX >> 1)
         };
-        let any = self.each_share()?.iter().any(|(_, row)| row.root.is_some());
+        let shares = self.each_share()?;
+        let any = shares.iter().any(|(_, row)| row.root.is_some());
         self.shares.any.store(any, Ordering::Relaxed);
+        *self.shares.places.write() = single::places(&shares);
+        self.load_locked(&shares);
         let mut marks = self.shares.marks.lock();
         for (key, row) in all(Table::Outbox)? {
             let mark = Mark::decode(&row).map_err(|_| FsError::Database)?;
@@ -241,7 +269,6 @@ impl Volume {
             let last = marks.last.entry(share).or_insert(0);
             *last = key.number().max(*last);
             marks.count(&mark);
-            marks.waiting.insert((share, mark));
         }
         Ok(())
     }
@@ -263,16 +290,23 @@ impl Volume {
         self.shares.any.load(Ordering::Relaxed)
     }
 
-    /// The shares of this volume.
+    /// The shares of this volume that are not locked.
     ///
     /// # Errors
     /// Those of the metadata.
     pub fn shares(&self) -> FsResult<Vec<ShareInfo>> {
-        let live = self.each_share()?.into_iter().filter_map(|(number, row)| {
+        self.infos(|number| !number.is_locked())
+    }
+
+    fn infos(&self, wanted: impl Fn(ShareNumber) -> bool) -> FsResult<Vec<ShareInfo>> {
+        let each = self.each_share()?.into_iter();
+        let live = each.filter(|(number, _)| wanted(*number));
+        let live = live.filter_map(|(number, row)| {
             Some(ShareInfo {
                 number,
                 id: row.id,
                 root: row.root?,
+                name: row.name,
                 data: row.data,
             })
         });
@@ -400,10 +434,7 @@ fn keep(txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark
             None if row.standing == Standing::Here => {
                 return Err(FsError::InvalidArgument);
             }
-            None => {
-                txn.delete(Key::member(row.ino));
-                txn.delete(key);
-            }
+            None => forget_node(txn, key, &row),
         }
     }
     let mut done = Vec::with_capacity(kept.confirmed.len());
@@ -426,6 +457,15 @@ fn put_node(txn: &mut Txn<'_>, (share, node): (ShareNumber, NodeId), ino: Ino) {
     };
     txn.put(Key::share_node(share, node), row.encode());
     txn.put(Key::member(ino), MemberRow { share, node }.encode());
+}
+
+/// Deletes both rows of a node.
+fn forget_node(txn: &mut Txn<'_>, key: Key, row: &NodeRow) {
+    // What left the share has no way back to it.
+    if row.ino != Ino(0) {
+        txn.delete(Key::member(row.ino));
+    }
+    txn.delete(key);
 }
 
 /// A file is the same node wherever it is shared; anything else gets an id of its own.

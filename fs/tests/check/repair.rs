@@ -420,3 +420,30 @@ fn what_a_crash_left_in_the_journal_is_there_after_a_repair() {
     assert!(read(bench.v(), "synced").unwrap() == pattern(5000, 8));
     assert_intact(&bench.check(ReadData::Yes), "opened after it");
 }
+
+#[test]
+fn a_single_file_whose_name_is_lost_is_of_its_own_and_its_share_is_whole() {
+    let mut bench = Bench::new();
+    let dir = bench.mkdir(Ino::ROOT, "dir");
+    let file = bench.file(dir, "plan", &pattern(5000, 1));
+    let id = keyfold_fs::share::ShareId([1; 32]);
+    let share = bench
+        .v()
+        .begin_single_share(id, at(dir, "plan"), b"")
+        .unwrap();
+    bench.close();
+    bench.edit_soundly(|db| {
+        let sql =
+            "UPDATE dentry SET name = CAST('other' AS BLOB) WHERE name = CAST('plan' AS BLOB)";
+        assert_eq!(db.execute(sql, []).unwrap(), 1);
+    });
+    let report = repaired(&mut bench);
+    assert_intact(&report.check, "repaired");
+    bench.open(Access::ReadWrite);
+    assert!(read(bench.v(), "dir/other").unwrap() == pattern(5000, 1));
+    assert_eq!(bench.v().share_member(file).unwrap(), None);
+    let anew = bench.file(dir, "plan", b"anew");
+    let member = bench.v().share_member(anew).unwrap();
+    assert_eq!(member.map(|(number, _)| number), Some(share));
+    assert_intact(&bench.check(ReadData::Yes), "used again");
+}

@@ -1,7 +1,9 @@
 //! Rows of shares that contradict one another, or what they are about.
 
 use keyfold_fs::check::{FindingKind as Kind, ReadData};
-use keyfold_fs::layout::{Leaf, LeafIndex, Mark, NodeRow, Place, RemoteBlock, ShareId, Standing};
+use keyfold_fs::layout::{
+    Leaf, LeafIndex, Mark, NodeRow, Place, RemoteBlock, ShareId, ShareRow, Standing,
+};
 use keyfold_fs::vfs::{Ino, Vfs};
 use rusqlite::Connection;
 
@@ -139,4 +141,81 @@ fn a_block_in_a_blob_that_is_of_no_share_is_found() {
         let sql = format!("UPDATE leaf SET v = ?1 WHERE id = {id}");
         put(db, &sql, &leaf.encode());
     });
+}
+
+/// A share of the file `plan` in `dir`, of which one left.
+fn single() -> (Bench, Ino, Ino) {
+    let bench = Bench::new();
+    let dir = bench.mkdir(Ino::ROOT, "dir");
+    bench.file(dir, "plan", &pattern(100, 1));
+    let place = at(dir, "plan");
+    bench
+        .v()
+        .begin_single_share(ShareId([1; 32]), place, b"")
+        .unwrap();
+    let replace = keyfold_fs::vfs::RenameMode::Replace;
+    bench
+        .v()
+        .rename(at(dir, "plan"), at(dir, "old"), replace)
+        .unwrap();
+    let file = bench.file(dir, "plan", &pattern(100, 2));
+    (bench, dir, file)
+}
+
+fn finds_in_single(edit: impl FnOnce(&Connection, Ino, Ino)) {
+    let (mut bench, dir, file) = single();
+    let report = bench.check_after(ReadData::Yes, |b| b.edit(|db| edit(db, dir, file)));
+    assert_found(&report, Kind::Share);
+}
+
+#[test]
+fn a_share_of_a_single_file_is_intact_with_its_file_and_without() {
+    let (bench, dir, _) = single();
+    assert_intact(&bench.check(ReadData::Yes), "with a file that left");
+    bench.v().unlink(at(dir, "plan")).unwrap();
+    assert_intact(&bench.check(ReadData::Yes), "while there is none");
+}
+
+#[test]
+fn a_single_file_that_is_not_where_it_is_to_be_is_found() {
+    finds_in_single(|db, _, file| {
+        let row = value(db, "SELECT v FROM share WHERE id = 1");
+        let mut share = ShareRow::decode(&row).unwrap();
+        share.name = Some((*b"old").into());
+        put(db, "UPDATE share SET v = ?1 WHERE id = 1", &share.encode());
+        assert!(file.0 > 0);
+    });
+}
+
+#[test]
+fn a_single_file_that_is_no_node_of_its_share_is_found() {
+    finds_in_single(|db, _, file| {
+        run(
+            db,
+            &format!(
+                "DELETE FROM share_node WHERE share = 0 AND node = {}",
+                back(file)
+            ),
+        );
+        let ino = format!("substr(v, 1, 8) = x'{}'", hex(file));
+        run(
+            db,
+            &format!("DELETE FROM share_node WHERE share = 1 AND {ino}"),
+        );
+    });
+}
+
+#[test]
+fn a_single_file_whose_directory_is_none_or_in_a_share_is_found() {
+    finds_in_single(|db, _, file| {
+        let row = value(db, "SELECT v FROM share WHERE id = 1");
+        let mut share = ShareRow::decode(&row).unwrap();
+        share.root = Some(file);
+        put(db, "UPDATE share SET v = ?1 WHERE id = 1", &share.encode());
+    });
+}
+
+/// An inode as fields of rows have it.
+fn hex(ino: Ino) -> String {
+    data_encoding::HEXLOWER.encode(&ino.0.to_le_bytes())
 }

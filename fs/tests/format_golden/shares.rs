@@ -12,6 +12,7 @@ use crate::layouts::{counting, show};
 pub(crate) fn sections() -> Vec<Section> {
     let all = [
         ("share", share()),
+        ("share-single", single()),
         ("share-node", node()),
         ("share-member", member()),
         ("mark", mark()),
@@ -25,6 +26,7 @@ fn share() -> String {
     let row = ShareRow {
         id: ShareId(counting(0x10)),
         root: Some(Ino(7)),
+        name: None,
         data: counting::<4>(0xe0).into(),
     };
     let bytes = row.encode();
@@ -32,6 +34,25 @@ fn share() -> String {
     let fields = [
         ("share id", 32),
         ("inode of the root directory; 0 when it has ended", 8),
+        ("of whoever syncs it", 4),
+    ];
+    show(&fields, &bytes)
+}
+
+fn single() -> String {
+    let row = ShareRow {
+        id: ShareId(counting(0x10)),
+        root: Some(Ino(7)),
+        name: Some((*b"Plan").into()),
+        data: counting::<4>(0xe0).into(),
+    };
+    let bytes = row.encode();
+    assert_eq!(ShareRow::decode(&bytes), Ok(row));
+    let fields = [
+        ("share id", 32),
+        ("inode of the directory, and the highest bit", 8),
+        ("length of the name", 4),
+        ("name", 4),
         ("of whoever syncs it", 4),
     ];
     show(&fields, &bytes)

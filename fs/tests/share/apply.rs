@@ -169,6 +169,8 @@ fn a_removed_file_stays_readable_for_who_has_it_open() {
     a.v().unlink(at(a.root, "file")).unwrap();
     partner.push(&a).apply_now(&b, 2);
     assert_eq!(read(&b, there), b"content");
+    // Whoever found it by its name before looks again, and writes nothing that nobody ever sees.
+    assert_eq!(b.v().open(there, RW), Err(FsError::Stale(there)));
     b.check();
     b.close(there, handle);
     assert_eq!(b.v().getattr(there), Err(FsError::Stale(there)));

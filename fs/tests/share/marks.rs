@@ -209,6 +209,26 @@ fn a_mark_that_waits_is_not_written_twice_and_one_taken_up_is() {
 }
 
 #[test]
+fn a_mark_that_was_taken_up_before_the_volume_was_closed_is_not_taken_for_a_later_change() {
+    for end in [Site::remount, Site::crash] {
+        let mut site = Site::shared();
+        let file = site.file(site.root, "f", b"old");
+        let taken = site.v().take_marks(site.share).unwrap();
+        site.v().sync().unwrap();
+        end(&mut site);
+        site.overwrite(file, 0, b"new");
+        // What was taken up was on its way to others, and is there.
+        let kept = Kept {
+            confirmed: taken.iter().map(|mark| mark.number).collect(),
+            ..Kept::default()
+        };
+        site.v().keep_of_share(site.share, &kept).unwrap();
+        expect(&site, &[Mark::Content(file)]);
+        site.check();
+    }
+}
+
+#[test]
 fn marks_outlive_a_crash_when_their_changes_do() {
     let mut site = Site::shared();
     let r = site.root;

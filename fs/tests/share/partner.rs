@@ -8,7 +8,7 @@ use std::sync::Arc;
 use keyfold_crypto::{KeyId, Sealed, Tag, leaf_hash};
 use keyfold_fs::share::{
     Applied, At, Blob, BlobId, BlobKey, BlockChange, Change, Changes, Fetch, Fetched, Kept,
-    LeafChange, Lies, Mark, NodeId, Owner, Unfetched, Wanted, What, Written,
+    LeafChange, Lies, Mark, NodeId, Owner, Spare, SpareBlock, Unfetched, Wanted, What, Written,
 };
 use keyfold_fs::vfs::{FileKind, Ino, Timestamp};
 use parking_lot::Mutex;
@@ -48,7 +48,13 @@ pub(crate) struct Store {
 }
 
 impl Fetch for Store {
-    fn fetch(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched> {
+    fn fetch(&self, wanted: &[Wanted]) -> Vec<Result<Vec<Fetched>, Unfetched>> {
+        wanted.iter().map(|wanted| self.of_one(wanted)).collect()
+    }
+}
+
+impl Store {
+    fn of_one(&self, wanted: &Wanted) -> Result<Vec<Fetched>, Unfetched> {
         if *self.down.lock() {
             return Err(Unfetched);
         }
@@ -170,6 +176,29 @@ impl Partner {
             confirmed: sent.confirmed.clone(),
         };
         from.v().keep_of_share(from.share, &kept).unwrap();
+    }
+
+    /// Where the others have the blocks of a file.
+    pub(crate) fn spare(&self, node: NodeId) -> Spare {
+        let known = &self.nodes[&node].blocks;
+        let ids: BTreeSet<BlobId> = known.values().map(|known| known.blob).collect();
+        let blob = |id| Blob {
+            id,
+            key: BlobKey::from_bytes([5; 32]),
+            size: 0,
+            state: 0,
+        };
+        let block = |(block, known): (&u64, &Known)| SpareBlock {
+            block: *block,
+            blob: known.blob,
+            slot: known.slot,
+            tag: known.tag,
+        };
+        Spare {
+            node,
+            blobs: ids.into_iter().map(blob).collect(),
+            blocks: known.iter().map(block).collect(),
+        }
     }
 
     fn content(

@@ -108,6 +108,16 @@ impl Site {
         self.volume = Some(Volume::open(vault, options()).unwrap());
     }
 
+    /// What segments take of the disk, once nothing more is written.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        let segments = std::fs::read_dir(self.dir.path().join("v/segments")).unwrap();
+        let taken = |entry: std::io::Result<std::fs::DirEntry>| {
+            let found = entry.unwrap().metadata().unwrap();
+            std::os::unix::fs::MetadataExt::blocks(&found) * 512
+        };
+        segments.map(taken).sum()
+    }
+
     pub(crate) fn remount(&mut self) {
         self.v().close().unwrap();
         self.reopen();

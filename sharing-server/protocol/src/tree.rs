@@ -7,6 +7,7 @@
 mod content;
 mod encoding;
 mod node;
+mod single;
 mod staging;
 
 use std::collections::{BTreeMap, BTreeSet};

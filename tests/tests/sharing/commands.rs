@@ -13,7 +13,7 @@ fn a_line_that_makes_no_sense_fails_with_its_errno_and_says_why() {
     for directory in ["Reports/inner", "Linked", "Free"] {
         fs::create_dir_all(mount.join(directory)).unwrap();
     }
-    fs::write(mount.join("file"), "x").unwrap();
+    std::os::unix::fs::symlink("Free", mount.join("link")).unwrap();
     fs::write(mount.join("Linked/a"), "x").unwrap();
     fs::hard_link(mount.join("Linked/a"), mount.join("outside")).unwrap();
     run(&["share", text(&mount.join("Reports")), "bob"]);
@@ -30,7 +30,12 @@ fn a_line_that_makes_no_sense_fails_with_its_errno_and_says_why() {
         ("share Free bob --key XXXX", libc::EINVAL, "fingerprint"),
         ("share Free bob extra", libc::EINVAL, "extra"),
         ("share nowhere bob", libc::ENOENT, "there is no nowhere"),
-        ("share file bob", libc::ENOENT, "no folder"),
+        (
+            "share link bob",
+            libc::ENOENT,
+            "neither a folder nor a file",
+        ),
+        ("share outside bob", libc::EBUSY, "other hard links"),
         ("share Free/../Reports bob", libc::EINVAL, ""),
         ("share / bob", libc::EINVAL, "whole mount"),
         ("share Free nobody", libc::ENOENT, "nobody is called nobody"),

@@ -5,11 +5,9 @@ use std::io::Read;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
-use keyfold_tests::{Vault, pattern, until};
+use keyfold_tests::{pattern, until};
 
-use crate::scene::{
-    SOON, Told, World, comes, end, on_vault, same, share_status, shared, text, tree,
-};
+use crate::scene::{SOON, Told, World, comes, end, same, share_status, shared, tree};
 
 #[test]
 fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
@@ -137,22 +135,7 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
 fn another_device_of_the_owner_has_the_folder_too() {
     let world = World::new();
     let (alice, bob) = world.two();
-    let tablet = Vault::new();
-    let (kit, url) = (alice.vault.sandbox().path().join("kit"), world.server.url());
-    let password = world.sandbox.file("account-password", "tall giraffe\n");
-    let login = [
-        "account",
-        "login",
-        "alice",
-        text(tablet.path()),
-        "--server",
-        &url,
-        "--kit",
-        text(&kit),
-        "--account-password-file",
-        text(&password),
-    ];
-    on_vault(&tablet, &login).expect_success("keyfold account login");
+    let tablet = alice.another_device(&world);
     let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
     let told = Told(&[&at_alice, &at_tablet]);
     let reports = shared(&at_alice, bob.name, &[]);

@@ -232,39 +232,6 @@ fn the_server_learns_neither_names_nor_contents_and_no_log_has_them() {
 }
 
 #[test]
-fn edits_that_may_not_be_sent_any_more_are_kept_here() {
-    let mut world = World::new();
-    let (alice, bob) = world.two();
-    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
-    world.server.stop();
-    fs::write(here.join("first"), "bob's edit").unwrap();
-    fs::write(here.join("new"), "bob's file").unwrap();
-    at_bob.unmount();
-    world.server.start();
-    run(&["role", "Reports", "bob", "reader", text(at_alice.path())]);
-    fs::write(reports.join("first"), "alice's edit").unwrap();
-    run(&["wait-synced", text(&reports), "--timeout", "60s"]);
-    let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
-    comes(&here.join("first"), "alice's edit");
-    run(&["wait-synced", text(&here), "--timeout", "60s"]);
-    let mut contents: Vec<Vec<u8>> = tree(&here).unwrap().into_values().map(|(_, c)| c).collect();
-    contents.sort();
-    let expected: [&[u8]; 3] = [b"alice's edit", b"bob's edit", b"bob's file"];
-    assert_eq!(contents, expected);
-    assert!(share_status(&at_bob)["waiting"].as_u64() > Some(0));
-    assert!(fs::write(here.join("new"), "x").is_err());
-    assert_eq!(tree(&reports).unwrap().len(), 1);
-    drop(told);
-    at_alice.unmount();
-    at_bob.unmount();
-    bob.vault.check();
-}
-
-#[test]
 fn an_owner_gives_on_what_he_was_given_and_shares_do_not_mix() {
     let world = World::new();
     let (alice, bob) = world.two();

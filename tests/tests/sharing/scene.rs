@@ -27,37 +27,58 @@ pub(crate) struct Person {
 
 impl World {
     pub(crate) fn new() -> Self {
+        Self::logging("warn")
+    }
+
+    /// A server that logs as much as that.
+    pub(crate) fn logging(level: &'static str) -> Self {
         let sandbox = Sandbox::new();
-        Self {
-            server: Server::new(&sandbox),
-            sandbox,
-        }
+        let server = Server::logging(sandbox.path(), level);
+        Self { server, sandbox }
     }
 
     pub(crate) fn person(&self, name: &'static str) -> Person {
-        let vault = Vault::new();
+        self.person_by(name, &[])
+    }
+
+    /// Somebody who registers with these options.
+    pub(crate) fn person_by(&self, name: &'static str, how: &[&str]) -> Person {
+        self.registered((name, Vault::new()), how)
+    }
+
+    /// Registers somebody whose vault is mounted, or not.
+    pub(crate) fn person_with(&self, name: &'static str, vault: Vault) -> Person {
+        self.registered((name, vault), &[])
+    }
+
+    fn registered(&self, (name, vault): (&'static str, Vault), how: &[&str]) -> Person {
+        let registered = self.register((name, &vault), how);
+        registered.expect_success("keyfold account register");
+        Person { name, vault }
+    }
+
+    /// What a vault is told that registers with these options.
+    pub(crate) fn register(&self, (name, vault): (&str, &Vault), how: &[&str]) -> Outcome {
         let password = self.sandbox.file("account-password", "tall giraffe\n");
         let (url, email) = (self.server.url(), format!("{name}@example.org"));
         let kit = vault.sandbox().path().join("kit");
-        let registered = on_vault(
-            &vault,
-            &[
-                "account",
-                "register",
-                name,
-                text(vault.path()),
-                "--server",
-                &url,
-                "--email",
-                &email,
-                "--kit-file",
-                text(&kit),
-                "--new-account-password-file",
-                text(&password),
-            ],
-        );
-        registered.expect_success("keyfold account register");
-        Person { name, vault }
+        let who = [
+            "account",
+            "register",
+            name,
+            text(vault.path()),
+            "--email",
+            &email,
+        ];
+        let server = ["--server", &url];
+        let server = if how.contains(&"--server") {
+            &[]
+        } else {
+            &server[..]
+        };
+        let kept = ["--kit-file", text(&kit)];
+        let by = ["--new-account-password-file", text(&password)];
+        on_vault(vault, &[&who[..], server, &kept, &by, how].concat())
     }
 
     /// Alice and Bob, who verified one another.
@@ -75,6 +96,19 @@ impl Person {
         let shown = on_vault(&self.vault, &["account", "show", path, "--json"]);
         let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
         shown["fingerprint"].as_str().unwrap().to_owned()
+    }
+
+    /// A vault of another device of the account, logged in by the kit.
+    pub(crate) fn another_device(&self, world: &World) -> Vault {
+        let (vault, url) = (Vault::new(), world.server.url());
+        let kit = self.vault.sandbox().path().join("kit");
+        let password = world.sandbox.file("account-password", "tall giraffe\n");
+        let (kit, password) = (text(&kit), text(&password));
+        let who = ["account", "login", self.name, text(vault.path())];
+        let how = ["--server", &url, "--kit", kit];
+        let by = ["--account-password-file", password];
+        on_vault(&vault, &[&who[..], &how, &by].concat()).expect_success("keyfold account login");
+        vault
     }
 
     pub(crate) fn trusts(&self, other: &Self) {

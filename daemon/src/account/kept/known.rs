@@ -3,9 +3,12 @@
 use keyfold_protocol::cbor::{Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::ids::{ChainRoot, EntryHash, RecordHash, RequestHash, Seq, ShareId, Time};
 use keyfold_protocol::limits;
-use keyfold_protocol::names::UserName;
+use keyfold_protocol::names::{Slug, UserName};
 
 use super::{LIST, LONGEST};
+
+/// Bytes of the longest line of what happened.
+const LINE: usize = 8 << 10;
 
 /// Somebody's key chain as last seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,6 +114,66 @@ pub(crate) type Shown = Listed<ShownRequest>;
 
 /// Shares.
 pub(crate) type Shares = Listed<ShareId>;
+
+/// A share that is offered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Offered {
+    /// Which.
+    pub(crate) share: ShareId,
+    /// Its name in addresses.
+    pub(crate) slug: Slug,
+}
+
+impl Encoded for Offered {
+    const LIMIT: usize = 128;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        self.share.write(w);
+        self.slug.write(w);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        Ok(Self {
+            share: ShareId::read(r)?,
+            slug: Slug::read(r)?,
+        })
+    }
+}
+
+/// Shares that are offered.
+pub(crate) type Published = Listed<Offered>;
+
+/// Something that happened about shares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Happened {
+    /// When.
+    pub(crate) time: Time,
+    /// What, in one line.
+    pub(crate) what: String,
+}
+
+impl Encoded for Happened {
+    const LIMIT: usize = LONGEST;
+
+    fn write(&self, w: &mut Writer) {
+        w.array(2);
+        self.time.write(w);
+        w.text(&self.what);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Decoded<Self> {
+        r.array(2)?;
+        Ok(Self {
+            time: Time::read(r)?,
+            what: r.text(LINE)?.to_owned(),
+        })
+    }
+}
+
+/// What happened about shares.
+pub(crate) type Activity = Listed<Happened>;
 
 /// A value that is a list.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -7,12 +7,13 @@ use keyfold_protocol::account::{AccountRoot, Contact};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::chain::{ChainEntry, SignedEntry};
 use keyfold_protocol::ids::{
-    ChainRoot, DeviceId, EntryHash, RecordHash, RequestHash, Seq, ShareId, Time,
+    ChainRoot, DeviceId, EntryHash, NodeId, RecordHash, RequestHash, Seq, ShareId, Time,
 };
 use zeroize::Zeroizing;
 
 use crate::account::kept::{
-    KeptBook, KeptToken, Keys, Known, Listed, Next, Pinned, Profile, ShareHead, ShownRequest,
+    Happened, KeptBook, KeptToken, Keys, Known, Listed, Next, Offered, Pinned, Profile, ShareHead,
+    ShownRequest, Staying,
 };
 use crate::remote::{Server, Token};
 
@@ -137,8 +138,23 @@ fn every_value_has_one_form_and_no_other_is_read() {
         entry: EntryHash([3; 32]),
     }]);
     begins(&same(&shown), b"\x82\x01\x81\x83\x58\x20");
+    let published = Listed(vec![Offered {
+        share: ShareId([1; 32]),
+        slug: "plan".parse().unwrap(),
+    }]);
+    begins(&same(&published), b"\x82\x01\x81\x82\x58\x20");
+    let activity = Listed(vec![Happened {
+        time: Time(5),
+        what: "bob asks".to_owned(),
+    }]);
+    assert_eq!(same(&activity), b"\x82\x01\x81\x82\x05\x68bob asks");
     let read_only = Listed(vec![ShareId([1; 32])]);
     begins(&same(&read_only), b"\x82\x01\x81\x58\x20");
+    let staying = Listed(vec![Staying {
+        share: ShareId([1; 32]),
+        node: NodeId([2; 16]),
+    }]);
+    begins(&same(&staying), b"\x82\x01\x81\x82\x58\x20");
 }
 
 #[test]

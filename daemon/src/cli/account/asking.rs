@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use keyfold_crypto::Password;
 use keyfold_protocol::account::Kit;
 use keyfold_protocol::names::DeviceName;
 use zeroize::Zeroizing;
@@ -15,6 +14,7 @@ use crate::account::AccountError;
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::secret::{self, Kind, SecretText};
+use crate::orders::Hidden;
 use crate::remote::{CaFile, Server};
 
 /// Bytes of the longest kit.
@@ -36,17 +36,15 @@ pub(super) fn line(question: &str, option: &'static str) -> Result<String, CliEr
 }
 
 /// The account's password.
-pub(super) fn password(args: &AccountPasswordArgs) -> Result<Password, CliError> {
+pub(super) fn password(args: &AccountPasswordArgs) -> Result<Hidden, CliError> {
     let text = SecretText::obtain(&args.source(), Kind::AccountPassword)?;
-    Ok(Password::new(text.parts().1.to_owned()))
+    Ok(Hidden::new(Zeroizing::new(text.parts().1.to_owned())))
 }
 
 /// The password that the account is to have.
-pub(super) fn new_password(args: &NewAccountPasswordArgs) -> Result<Password, CliError> {
-    Ok(secret::new_secret(
-        &args.source(),
-        Kind::NewAccountPassword,
-    )?)
+pub(super) fn new_password(args: &NewAccountPasswordArgs) -> Result<Hidden, CliError> {
+    let text = secret::new_secret(&args.source(), Kind::NewAccountPassword)?;
+    Ok(Hidden::new(text))
 }
 
 /// The server that is named, if one is.
@@ -109,8 +107,8 @@ fn parse(text: &str) -> Result<Kit, CliError> {
 }
 
 /// Hands a kit out: into a file that nobody else reads, or on standard output.
-pub(super) fn give_kit(kit: &Kit, file: Option<&Path>) -> Result<(), CliError> {
-    let lines = kit.to_text();
+pub(super) fn give_kit(kit: &Hidden, file: Option<&Path>) -> Result<(), CliError> {
+    let lines = kit.expose();
     let Some(path) = file else {
         let mut text = Zeroizing::new(String::with_capacity(2048));
         text.push_str("Kit of the account:\n\n");

@@ -1,17 +1,15 @@
 //! `account register`, `verify`, `login` and `logout`.
 
-use keyfold_protocol::wire::VerifyEmail;
+use keyfold_fs::vault::Access;
 
 use super::args::{LoginArgs, LogoutArgs, RegisterArgs, VerifyArgs};
-use super::{asking, open, wait};
-use crate::account::{
-    self, Account, AccountError, Entry, Forget, Kept, LoggedOut, Parameters, Proof, Registration,
-};
+use super::asking;
+use super::place::{Place, failed, unlike};
+use crate::account::Forget;
 use crate::cli::error::CliError;
 use crate::cli::output;
 use crate::cli::secret::SecretError;
-use crate::engine::Engine;
-use crate::remote::{Deadlines, Remote, Server};
+use crate::orders::{Entering, Hidden, Order, Proving, Registering, Told};
 
 /// Makes an account.
 pub(super) fn register(args: &RegisterArgs) -> Result<(), CliError> {
@@ -23,27 +21,23 @@ pub(super) fn register(args: &RegisterArgs) -> Result<(), CliError> {
             .map_err(|_| CliError::Secret(SecretError::BadEmail))?,
     };
     let device_name = asking::device_name(args.device_name.as_ref())?;
-    let engine = open(&args.vault, &args.unlock)?;
-    let password = asking::new_password(&args.password)?;
-    let wanted = Registration {
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let address = server.address.clone();
+    let told = place.carry_out(Order::Register(Box::new(Registering {
         server,
         user: args.user.clone(),
         email,
         device_name,
-        password: &password,
+        password: asking::new_password(&args.password)?,
         invitation: args.invitation.clone(),
+    })))?;
+    let Told::Registered { kit, verify_email } = told else {
+        return Err(unlike());
     };
-    let registered = wait(async {
-        let deadlines = Deadlines::default();
-        Ok(account::register(&engine, &wanted, deadlines).await?)
-    })?;
-    engine.close()?;
-    output::text(&format!(
-        "Made the account {} on {}.\n\n",
-        wanted.user, wanted.server.address
-    ))?;
-    asking::give_kit(&registered.kit, args.kit_file.as_deref())?;
-    if registered.verify_email {
+    place.close()?;
+    output::text(&format!("Made the account {} on {address}.\n\n", args.user))?;
+    asking::give_kit(&kit, args.kit_file.as_deref())?;
+    if verify_email {
         output::text(
             "\nA mail was sent. Prove the address with what is in it, `keyfold account verify`, \
              and\nthen log in with `keyfold account login`.\n",
@@ -54,22 +48,10 @@ pub(super) fn register(args: &RegisterArgs) -> Result<(), CliError> {
 
 /// Proves an e-mail address.
 pub(super) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let account = Account::of(&engine, Deadlines::default())?;
-    let profile = account.profile();
-    let remote = Remote::new(&profile.server, Deadlines::default())?;
-    wait(async {
-        match &args.token {
-            Some(token) => {
-                let body = VerifyEmail {
-                    token: token.clone(),
-                };
-                remote.verify_email(&body).await?;
-            }
-            None => remote.resend_verification(&profile.user).await?,
-        }
-        Ok(())
-    })?;
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let order = args.token.clone().map_or(Order::Resend, Order::Verify);
+    place.carry_out(order)?;
+    place.close()?;
     output::text(if args.resend {
         "If the account waits for it, another mail was sent.\n"
     } else {
@@ -79,87 +61,61 @@ pub(super) fn verify(args: &VerifyArgs) -> Result<(), CliError> {
 
 /// Uses an account in this vault.
 pub(super) fn login(args: &LoginArgs) -> Result<(), CliError> {
-    let named = asking::server(&args.server)?;
+    let server = asking::server(&args.server)?;
     let kit = args.kit.as_deref().map(asking::kit_in).transpose()?;
     let device_name = asking::device_name(args.device_name.as_ref())?;
-    let engine = open(&args.vault, &args.unlock)?;
-    let kept = Kept::in_vault(&engine);
-    let server = server(kept, named)?;
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let known = place.account()?;
+    if server.is_none() && known.is_none() {
+        return Err(CliError::Unasked("--server"));
+    }
     let kit = match kit {
-        None if kept.keys()?.is_none() => Some(asking::typed_kit()?),
+        None if !known.is_some_and(|known| known.has_keys) => Some(asking::typed_kit()?),
         other => other,
     };
     let proof = if args.with_recovery {
-        Proof::Recovery
+        Proving::Recovery
     } else {
-        Proof::Password(asking::password(&args.password)?)
+        Proving::Password(asking::password(&args.password)?)
     };
-    let entry = Entry {
+    let told = place.carry_out(Order::Login(Box::new(Entering {
         server,
         user: args.user.clone(),
         device_name,
         proof,
         second_factor: args.code.clone(),
-        parameters: if args.password_changed {
-            Parameters::Changed
-        } else {
-            Parameters::AsFirstSeen
-        },
+        password_changed: args.password_changed,
+        kit: kit.map(|kit| Hidden::new(kit.to_text())),
+    })))?;
+    let Told::Account(Some(account)) = told else {
+        return Err(unlike());
     };
-    let profile = wait(async {
-        let deadlines = Deadlines::default();
-        Ok(account::login(&engine, &entry, kit, deadlines).await?)
-    })?;
-    pull_book(&engine)?;
-    engine.close()?;
+    place.close()?;
     output::text(&format!(
         "Logged in as {} on {}. This device is {} ({}).\n",
-        profile.user, profile.server.address, profile.device_name, profile.device
+        account.user, account.server, account.device_name, account.device
     ))
-}
-
-/// Whom the user verified is known on every device from the first moment on.
-fn pull_book(engine: &Engine) -> Result<(), CliError> {
-    wait(async {
-        let session = super::session(engine).await?;
-        session.pull_book().await?;
-        Ok(())
-    })
-}
-
-/// The server that is named, or the one the vault knows.
-fn server(kept: Kept<'_>, named: Option<Server>) -> Result<Server, CliError> {
-    let known = kept.profile()?.map(|profile| profile.server);
-    match (named, known) {
-        (Some(named), Some(known)) if named.ca.is_none() && named.address == known.address => {
-            Ok(known)
-        }
-        (Some(named), _) => Ok(named),
-        (None, Some(known)) => Ok(known),
-        (None, None) => Err(CliError::Unasked("--server")),
-    }
 }
 
 /// Ends the session.
 pub(super) fn logout(args: &LogoutArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let account = Account::of(&engine, Deadlines::default())?;
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
     let how_much = if args.forget {
         Forget::Everything
     } else {
         Forget::Keys
     };
-    let ended = wait(async { Ok(account.logout(how_much).await?) })?;
-    engine.close()?;
-    match ended {
-        LoggedOut::Everywhere => output::text("Logged out.\n"),
-        LoggedOut::HereOnly(error) => {
-            output::text("This vault has forgotten the session.\n")?;
-            eprintln!(
-                "keyfold: the server could not be told. Its session ends by itself; `keyfold \
-                 account devices remove` on another device ends it at once"
-            );
-            Err(AccountError::from(error).into())
-        }
-    }
+    let Told::LoggedOut(untold) = place.carry_out(Order::Logout(how_much))? else {
+        return Err(unlike());
+    };
+    place.close()?;
+    let Some(why) = untold else {
+        return output::text("Logged out.\n");
+    };
+    output::text("This vault has forgotten the session.\n")?;
+    eprintln!(
+        "keyfold: the server could not be told. Its session ends by itself; `keyfold account devices \
+         remove` on another device ends it at once"
+    );
+    Err(failed(why))
 }

@@ -2,49 +2,21 @@
 
 use std::fmt::Write;
 
-use keyfold_protocol::account::{fingerprint, safety_words};
+use keyfold_fs::vault::Access;
 use keyfold_protocol::wire::Device;
-use serde::Serialize;
 
 use super::args::{DeleteArgs, DevicesCommand, KitArgs, PasswordArgs, ReadArgs, RemoveArgs};
-use super::{asking, look, open, session, wait};
-use crate::account::{self, Account, AccountError, KitFate, KitNow, Proof};
+use super::asking;
+use super::place::{Place, failed, unlike};
+use crate::account::KitFate;
 use crate::calendar::moment;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
-use crate::remote::Deadlines;
-use crate::sharing;
-
-#[derive(Serialize)]
-struct Shown {
-    user: String,
-    server: String,
-    address: String,
-    fingerprint: String,
-    safety_words: String,
-    device: String,
-    device_name: String,
-    logged_in: bool,
-    kit_complete: bool,
-}
+use crate::orders::{Order, Proving, Told};
 
 /// Shows what the vault keeps, without asking the server.
 pub(super) fn show(args: &ReadArgs) -> Result<(), CliError> {
-    let engine = look(&args.vault, &args.unlock)?;
-    let account = Account::of(&engine, Deadlines::default())?;
-    let profile = account.profile();
-    let keys = account.kept().keys()?;
-    let shown = Shown {
-        user: profile.user.to_string(),
-        server: profile.server.address.to_string(),
-        address: account.address().to_string(),
-        fingerprint: fingerprint(profile.root),
-        safety_words: safety_words(profile.root).join(" "),
-        device: profile.device.to_string(),
-        device_name: profile.device_name.to_string(),
-        logged_in: keys.is_some() && account.kept().token()?.is_some(),
-        kit_complete: keys.is_some_and(|keys| keys.recovery.is_some()),
-    };
+    let shown = Place::open(&args.vault, &args.unlock, Access::ReadOnly)?.some_account()?;
     match Form::of(args.json) {
         Form::Json => output::json(&shown),
         Form::Text => output::text(&format!(
@@ -70,9 +42,11 @@ pub(super) fn devices(command: &DevicesCommand) -> Result<(), CliError> {
 }
 
 fn list(args: &ReadArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let devices = wait(async { Ok(session(&engine).await?.devices().await?) })?;
-    engine.close()?;
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let Told::Devices(devices) = place.carry_out(Order::Devices)? else {
+        return Err(unlike());
+    };
+    place.close()?;
     match Form::of(args.json) {
         Form::Json => output::json(&devices),
         Form::Text => output::text(&lines(&devices)),
@@ -96,30 +70,36 @@ fn lines(devices: &[Device]) -> String {
 }
 
 fn remove(args: &RemoveArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let password = asking::password(&args.password)?;
-    wait(async {
-        let mut session = session(&engine).await?;
-        let renewed = session.remove_device(&args.device, password).await?;
-        output::text(&format!(
-            "Ended the use of {} ({}). The account has new keys, and this kit takes the place of \
-             the old\none. Other devices log in again with it.\n\n",
-            renewed.device.name, renewed.device.device
-        ))?;
-        // Whatever happens to shares, the kit is out.
-        asking::give_kit(&session.kit()?, args.kit_file.as_deref())?;
-        Ok(sharing::tend(&session).await?)
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let told = place.carry_out(Order::RemoveDevice {
+        device: args.device.clone(),
+        password: asking::password(&args.password)?,
     })?;
-    Ok(engine.close()?)
+    let Told::Renewed {
+        device,
+        kit,
+        tended,
+    } = told
+    else {
+        return Err(unlike());
+    };
+    place.close()?;
+    output::text(&format!(
+        "Ended the use of {} ({}). The account has new keys, and this kit takes the place of the \
+         old\none. Other devices log in again with it.\n\n",
+        device.name, device.device
+    ))?;
+    asking::give_kit(&kit, args.kit_file.as_deref())?;
+    tended.map_or(Ok(()), |why| Err(failed(why)))
 }
 
 /// Prints the kit.
 pub(super) fn kit(args: &KitArgs) -> Result<(), CliError> {
-    let engine = look(&args.vault, &args.unlock)?;
-    let account = Account::of(&engine, Deadlines::default())?;
-    let keys = account.kept().keys()?.ok_or(AccountError::NotLoggedIn)?;
-    let kit = account::kit(account.profile(), &keys)?;
-    if kit.recovery.is_none() {
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadOnly)?;
+    let Told::Kit { kit, complete } = place.carry_out(Order::Kit)? else {
+        return Err(unlike());
+    };
+    if !complete {
         eprintln!(
             "keyfold: this vault never had the recovery key, and the kit lacks it. `keyfold account \
              password` makes another"
@@ -130,26 +110,27 @@ pub(super) fn kit(args: &KitArgs) -> Result<(), CliError> {
 
 /// Changes the account's password.
 pub(super) fn password(args: &PasswordArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let current = if args.with_recovery {
-        Proof::Recovery
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let proof = if args.with_recovery {
+        Proving::Recovery
     } else {
-        Proof::Password(asking::password(&args.current)?)
+        Proving::Password(asking::password(&args.current)?)
     };
-    let new = asking::new_password(&args.new)?;
-    let fate = if args.new_kit {
-        KitFate::Renew
-    } else {
-        KitFate::Keep
-    };
-    let (now, kit) = wait(async {
-        let mut session = session(&engine).await?;
-        let now = session.set_password(&current, &new, fate).await?;
-        Ok((now, session.kit()?))
+    let told = place.carry_out(Order::SetPassword {
+        proof,
+        new: asking::new_password(&args.new)?,
+        kit: if args.new_kit {
+            KitFate::Renew
+        } else {
+            KitFate::Keep
+        },
     })?;
-    engine.close()?;
+    let Told::Password(kit) = told else {
+        return Err(unlike());
+    };
+    place.close()?;
     output::text("Changed the account's password.\n")?;
-    if now == KitNow::Replaced {
+    if let Some(kit) = kit {
         output::text("This kit takes the place of the old one.\n\n")?;
         asking::give_kit(&kit, args.kit_file.as_deref())?;
     }
@@ -158,9 +139,8 @@ pub(super) fn password(args: &PasswordArgs) -> Result<(), CliError> {
 
 /// Ends the account.
 pub(super) fn delete(args: &DeleteArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
-    let account = Account::of(&engine, Deadlines::default())?;
-    let user = account.profile().user.clone();
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
+    let user = place.some_account()?.user;
     let said = match &args.confirm {
         Some(said) => said.to_string(),
         None => asking::line(
@@ -171,10 +151,7 @@ pub(super) fn delete(args: &DeleteArgs) -> Result<(), CliError> {
     if said != user.as_str() {
         return Err(CliError::NotConfirmed);
     }
-    wait(async {
-        let session = account.session().await?;
-        Ok(session.delete().await?)
-    })?;
-    engine.close()?;
+    place.carry_out(Order::Delete(user.clone()))?;
+    place.close()?;
     output::text(&format!("Ended the account {user}.\n"))
 }

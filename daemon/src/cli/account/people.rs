@@ -2,44 +2,50 @@
 
 use std::fmt::Write;
 
+use keyfold_fs::vault::Access;
+use keyfold_fs::volume::Verify;
 use keyfold_protocol::account::{fingerprint, safety_words};
 use keyfold_protocol::ids::ChainRoot;
 
 use super::args::{ReadArgs, TrustArgs};
-use super::{asking, look, open, session, wait};
-use crate::account::{Account, Trust};
+use super::asking;
+use super::place::{Place, unlike};
+use crate::account::{Account, AccountError};
 use crate::calendar::moment;
 use crate::cli::asking::told_by;
 use crate::cli::error::CliError;
+use crate::cli::inside;
 use crate::cli::output::{self, Form};
 use crate::control::{Command, Nothing, RosterCommand};
 use crate::mount::unmount;
+use crate::orders::{Order, Told};
 use crate::remote::Deadlines;
 use crate::sharing::{self, PersonShown};
 
 /// Notes that somebody's keys are his.
 pub(crate) fn trust(args: &TrustArgs) -> Result<(), CliError> {
-    let engine = open(&args.vault, &args.unlock)?;
+    let place = Place::open(&args.vault, &args.unlock, Access::ReadWrite)?;
     let user = &args.user;
-    let done = wait(async {
-        let session = session(&engine).await?;
-        let person = match args.fingerprint {
-            Some(fingerprint) => session.person_of(user, fingerprint).await?,
-            None => session.person(user).await?,
-        };
-        if let Trust::Verified(since) = person.trust {
-            return Ok(format!(
-                "{user} is verified since {}.\n",
-                moment(since.0 as i64)
-            ));
-        }
+    let Told::Person { root, verified } = place.carry_out(Order::Find(user.clone()))? else {
+        return Err(unlike());
+    };
+    if args.fingerprint.is_some_and(|given| !given.fits(root)) {
+        let user = user.clone();
+        return Err(AccountError::OtherFingerprint { user, root }.into());
+    }
+    let done = if let Some(since) = verified {
+        format!("{user} is verified since {}.\n", moment(since as i64))
+    } else {
         if args.fingerprint.is_none() {
-            ask(user.as_str(), person.root())?;
+            ask(user.as_str(), root)?;
         }
-        session.verify_person(&person).await?;
-        Ok(format!("{user} is verified from now on.\n"))
-    })?;
-    engine.close()?;
+        place.carry_out(Order::Trust {
+            user: user.clone(),
+            root,
+        })?;
+        format!("{user} is verified from now on.\n")
+    };
+    place.close()?;
     output::text(&done)
 }
 
@@ -65,7 +71,7 @@ pub(crate) fn people(args: &ReadArgs) -> Result<(), CliError> {
         let command = RosterCommand::People(Nothing {});
         told_by(&record, &Command::Roster(command))?
     } else {
-        let engine = look(&args.vault, &args.unlock)?;
+        let engine = inside::open(&args.vault, &args.unlock, Verify::default())?;
         let account = Account::of(&engine, Deadlines::default())?;
         sharing::people(*account.kept())?
     };

@@ -18,7 +18,7 @@ fn the_directory_is_there_but_not_listed() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     listed.sort();
-    assert_eq!(listed, ["control", "status"]);
+    assert_eq!(listed, ["activity", "control", "inbox", "status"]);
     let meta = fs::metadata(stage.path(".keyfold/control")).unwrap();
     assert_eq!((meta.mode() & 0o777, meta.uid()), (0o600, 0));
     assert_eq!(

@@ -132,7 +132,7 @@ fn serve(mut stream: TcpStream, play: &Play, (notes, over): (&Mutex<Vec<Seen>>, 
         return;
     };
     notes.lock().unwrap().push(seen.clone());
-    // A client that has gone away takes nothing.
+    // A client that has gone away takes nothing, and a server that has gives nothing.
     let _gone = match play(&seen) {
         Answer::Reply(status, body) => stream.write_all(&reply(status, &body)),
         Answer::Bytes(bytes) => stream.write_all(&bytes),
@@ -168,19 +168,13 @@ fn serve(mut stream: TcpStream, play: &Play, (notes, over): (&Mutex<Vec<Seen>>, 
             }
             sent
         }
-        Answer::Stream(to) => pass_on(ask(to, &seen), &mut stream, over),
-        Answer::Forward(to, edit) => {
-            let (status, body) = forward(to, &seen);
-            stream.write_all(&reply(status, &edit(body)))
-        }
+        Answer::Stream(to) => ask(to, &seen).and_then(|from| pass_on(from, &mut stream, over)),
+        Answer::Forward(to, edit) => forward(to, &seen)
+            .and_then(|(status, body)| stream.write_all(&reply(status, &edit(body)))),
         Answer::ForwardAs(to, other) => {
-            let (status, body) = forward(to, &other);
-            stream.write_all(&reply(status, &body))
+            forward(to, &other).and_then(|(status, body)| stream.write_all(&reply(status, &body)))
         }
-        Answer::Lose(to) => {
-            forward(to, &seen);
-            Ok(())
-        }
+        Answer::Lose(to) => forward(to, &seen).map(drop),
     };
 }
 
@@ -244,17 +238,17 @@ fn read_request(stream: &mut TcpStream) -> Option<Seen> {
     Some(Seen { head, body })
 }
 
-fn forward(to: SocketAddr, seen: &Seen) -> (u16, Vec<u8>) {
-    let mut stream = ask(to, seen);
+fn forward(to: SocketAddr, seen: &Seen) -> std::io::Result<(u16, Vec<u8>)> {
+    let mut stream = ask(to, seen)?;
     let (head, mut body) = read_head(&mut stream).unwrap();
     stream.read_to_end(&mut body).unwrap();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    (status, body)
+    Ok((status, body))
 }
 
 /// The real server, asked.
-fn ask(to: SocketAddr, seen: &Seen) -> TcpStream {
-    let mut stream = TcpStream::connect(to).unwrap();
+fn ask(to: SocketAddr, seen: &Seen) -> std::io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(to)?;
     stream.set_read_timeout(Some(DEADLINE)).unwrap();
     let mut head = format!(
         "{} {} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\nContent-Length: {}\r\n",
@@ -270,5 +264,5 @@ fn ask(to: SocketAddr, seen: &Seen) -> TcpStream {
     stream.write_all(head.as_bytes()).unwrap();
     stream.write_all(b"\r\n").unwrap();
     stream.write_all(&seen.body).unwrap();
-    stream
+    Ok(stream)
 }

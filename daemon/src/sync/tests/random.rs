@@ -8,10 +8,10 @@ use keyfold_fs::vfs::{Handle, Ino, Vfs};
 use super::site::{People, RW, Site, assert_same, share};
 use crate::remote::tests::run;
 
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, n: usize) -> usize {
+    pub(super) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -131,7 +131,7 @@ fn converge(seed: u64, steps: u64) {
 }
 
 /// Random, or `KEYFOLD_SEED`.
-fn seed() -> u64 {
+pub(super) fn seed() -> u64 {
     if let Ok(text) = std::env::var("KEYFOLD_SEED") {
         return text.parse().unwrap();
     }

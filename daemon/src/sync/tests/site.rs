@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use keyfold_fs::error::FsResult;
+use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::ShareInfo;
 use keyfold_fs::vfs::{
@@ -71,12 +71,19 @@ pub(super) struct Site<'s, 'a> {
     id: ShareId,
     pub(super) root: Ino,
     pub(super) sync: ShareSync<'s, 'a>,
+    pub(super) fetcher: Arc<Fetcher>,
 }
 
 fn info(volume: &Volume, id: ShareId) -> ShareInfo {
     let shares = volume.shares().unwrap();
     let mut shares = shares.into_iter();
     shares.find(|info| info.id.0 == id.0).unwrap()
+}
+
+impl Drop for Site<'_, '_> {
+    fn drop(&mut self) {
+        self.fetcher.end();
+    }
 }
 
 impl<'s, 'a> Site<'s, 'a> {
@@ -116,20 +123,52 @@ impl<'s, 'a> Site<'s, 'a> {
         Self::open(engine, session, id)
     }
 
+    /// A volume in which the share is that of a single file, with this content if there is one.
+    pub(super) fn begin_single(
+        (engine, session): (&'a Engine, &'s Session<'a>),
+        id: ShareId,
+        (name, content): (&str, Option<&[u8]>),
+    ) -> Self {
+        let volume = engine.volume();
+        let at = Place {
+            parent: Ino::ROOT,
+            name: Name::new(b"dir").unwrap(),
+        };
+        let dir = volume.mkdir(&CALLER, at, 0o755);
+        let place = Place {
+            parent: dir.unwrap().attr.ino,
+            name: Name::new(name.as_bytes()).unwrap(),
+        };
+        if let Some(content) = content {
+            let (entry, handle) = volume.create(&CALLER, place, 0o644, RW).unwrap();
+            let range = FileRange {
+                ino: entry.attr.ino,
+                handle,
+                offset: 0,
+            };
+            volume.write(range, content).unwrap();
+            volume.release(entry.attr.ino, handle);
+        }
+        let id_here = EngineShareId(id.0);
+        volume.begin_single_share(id_here, place, b"").unwrap();
+        Self::open(engine, session, id)
+    }
+
     pub(super) fn open(engine: &'a Engine, session: &'s Session<'a>, id: ShareId) -> Self {
         let volume = engine.volume();
         let info = info(volume, id);
         let sync = run(ShareSync::open(session, volume, &info)).unwrap();
-        let fetcher = Fetcher::new().unwrap();
+        let fetcher = Arc::new(Fetcher::new().unwrap());
         fetcher.set_remote(session.remote().clone());
         fetcher.add(sync.packs());
-        volume.set_fetch(Some(Arc::new(fetcher)));
+        volume.set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
         Self {
             engine,
             session,
             id,
             root: info.root,
             sync,
+            fetcher,
         }
     }
 
@@ -173,7 +212,15 @@ impl<'s, 'a> Site<'s, 'a> {
     pub(super) fn find(&self, path: &str) -> Option<Ino> {
         let mut at = self.root;
         for name in path.split('/').filter(|name| !name.is_empty()) {
-            at = self.v().view_entry(at, name.as_bytes()).unwrap()?.ino;
+            let at_name = Place {
+                parent: at,
+                name: Name::new(name.as_bytes()).unwrap(),
+            };
+            at = match self.v().lookup(at_name) {
+                Err(FsError::NotFound) => return None,
+                found => found.unwrap().attr.ino,
+            };
+            self.v().forget(at, 1);
         }
         Some(at)
     }
@@ -224,6 +271,31 @@ impl<'s, 'a> Site<'s, 'a> {
         self.v().release(ino, handle);
     }
 
+    /// Writes the first block of each of these leaves.
+    pub(super) fn write_leaves(&self, path: &str, leaves: std::ops::Range<u64>, seed: u8) {
+        let ino = self.ino(path);
+        let handle = self.v().open(ino, RW).unwrap();
+        for leaf in leaves {
+            self.write_at((ino, handle), leaf << 18, &pattern(4096, seed ^ leaf as u8));
+        }
+        self.v().release(ino, handle);
+    }
+
+    pub(super) fn read_at(&self, path: &str, offset: u64, len: usize) -> Vec<u8> {
+        let ino = self.ino(path);
+        let mode = OpenMode { write: false, ..RW };
+        let handle = self.v().open(ino, mode).unwrap();
+        let mut data = vec![0; len];
+        let range = FileRange {
+            ino,
+            handle,
+            offset,
+        };
+        assert_eq!(self.v().read(range, &mut data).unwrap(), len);
+        self.v().release(ino, handle);
+        data
+    }
+
     pub(super) fn truncate(&self, path: &str, size: u64) {
         self.set(
             path,
@@ -256,8 +328,12 @@ impl<'s, 'a> Site<'s, 'a> {
     }
 
     pub(super) fn rename(&self, from: &str, to: &str) {
+        self.try_rename(from, to).unwrap();
+    }
+
+    pub(super) fn try_rename(&self, from: &str, to: &str) -> FsResult<()> {
         let (from, to) = (self.place(from), self.place(to));
-        self.v().rename(from, to, RenameMode::Replace).unwrap();
+        self.v().rename(from, to, RenameMode::Replace)
     }
 
     pub(super) fn exchange(&self, one: &str, other: &str) {
@@ -278,6 +354,8 @@ impl<'s, 'a> Site<'s, 'a> {
     }
 
     pub(super) fn try_read(&self, ino: Ino) -> FsResult<Vec<u8>> {
+        // Whoever looks after a connection says so when the server is back.
+        self.fetcher.set_cut_off(false);
         let handle = self.v().open(ino, OpenMode { write: false, ..RW })?;
         let mut data = vec![0; self.v().getattr(ino)?.size as usize];
         let range = FileRange {

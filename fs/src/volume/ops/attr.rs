@@ -39,6 +39,9 @@ impl Volume {
             ctime: row.ctime,
             btime: row.btime,
         };
+        if row.kind == FileKind::Directory && self.is_locked(ino) {
+            attr.perm = 0;
+        }
         match &row.body {
             InodeBody::File(_) => self.content_attr(ino, &mut attr)?,
             InodeBody::Directory(_) => (attr.size, attr.blocks) = (DIRECTORY_SIZE, UNITS),

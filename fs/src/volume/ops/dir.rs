@@ -11,6 +11,7 @@ const DOT_DOT: u64 = 2;
 
 impl Volume {
     pub(in crate::volume) fn do_opendir(&self, ino: Ino) -> FsResult<Handle> {
+        self.check_unlocked(ino)?;
         let row = self.inode(ino)?;
         let dir = row.dir().ok_or(FsError::NotADirectory(ino))?;
         let last = dir.next_cookie.saturating_sub(1);

@@ -31,6 +31,7 @@ struct Made {
 
 impl Volume {
     pub(in crate::volume) fn do_lookup(&self, at: Place<'_>) -> FsResult<Entry> {
+        self.check_unlocked(at.parent)?;
         let dentry = self
             .meta
             .get(&Key::dentry(at.parent, at.name.bytes()), DentryRow::decode)?
@@ -139,17 +140,40 @@ impl Volume {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
+        let Made { ino, row } = self.put_entry(&mut txn, caller, at, new)?;
+        let share = self.share_to_make(&txn, (at, new.kind))?;
+        if let Some(share) = share {
+            admit(&mut txn, (ino, &row), share)?;
+        }
+        self.references.add(ino);
+        if let Some(file) = row.file()
+            && let Some(key) = txn.get(&Key::file_key(ino, 0), FileKeyRow::decode)?
+        {
+            self.nodes
+                .insert(std::sync::Arc::new(new_node(ino, (file, key), &row)));
+        }
+        self.note_marks(&mut txn, share, [entry_mark(at)]);
+        txn.apply();
+        self.note_made();
+        Ok(Made { ino, row })
+    }
+
+    /// The rows of a new inode and its name, of which nothing is kept in memory yet. Called holding the
+    /// gate and `namespace`.
+    fn put_entry(
+        &self,
+        txn: &mut Txn<'_>,
+        caller: &Caller,
+        at: Place<'_>,
+        new: &NewInode<'_>,
+    ) -> FsResult<Made> {
         let now = self.now();
-        let mut parent = live_dir(&txn, at.parent)?;
+        let mut parent = live_dir(txn, at.parent)?;
         if txn.dentry(at.parent, at.name.bytes())?.is_some() {
             return Err(FsError::Exists);
         }
         let ino = self.counters.new_ino();
-        let row = self.new_row(&mut txn, (ino, caller), (at.parent, &parent), new)?;
-        let share = self.share_to_change(&txn, at.parent)?;
-        if let Some(share) = share {
-            admit(&mut txn, (ino, &row), share)?;
-        }
+        let row = self.new_row(txn, (ino, caller), (at.parent, &parent), new)?;
         let cookie = enter(&mut parent, now);
         if new.kind == FileKind::Directory {
             parent.nlink += 1;
@@ -162,19 +186,31 @@ impl Volume {
         };
         txn.put_dentry(at.parent, at.name.bytes(), dentry);
         txn.put_inode(ino, &row);
-        self.references.add(ino);
-        if let Some(file) = row.file()
-            && let Some(key) = txn.get(&Key::file_key(ino, 0), FileKeyRow::decode)?
-        {
-            self.nodes
-                .insert(std::sync::Arc::new(new_node(ino, (file, key), &row)));
-        }
-        self.note_marks(&mut txn, share, [entry_mark(at)]);
-        txn.apply();
+        Ok(Made { ino, row })
+    }
+
+    /// The rows of a new directory, which nobody has looked up. Called holding the gate and `namespace`,
+    /// and followed by [`Volume::note_made`].
+    pub(in crate::volume) fn put_directory(
+        &self,
+        txn: &mut Txn<'_>,
+        caller: &Caller,
+        at: Place<'_>,
+    ) -> FsResult<Ino> {
+        let new = NewInode {
+            kind: FileKind::Directory,
+            perm: 0o755,
+            rdev: 0,
+            target: &[],
+        };
+        Ok(self.put_entry(txn, caller, at, &new)?.ino)
+    }
+
+    /// An inode was made.
+    pub(in crate::volume) fn note_made(&self) {
         self.counters
             .inodes
             .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Ok(Made { ino, row })
     }
 
     /// The rows of a new inode: its own, its key, the ACLs it inherits.
@@ -250,7 +286,7 @@ impl Volume {
             if row.nlink >= LINK_MAX {
                 return Err(FsError::TooManyLinks(ino));
             }
-            let share = self.common_share(&txn, ino, at.parent)?;
+            let share = self.share_to_link(&txn, (ino, at))?;
             row.nlink += 1;
             row.ctime = now;
             let cookie = enter(&mut parent, now);
@@ -287,7 +323,7 @@ impl Volume {
         if dentry.kind == FileKind::Directory {
             return Err(FsError::IsADirectory(dentry.child));
         }
-        let share = self.share_to_change(&txn, at.parent)?;
+        let share = self.share_to_remove(&txn, at)?;
         leave(&mut parent, self.now());
         txn.put_inode(at.parent, &parent);
         txn.delete(Key::dentry(at.parent, at.name.bytes()));
@@ -312,7 +348,7 @@ impl Volume {
             return Err(FsError::NotEmpty(dentry.child));
         }
         self.check_no_share_root(&txn, dentry.child)?;
-        let share = self.share_to_change(&txn, at.parent)?;
+        let share = self.share_to_remove(&txn, at)?;
         leave(&mut parent, self.now());
         parent.nlink = parent.nlink.saturating_sub(1);
         txn.put_inode(at.parent, &parent);
@@ -345,7 +381,7 @@ fn new_node(ino: Ino, file: (FileBody, FileKey), row: &InodeRow) -> Node {
 }
 
 /// That a name means something else now.
-pub(super) fn entry_mark(at: Place<'_>) -> Mark {
+pub(in crate::volume) fn entry_mark(at: Place<'_>) -> Mark {
     Mark::Entry(at.parent, at.name.bytes().into())
 }
 

@@ -132,7 +132,7 @@ impl Volume {
         }
         txn.apply();
         self.orphans.lock().remove(&ino);
-        self.forget_replaced(ino);
+        self.forget_left(ino);
         Ok(())
     }
 }

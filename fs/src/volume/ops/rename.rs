@@ -1,12 +1,13 @@
 //! Moving names.
 
-use super::names::{dir, enter, entry_mark, leave, live_dir};
+use super::names::{dir, enter, leave, live_dir};
 use super::purge::Gone;
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, InodeRow};
 use crate::meta::{Key, Txn};
 use crate::vfs::{FileKind, Ino, Place, RenameMode};
 use crate::volume::Volume;
+use crate::volume::share::Whole;
 
 /// Directories above one another that are walked before the metadata is called inconsistent.
 pub(in crate::volume) const MAX_DEPTH: usize = 1 << 20;
@@ -18,8 +19,23 @@ impl Volume {
         to: Place<'_>,
         mode: RenameMode,
     ) -> FsResult<()> {
+        let mut whole = None;
+        while let Some(leaving) = self.move_name(from, to, (mode, whole))? {
+            whole = Some(self.look_whole(leaving)?);
+        }
+        Ok(())
+    }
+
+    /// Moves a name, or returns a file that would leave its share by that and was not found to be all
+    /// here.
+    fn move_name(
+        &self,
+        from: Place<'_>,
+        to: Place<'_>,
+        (mode, whole): (RenameMode, Option<Whole>),
+    ) -> FsResult<Option<Ino>> {
         self.check_writable()?;
-        let _gate = self.gate.read();
+        let _gate = self.gate_to_move([from, to]);
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
         live_dir(&txn, from.parent)?;
@@ -33,13 +49,19 @@ impl Volume {
             (RenameMode::Exchange, None) => return Err(FsError::NotFound),
             (_, target) => target,
         };
-        let share = self.common_share(&txn, from.parent, to.parent)?;
+        let crossing = self.crossing(&txn, from, to)?;
         if source.kind == FileKind::Directory {
             check_not_within(&txn, to.parent, source.child)?;
         }
         if target.is_some_and(|t| t.child == source.child) {
-            return Ok(());
+            return Ok(None);
         }
+        let back = target.filter(|_| mode == RenameMode::Exchange);
+        let passage = crossing.passage(&txn, (source, back))?;
+        if let Some(leaving) = self.unseen(&passage, whole) {
+            return Ok(Some(leaving));
+        }
+        passage.put(&mut txn)?;
         let gone = match (mode, target) {
             (RenameMode::Exchange, Some(target)) => {
                 if target.kind == FileKind::Directory {
@@ -56,13 +78,13 @@ impl Volume {
             }
             _ => self.replace(&mut txn, (from, source), (to, target))?,
         };
-        self.note_marks(&mut txn, share, [entry_mark(from), entry_mark(to)]);
+        self.note_crossing(&mut txn, crossing, (from, to, &passage));
         txn.apply();
         gone.settle(self);
         if target.is_some() && source.kind == FileKind::Regular {
             self.note_renamed(source.child);
         }
-        Ok(())
+        Ok(None)
     }
 
     /// A file took another's name: its content must be durable when the name is.

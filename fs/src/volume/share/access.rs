@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::error::{FsError, FsResult};
 use crate::layout::{DentryRow, Mark, MemberRow, ShareNumber};
 use crate::meta::{Key, Table, Txn};
-use crate::share::{Access, Noticed};
+use crate::share::{Access, Noticed, ShareInfo};
 use crate::vfs::Ino;
 use crate::volume::Volume;
 use crate::volume::ops::MAX_DEPTH;
@@ -65,6 +65,21 @@ impl Volume {
         }
     }
 
+    /// Where a share is, from the root on: its directory, or its single file.
+    ///
+    /// # Errors
+    /// Those of [`Volume::path_of_directory`].
+    pub fn path_of_share(&self, info: &ShareInfo) -> FsResult<Vec<u8>> {
+        let mut path = self.path_of_directory(info.root)?;
+        if let Some(name) = &info.name {
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name);
+        }
+        Ok(path)
+    }
+
     /// Where a directory is, from the root on.
     ///
     /// # Errors
@@ -116,7 +131,8 @@ impl Volume {
     /// The share that something is in whose names or attributes are to be changed.
     ///
     /// # Errors
-    /// [`FsError::ReadOnly`] when that share may not be changed here.
+    /// [`FsError::ReadOnly`] when that share may not be changed here, [`FsError::AccessDenied`] when it
+    /// is locked.
     pub(in crate::volume) fn share_to_change(
         &self,
         txn: &Txn<'_>,
@@ -136,6 +152,7 @@ impl Volume {
 
     pub(super) fn check_access(&self, share: Option<ShareNumber>) -> FsResult<Option<ShareNumber>> {
         match share {
+            Some(share) if share.is_locked() => Err(FsError::AccessDenied),
             Some(share) if self.shares.refused.read().contains(&share) => Err(FsError::ReadOnly),
             _ => Ok(share),
         }

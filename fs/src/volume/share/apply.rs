@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use keyfold_crypto::FileKey;
 use parking_lot::RwLockWriteGuard;
 
-use super::{keep, live_share};
+use super::{keep, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     BlobNameRow, BlobRow, BlockEntry, BlockIndex, ContentRow, KeyIndex, Mark, NodeId, RemoteBlock,
@@ -19,9 +19,9 @@ use crate::layout::{
 use crate::meta::{Key, Txn};
 use crate::share::{Applied, Blob, Change, Changes, Outdated, Owner};
 use crate::vfs::{Ino, Timestamp};
-use crate::volume::Volume;
 use crate::volume::content::{Content, Replacing};
 use crate::volume::node::Node;
+use crate::volume::{Counters, Volume};
 
 mod content;
 mod names;
@@ -65,6 +65,8 @@ struct Apply<'a> {
     volume: &'a Volume,
     txn: Txn<'a>,
     share: ShareNumber,
+    /// Of a share of a single file, where that lies.
+    single: Option<(Ino, Box<[u8]>)>,
     owner: Owner,
     now: Timestamp,
     effects: Effects,
@@ -102,17 +104,18 @@ impl Volume {
         let _gate = self.gate.read();
         let _namespace = self.namespace.lock();
         let txn = self.meta.txn();
-        live_share(&txn, share)?;
+        let single = single::place_of(&txn, share)?;
         let mut apply = Apply {
             volume: self,
             txn,
             share,
+            single,
             owner: changes.owner,
             now: self.now(),
             effects: Effects::default(),
         };
         for blob in &changes.blobs {
-            apply.blob(blob)?;
+            put_blob(&mut apply.txn, share, blob, &self.counters)?;
         }
         for renewal in renewals {
             apply.renew(renewal)?;
@@ -126,30 +129,6 @@ impl Volume {
 }
 
 impl Apply<'_> {
-    fn blob(&mut self, blob: &Blob) -> FsResult<()> {
-        let key = Key::blob(self.share, blob.id);
-        let number = match self.txn.get(&key, BlobRow::decode)? {
-            Some(row) => row.number,
-            None => self.volume.counters.new_block(),
-        };
-        if number > RemoteBlock::LAST_BLOB {
-            return Err(FsError::NoSpace);
-        }
-        let row = BlobRow {
-            number,
-            state: blob.state,
-            size: blob.size,
-            key: blob.key.clone(),
-        };
-        let name = BlobNameRow {
-            share: self.share,
-            blob: blob.id,
-        };
-        self.txn.put(key, row.encode());
-        self.txn.put(Key::blob_name(number), name.encode());
-        Ok(())
-    }
-
     fn change(&mut self, change: &Change) -> FsResult<()> {
         match change {
             Change::Make {
@@ -201,8 +180,11 @@ impl Apply<'_> {
             volume.segments.release(gone);
             volume.write_behind.sub_dirty(gone);
         }
-        let replaced = self.effects.renewed.into_keys();
-        volume.shares.replaced.lock().extend(replaced);
+        let mut left = volume.shares.left.lock();
+        left.extend(self.effects.renewed.into_keys());
+        left.extend(self.effects.removed.keys());
+        drop(left);
+        volume.shares.applied.fetch_add(1, Ordering::Relaxed);
         volume.forget_marks(done);
         let counter = &volume.counters.inodes;
         counter.fetch_add(self.effects.count, Ordering::Relaxed);
@@ -212,6 +194,36 @@ impl Apply<'_> {
         let outdated = self.effects.outdated.into_iter().collect();
         Ok((Applied::Done(outdated), removed))
     }
+}
+
+/// Adds the rows of a blob. Returns its local number.
+pub(super) fn put_blob(
+    txn: &mut Txn<'_>,
+    share: ShareNumber,
+    blob: &Blob,
+    counters: &Counters,
+) -> FsResult<u64> {
+    let key = Key::blob(share, blob.id);
+    let number = match txn.get(&key, BlobRow::decode)? {
+        Some(row) => row.number,
+        None => counters.new_block(),
+    };
+    if number > RemoteBlock::LAST_BLOB {
+        return Err(FsError::NoSpace);
+    }
+    let row = BlobRow {
+        number,
+        state: blob.state,
+        size: blob.size,
+        key: blob.key.clone(),
+    };
+    let name = BlobNameRow {
+        share,
+        blob: blob.id,
+    };
+    txn.put(key, row.encode());
+    txn.put(Key::blob_name(number), name.encode());
+    Ok(number)
 }
 
 fn put_back(volume: &Volume, nodes: Vec<Arc<Node>>) {

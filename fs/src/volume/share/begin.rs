@@ -5,14 +5,14 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use super::{live_share, new_node_id, put_node};
+use super::{forget_node, live_share, new_node_id, put_node, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow,
 };
 use crate::meta::{Key, Table, Txn};
 use crate::share::{Access, BeginError, LinkedOutside};
-use crate::vfs::{FileKind, Ino};
+use crate::vfs::{FileKind, Ino, Place};
 use crate::volume::Volume;
 
 /// A subtree as it is gone over.
@@ -56,11 +56,8 @@ impl Volume {
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
         let shares = self.each_share()?;
-        let live = |row: &ShareRow| row.root.is_some() && row.id == id;
-        if shares.iter().any(|(_, row)| live(row)) {
-            return Err(FsError::Busy.into());
-        }
-        let share = ShareNumber(shares.last().map_or(1, |(last, _)| last.0 + 1));
+        check_not_there(&shares, id)?;
+        let share = next_open(&shares);
         let txn = self.meta.txn();
         check_no_share_above(&txn, root)?;
         let mut walk = Walk {
@@ -82,10 +79,64 @@ impl Volume {
         let row = ShareRow {
             id,
             root: Some(root),
+            name: None,
             data: data.into(),
         };
         walk.txn.put(Key::share(share), row.encode());
         walk.txn.apply();
+        self.shares.any.store(true, Ordering::Relaxed);
+        Ok(share)
+    }
+
+    /// Makes a share of the single file at a place, which may be vacant: whatever is there from now on is
+    /// the content of the share.
+    ///
+    /// # Errors
+    /// [`BeginError::LinkedOutside`] when the file has other names, [`FsError::Busy`] when the directory
+    /// is in a share, the place or the share is taken, [`FsError::WrongKind`] for what is no file, and
+    /// those of a change.
+    pub fn begin_single_share(
+        &self,
+        id: ShareId,
+        at: Place<'_>,
+        data: &[u8],
+    ) -> Result<ShareNumber, BeginError> {
+        self.check_may_grow()?;
+        self.wait_for_rows()?;
+        let _gate = self.gate.write();
+        let _namespace = self.namespace.lock();
+        let shares = self.each_share()?;
+        check_not_there(&shares, id)?;
+        let share = next_open(&shares);
+        let mut txn = self.meta.txn();
+        check_no_share_above(&txn, at.parent)?;
+        if self.single_at(at).is_some() {
+            return Err(FsError::Busy.into());
+        }
+        if let Some(dentry) = txn.dentry(at.parent, at.name.bytes())? {
+            let ino = dentry.child;
+            if dentry.kind != FileKind::Regular {
+                return Err(FsError::WrongKind(ino).into());
+            }
+            let row = txn.inode(ino)?;
+            if row.nlink > 1 {
+                let path = at.name.bytes().into();
+                return Err(BeginError::LinkedOutside(vec![LinkedOutside { ino, path }]));
+            }
+            put_node(&mut txn, (share, new_node_id(&row)?), ino);
+        }
+        let name: Box<[u8]> = at.name.bytes().into();
+        let row = ShareRow {
+            id,
+            root: Some(at.parent),
+            name: Some(name.clone()),
+            data: data.into(),
+        };
+        txn.put(Key::share(share), row.encode());
+        txn.apply();
+        let mut places = self.shares.places.write();
+        places.entry(at.parent).or_default().insert(name, share);
+        drop(places);
         self.shares.any.store(true, Ordering::Relaxed);
         Ok(share)
     }
@@ -101,11 +152,10 @@ impl Volume {
         let _gate = self.gate.write();
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
-        let (row, _) = live_share(&txn, share)?;
+        let (row, root) = live_share(&txn, share)?;
         for (key, bytes) in self.meta.range(Table::ShareNode, share.0)? {
             let node = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
-            txn.delete(Key::member(node.ino));
-            txn.delete(key);
+            forget_node(&mut txn, key, &node);
         }
         for key in self.meta.range(Table::Outbox, share.0)?.into_keys() {
             txn.delete(key);
@@ -115,6 +165,7 @@ impl Volume {
         } else {
             let ended = ShareRow {
                 root: None,
+                name: None,
                 data: Box::default(),
                 ..row
             };
@@ -123,6 +174,7 @@ impl Volume {
         txn.apply();
         // Its number may be given again.
         self.set_share_access(share, Access::Full);
+        self.shares.locked.remove(root);
         self.reload_marks()?;
         Ok(())
     }
@@ -131,6 +183,7 @@ impl Volume {
     fn reload_marks(&self) -> FsResult<()> {
         let shares = self.each_share()?;
         let any = shares.iter().any(|(_, row)| row.root.is_some());
+        *self.shares.places.write() = single::places(&shares);
         let mut marks = self.shares.marks.lock();
         marks.content.clear();
         for (share, _) in &shares {
@@ -151,8 +204,24 @@ impl Volume {
 }
 
 /// # Errors
+/// [`FsError::Busy`] when the share is in this volume.
+pub(super) fn check_not_there(shares: &[(ShareNumber, ShareRow)], id: ShareId) -> FsResult<()> {
+    let live = |row: &ShareRow| row.root.is_some() && row.id == id;
+    if shares.iter().any(|(_, row)| live(row)) {
+        return Err(FsError::Busy);
+    }
+    Ok(())
+}
+
+/// The number of the next share, which is not locked.
+pub(super) fn next_open(shares: &[(ShareNumber, ShareRow)]) -> ShareNumber {
+    let open = shares.iter().rfind(|(number, _)| !number.is_locked());
+    ShareNumber(open.map_or(1, |(last, _)| last.0 + 1))
+}
+
+/// # Errors
 /// [`FsError::Busy`] when the directory is in a share; [`FsError::NotFound`] when it is removed.
-fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
+pub(super) fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
     let row = txn.inode(root)?;
     if row.kind != FileKind::Directory {
         return Err(FsError::NotADirectory(root));
@@ -170,6 +239,9 @@ fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
 impl Walk<'_> {
     /// Makes nodes of all that a directory has.
     fn directory(&mut self, dir: Ino) -> FsResult<()> {
+        if self.volume.has_place(dir) {
+            return Err(FsError::Busy);
+        }
         let row = self.txn.inode(dir)?;
         let last = row.dir().ok_or(FsError::Inconsistent(dir))?.next_cookie;
         let mut from = 0;

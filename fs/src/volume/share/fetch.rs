@@ -50,20 +50,32 @@ impl Volume {
                 of_blob.push((*located, remote));
             }
         }
-        for (number, blocks) in blobs {
-            let (share, blob) = self.blob_of(number)?;
+        let (mut parts, mut wanted) = (Vec::new(), Vec::new());
+        for (number, blocks) in &blobs {
+            let (share, blob) = self.blob_of(*number)?;
             for part in blocks.chunks(FETCHED) {
-                let wanted = Wanted {
+                wanted.push(Wanted {
                     share,
                     node: NodeId(node.file_id.0),
                     blob: blob.clone(),
                     blocks: part.iter().map(|(l, r)| (l.0.0, r.slot)).collect(),
-                };
-                let fetched = fetch.fetch(&wanted).map_err(|_| FsError::Unreachable)?;
+                });
+                parts.push(part);
+            }
+        }
+        let fetched = fetch.fetch(&wanted);
+        let all = fetched.len() == parts.len() && fetched.iter().all(Result::is_ok);
+        // What came stays, also when something else did not.
+        for (part, fetched) in parts.into_iter().zip(fetched) {
+            if let Ok(fetched) = fetched {
                 self.keep_fetched(node, part, &fetched)?;
             }
         }
-        Ok(())
+        if all {
+            Ok(())
+        } else {
+            Err(FsError::Unreachable)
+        }
     }
 
     fn blob_of(&self, number: u64) -> FsResult<(ShareId, Blob)> {

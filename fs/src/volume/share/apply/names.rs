@@ -16,6 +16,7 @@ use crate::volume::ops::{
     remove_xattr,
 };
 use crate::volume::share::put_node;
+use crate::volume::share::single::leave_share;
 
 impl Apply<'_> {
     /// The inode of a node that is there.
@@ -27,9 +28,24 @@ impl Apply<'_> {
         }
     }
 
-    fn place<'n>(&self, at: &'n At) -> FsResult<Place<'n>> {
+    /// Where a name of the share lies. The root of a share of a single file has one name.
+    pub(super) fn place<'n>(&self, at: &'n At) -> FsResult<Place<'n>> {
+        let place = self.place_or_aside(at)?;
+        match &self.single {
+            Some((_, name)) if *at.name != **name => Err(FsError::InvalidArgument),
+            _ => Ok(place),
+        }
+    }
+
+    /// The same, or beside the single file.
+    fn place_or_aside<'n>(&self, at: &'n At) -> FsResult<Place<'n>> {
+        let parent = match &self.single {
+            Some((dir, _)) if at.parent == NodeId::ROOT => *dir,
+            Some(_) => return Err(FsError::InvalidArgument),
+            None => self.ino(at.parent)?,
+        };
         Ok(Place {
-            parent: self.ino(at.parent)?,
+            parent,
             name: Name::new(&at.name)?,
         })
     }
@@ -75,6 +91,9 @@ impl Apply<'_> {
         (perm, mtime): (u16, Timestamp),
     ) -> FsResult<()> {
         let at = self.place(at)?;
+        if self.single.is_some() && *what != What::File {
+            return Err(FsError::InvalidArgument);
+        }
         let key = Key::share_node(self.share, node);
         if self.txn.get(&key, NodeRow::decode)?.is_some() {
             return Err(FsError::Exists);
@@ -142,6 +161,9 @@ impl Apply<'_> {
 
     pub(super) fn link(&mut self, at: &At, node: NodeId) -> FsResult<()> {
         let (at, ino) = (self.place(at)?, self.ino(node)?);
+        if self.single.is_some() {
+            return Err(FsError::InvalidArgument);
+        }
         let mut row = self.txn.inode(ino)?;
         if row.kind == FileKind::Directory {
             return Err(FsError::IsADirectory(ino));
@@ -197,8 +219,11 @@ impl Apply<'_> {
     }
 
     pub(super) fn rename(&mut self, from: &At, to: &At) -> FsResult<()> {
-        let (here, there) = (self.place(from)?, self.place(to)?);
+        let (here, there) = (self.place(from)?, self.place_or_aside(to)?);
         let source = self.entry(here)?;
+        if self.single.is_some() {
+            return self.move_aside((here, source), there);
+        }
         let directory = source.kind == FileKind::Directory;
         if directory {
             check_not_within(&self.txn, there.parent, source.child)?;
@@ -218,6 +243,26 @@ impl Apply<'_> {
             .volume
             .replace(&mut self.txn, (here, source), (there, None))?;
         debug_assert!(gone.is_nothing());
+        self.note_entry(here);
+        self.note_entry(there);
+        self.note_inode(source.child);
+        Ok(())
+    }
+
+    /// Moves the single file beside its place, where it is a file of its own.
+    fn move_aside(
+        &mut self,
+        (here, source): (Place<'_>, DentryRow),
+        there: Place<'_>,
+    ) -> FsResult<()> {
+        let taken = self.txn.dentry(there.parent, there.name.bytes())?.is_some();
+        if taken || self.volume.single_at(there).is_some() {
+            return Err(FsError::Exists);
+        }
+        let volume = self.volume;
+        let gone = volume.replace(&mut self.txn, (here, source), (there, None))?;
+        debug_assert!(gone.is_nothing());
+        leave_share(&mut self.txn, source.child)?;
         self.note_entry(here);
         self.note_entry(there);
         self.note_inode(source.child);

@@ -16,7 +16,7 @@ use crate::layout::{
 };
 use crate::meta::{Key, Table};
 use crate::share::{At, Change, Changes, LeafView, Lies, Written};
-use crate::vfs::{Ino, Name};
+use crate::vfs::Ino;
 use crate::volume::share::put_node;
 use crate::volume::share::view::{key_index, unknown};
 use crate::volume::{ContentView, Volume};
@@ -210,13 +210,14 @@ impl Apply<'_> {
         let mut seen = BTreeSet::new();
         let mut found = Vec::new();
         for at in &renewal.names {
-            let (dir, name) = (self.ino(at.parent)?, Name::new(&at.name)?);
-            let dentry = self.txn.dentry(dir, name.bytes())?;
+            let place = self.place(at)?;
+            let (dir, name) = (place.parent, place.name.bytes());
+            let dentry = self.txn.dentry(dir, name)?;
             let own = dentry.filter(|dentry| dentry.child == renewal.old);
             let (Some(dentry), true) = (own, seen.insert((dir, &at.name))) else {
                 return Ok(None);
             };
-            found.push(((dir, name.bytes().into()), dentry));
+            found.push(((dir, name.into()), dentry));
         }
         Ok((found.len() == row.nlink as usize).then_some(found))
     }

@@ -1,0 +1,146 @@
+//! Reading on: blocks that a program that reads from end to end will want are asked for before it does,
+//! in larger pieces than it reads.
+//!
+//! What is brought ahead is ciphertext, kept in memory until it is wanted, and goes the way of all that is
+//! brought then.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use keyfold_crypto::LEAF_BLOCKS;
+use keyfold_protocol::ids::{BlobId, NodeId};
+use keyfold_protocol::tree::FileContent;
+use parking_lot::Mutex;
+use tokio::sync::OnceCell;
+
+use super::take::place;
+
+/// Blocks that are asked for ahead of a reader: at first, and at most (4 MiB).
+const FIRST: u64 = 64;
+const MOST: u64 = 1024;
+/// Blocks of a piece, at most (1 MiB).
+const PIECE: u32 = 256;
+/// Blocks in memory (16 MiB).
+const KEPT: u32 = 4096;
+/// Files of which it is known where their readers are.
+const FILES: usize = 256;
+
+/// Neighbouring blocks of a pack, once they are there.
+#[derive(Clone)]
+pub(super) struct Piece {
+    pub(super) blob: BlobId,
+    pub(super) slots: Range<u32>,
+    pub(super) bytes: Arc<OnceCell<Vec<u8>>>,
+}
+
+/// Where a reader goes on, and how much is asked for ahead of him.
+#[derive(Clone, Copy)]
+struct Reader {
+    next: u64,
+    ahead: u64,
+    /// What was asked for ends here.
+    asked: u64,
+}
+
+/// What was asked for ahead of readers.
+#[derive(Default)]
+pub(super) struct Ahead {
+    readers: Mutex<BTreeMap<NodeId, Reader>>,
+    pieces: Mutex<VecDeque<Piece>>,
+}
+
+impl Ahead {
+    /// The piece that a block lies in, if it was asked for; else where the next one begins.
+    pub(super) fn find(&self, blob: BlobId, slot: u32) -> Result<Piece, u32> {
+        let pieces = self.pieces.lock();
+        let of_blob = || pieces.iter().filter(|piece| piece.blob == blob);
+        let later = of_blob().map(|piece| piece.slots.start);
+        let later = later.filter(|start| *start > slot).min();
+        let found = of_blob().find(|piece| piece.slots.contains(&slot));
+        found.cloned().ok_or(later.unwrap_or(u32::MAX))
+    }
+
+    /// Somebody read these blocks of a file. Returns what is to be asked for ahead of him.
+    pub(super) fn read_on(
+        &self,
+        node: NodeId,
+        content: &FileContent,
+        read: Range<u64>,
+    ) -> Vec<Piece> {
+        let mut readers = self.readers.lock();
+        if readers.len() >= FILES {
+            readers.clear();
+        }
+        let known = readers.get(&node).copied();
+        let mut reader = match known {
+            Some(known) if known.next == read.start => known,
+            // Whoever begins at the beginning is likely to go on.
+            _ if read.start == 0 => Reader {
+                next: 0,
+                ahead: FIRST,
+                asked: 0,
+            },
+            _ => {
+                let (next, ahead, asked) = (read.end, FIRST, 0);
+                readers.insert(node, Reader { next, ahead, asked });
+                return Vec::new();
+            }
+        };
+        reader.next = read.end;
+        let from = reader.asked.max(read.end);
+        let to = read.end + reader.ahead;
+        // Small pieces cost as many calls as none.
+        let due = to >= from + reader.ahead / 2;
+        if due {
+            reader.ahead = (reader.ahead * 2).min(MOST);
+            reader.asked = to;
+        }
+        readers.insert(node, reader);
+        drop(readers);
+        let new = if due {
+            pieces(content, from..to)
+        } else {
+            Vec::new()
+        };
+        self.keep(&new);
+        new
+    }
+
+    fn keep(&self, new: &[Piece]) {
+        let mut pieces = self.pieces.lock();
+        pieces.extend(new.iter().cloned());
+        let length = |piece: &Piece| piece.slots.end - piece.slots.start;
+        let mut kept: u32 = pieces.iter().map(length).sum();
+        while kept > KEPT
+            && let Some(oldest) = pieces.pop_front()
+        {
+            kept -= length(&oldest);
+        }
+    }
+}
+
+/// Where these blocks of a file lie, in pieces.
+fn pieces(content: &FileContent, blocks: Range<u64>) -> Vec<Piece> {
+    let mut pieces: Vec<Piece> = Vec::new();
+    for block in blocks {
+        let (leaf, position) = (block / LEAF_BLOCKS as u64, block % LEAF_BLOCKS as u64);
+        let Some((blob, slot)) = place(content.leaves.get(&leaf), position as u8) else {
+            continue;
+        };
+        match pieces.last_mut() {
+            Some(last)
+                if (last.blob, last.slots.end) == (blob, slot)
+                    && slot - last.slots.start < PIECE =>
+            {
+                last.slots.end += 1;
+            }
+            _ => pieces.push(Piece {
+                blob,
+                slots: slot..slot + 1,
+                bytes: Arc::default(),
+            }),
+        }
+    }
+    pieces
+}

@@ -1,0 +1,117 @@
+//! Blocks that the others have are given up, and only those.
+
+use keyfold_fs::share::{Presence, Spare};
+use keyfold_fs::vfs::{Ino, Vfs};
+
+use crate::apply::pair;
+use crate::partner::Partner;
+use crate::site::{RW, Site, pattern};
+use crate::trees::{assert_same, read};
+
+const SIZE: usize = 3 << 20;
+const BLOCKS: u64 = SIZE as u64 / 4096;
+
+/// A file that was sent, and where the others have it.
+fn sent() -> (Site, Site, Partner, Ino, Spare) {
+    let (a, b, mut partner) = pair();
+    let file = a.file(a.root, "file", &pattern(SIZE, 3));
+    let sent = partner.push(&a);
+    sent.apply_now(&b, 1);
+    partner.confirm(&a, &sent, 1);
+    let spare = partner.spare(a.member(file).unwrap());
+    (a, b, partner, file, spare)
+}
+
+fn here(site: &Site, ino: Ino) -> u64 {
+    let Presence { blocks, remote } = site.v().presence(ino).unwrap();
+    assert_eq!(blocks, BLOCKS);
+    blocks - remote
+}
+
+#[test]
+fn what_the_others_have_is_given_up_and_comes_back_when_it_is_read() {
+    let (mut a, b, partner, file, spare) = sent();
+    assert_eq!(here(&a, file), BLOCKS);
+    a.remount();
+    let before = a.segment_bytes();
+    assert!(before >= SIZE as u64);
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), BLOCKS);
+    assert_eq!(here(&a, file), 0);
+    assert!(a.marks().is_empty(), "giving up is no change");
+    a.v().sync().unwrap();
+    a.check();
+    a.remount();
+    assert_eq!(here(&a, file), 0);
+    let after = a.segment_bytes();
+    assert!(after < before / 4, "{before} and {after}");
+    a.v().set_fetch(Some(partner.store.clone()));
+    assert_eq!(read(&a, file), pattern(SIZE, 3));
+    assert_eq!(here(&a, file), BLOCKS);
+    assert_same(&a, &b);
+    a.check();
+}
+
+#[test]
+fn what_was_not_sent_or_is_another_is_not_given_up() {
+    let (a, _b, mut partner, file, spare) = sent();
+    a.overwrite(file, 10_000, b"changed and not sent");
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), 0);
+    let sent = partner.push(&a);
+    partner.confirm(&a, &sent, 2);
+    // What was said before of the changed block is not so any more.
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), BLOCKS - 1);
+    assert_eq!(here(&a, file), 1);
+    let now = partner.spare(spare.node);
+    assert_eq!(a.v().free_blocks(a.share, &now).unwrap(), 1);
+    let mut expected = pattern(SIZE, 3);
+    expected[10_000..10_020].copy_from_slice(b"changed and not sent");
+    assert_eq!(read(&a, file), expected);
+    a.check();
+}
+
+#[test]
+fn a_file_that_is_open_for_writing_is_left_alone() {
+    let (a, _b, _partner, file, spare) = sent();
+    let handle = a.open(file, RW);
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), 0);
+    a.close(file, handle);
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), BLOCKS);
+}
+
+#[test]
+fn giving_up_goes_with_a_commit_and_not_without() {
+    let (mut a, _b, partner, file, spare) = sent();
+    a.v().sync().unwrap();
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), BLOCKS);
+    a.crash();
+    a.v().set_fetch(Some(partner.store.clone()));
+    assert_eq!(here(&a, file), BLOCKS);
+    assert_eq!(a.v().free_blocks(a.share, &spare).unwrap(), BLOCKS);
+    a.v().sync().unwrap();
+    a.crash();
+    a.v().set_fetch(Some(partner.store.clone()));
+    assert_eq!(here(&a, file), 0);
+    assert_eq!(read(&a, file), pattern(SIZE, 3));
+    a.check();
+}
+
+#[test]
+fn a_file_is_brought_here_as_a_whole_or_as_far_as_it_is_wanted() {
+    let (_a, b, partner, ..) = sent();
+    let file = b.v().view_entry(b.root, b"file").unwrap().unwrap().ino;
+    assert_eq!(here(&b, file), 0);
+    let mut asked = 0;
+    b.v()
+        .fetch_file(file, &mut |_| {
+            asked += 1;
+            false
+        })
+        .unwrap();
+    assert_eq!((here(&b, file), asked), (0, 1));
+    b.v().fetch_file(file, &mut |_| true).unwrap();
+    assert_eq!(here(&b, file), BLOCKS);
+    assert_eq!(*partner.store.fetched.lock(), BLOCKS);
+    *partner.store.down.lock() = true;
+    assert_eq!(read(&b, file), pattern(SIZE, 3));
+    b.check();
+}
