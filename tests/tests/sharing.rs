@@ -26,7 +26,7 @@ mod requests;
 mod scene;
 #[path = "sharing/single.rs"]
 mod single;
-#[path = "sharing/unsent.rs"]
-mod unsent;
 #[path = "sharing/storage.rs"]
 mod storage;
+#[path = "sharing/unsent.rs"]
+mod unsent;

@@ -80,7 +80,11 @@ impl ShareSync<'_, '_> {
         let attr = self.volume.getattr(self.root.dir)?;
         let path = self.volume.path_of_directory(self.root.dir)?;
         let of_dir = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-        let of_file = self.root.single.as_ref().map(|name| name.as_str().as_bytes());
+        let of_file = self
+            .root
+            .single
+            .as_ref()
+            .map(|name| name.as_str().as_bytes());
         let name = of_file.unwrap_or(of_dir);
         let mut out = Out {
             volume: &self.volume,
