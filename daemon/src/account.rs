@@ -26,7 +26,7 @@ use crate::remote::{Deadlines, Remote};
 
 pub(crate) use entering::{Entry, Forget, LoggedOut, Parameters, Registration, login, register};
 pub(crate) use error::AccountError;
-pub(crate) use kept::{Kept, Keys, Profile, ShareHead, ShownRequest};
+pub(crate) use kept::{Invitation, Kept, Keys, Profile, Revocation, ShareHead, ShownRequest};
 pub(crate) use password::{KitFate, KitNow};
 pub(crate) use people::{Person, Trust};
 

@@ -128,6 +128,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),
         Command::Role(args) => sharing::role(&args),
+        Command::Group(args) => sharing::group(&args),
         Command::Leave(args) => sharing::leave(&args),
         Command::Inbox(args) => sharing::inbox(&args),
         Command::Approve(args) => sharing::approve(&args),

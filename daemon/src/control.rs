@@ -23,13 +23,17 @@ mod errno;
 mod folders;
 mod roster;
 mod snapshots;
+mod whom;
 mod words;
 
 pub(crate) use errno::{errno_of, exit_of};
 pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
-pub(crate) use roster::{Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand};
+pub(crate) use roster::{
+    Approve, Decide, GroupAction, GroupOf, Leave, Members, Nothing, Request, RoleOf, RosterCommand,
+};
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
+pub(crate) use whom::{Until, Whom};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;

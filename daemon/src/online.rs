@@ -8,10 +8,12 @@ mod connection;
 mod crew;
 mod desk;
 mod folders;
+mod giving;
 mod paths;
 mod pause;
 mod placing;
 mod status;
+mod taking_back;
 mod tending;
 
 use std::io;

@@ -44,7 +44,6 @@ use keyfold_fs::vfs::{Ino, Vfs};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
-use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Tree;
 use zeroize::Zeroizing;
 
@@ -53,9 +52,9 @@ use crate::calendar::date;
 use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
 use conflict::{Conflicts, Decided};
-use copies::Missing;
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
+pub(crate) use kept::as_it_was;
 use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
 use merge::{Sides, conflict_name, merge};
 pub(crate) use packs::Packs;
@@ -237,36 +236,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         self.take_in().await?;
         let brought = self.bring_here()?;
         Ok(self.round(brought, 0))
-    }
-
-    /// Learns what is in the log, and whether anything may be sent. What may not any more is put
-    /// elsewhere.
-    async fn take_in(&mut self) -> Result<(), SyncError> {
-        let pulled = self.shared.pull().await;
-        let removed = match &pulled {
-            Ok(()) => self.role().is_none(),
-            Err(error) => matches!(error, SharingError::NotAMember),
-        };
-        if removed {
-            // What the server never came to know is no share.
-            let id = self.shared.id();
-            let known = self.shared.session().kept().head(id);
-            if known.map_err(SharingError::from)?.is_some() {
-                self.save_unsent(Missing::Holes)?;
-            }
-            return Err(SharingError::NotAMember.into());
-        }
-        pulled?;
-        self.absorb().await?;
-        if !self.may_send() {
-            self.save_unsent(Missing::Refused)?;
-        }
-        self.revive_needed().await
-    }
-
-    /// Whether this account may write to the share, as the log says.
-    fn may_send(&self) -> bool {
-        self.role() >= Some(Role::Writer)
     }
 
     fn round(&self, brought: Brought, kept_back: u64) -> Round {

@@ -6,8 +6,12 @@
 mod apart;
 #[path = "sharing/commands.rs"]
 mod commands;
+#[path = "sharing/devices.rs"]
+mod devices;
 #[path = "sharing/folders.rs"]
 mod folders;
+#[path = "sharing/leaving.rs"]
+mod leaving;
 #[path = "sharing/members.rs"]
 mod members;
 #[path = "sharing/mounted.rs"]
@@ -18,3 +22,5 @@ mod random;
 mod scene;
 #[path = "sharing/unsent.rs"]
 mod unsent;
+#[path = "sharing/whom.rs"]
+mod whom;

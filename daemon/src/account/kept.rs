@@ -1,6 +1,7 @@
 //! What a vault keeps of its account, in the forms that docs/format.md shows.
 
 mod known;
+mod waiting;
 
 use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
@@ -20,6 +21,7 @@ use crate::engine::Engine;
 use crate::remote::{CaFile, Server, Token};
 
 pub(crate) use known::{Heads, Known, Listed, People, ShareHead, Shares, Shown, ShownRequest};
+pub(crate) use waiting::{Invitation, Revocation};
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
@@ -48,6 +50,10 @@ pub(crate) enum Slot {
     Shown = 7,
     /// Shares that the account may not change, as far as was known last.
     ReadOnly = 8,
+    /// Who is to be taken out of shares as soon as the server answers.
+    Revocations = 9,
+    /// Who is invited to shares and did not come yet.
+    Invitations = 10,
 }
 
 /// The values of one vault.

@@ -11,7 +11,9 @@ use crate::cli::account::{AccountCommand, ReadArgs, TrustArgs};
 use crate::cli::exit::Exit;
 use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
-use crate::cli::sharing::{ApproveArgs, DecideArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs};
+use crate::cli::sharing::{
+    ApproveArgs, DecideArgs, GroupArgs, LeaveArgs, MembersArgs, RequestArgs, RoleArgs,
+};
 use crate::control;
 use crate::mount::options::parse_duration;
 
@@ -155,6 +157,11 @@ pub(crate) enum Command {
     Members(MembersArgs),
     /// Change what somebody may do in a share, or remove him
     Role(RoleArgs),
+    /// Keep groups of people, to give something to all of them with @GROUP
+    ///
+    /// A group is a name for the people who are in it when something is given. What was given stays as it
+    /// is when the group changes.
+    Group(GroupArgs),
     /// Take part in a share no longer
     Leave(LeaveArgs),
     /// List what others ask for

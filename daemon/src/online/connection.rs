@@ -7,11 +7,13 @@ use std::future::pending;
 use std::time::Duration;
 
 use keyfold_protocol::ids::{Seq, ShareId};
+use keyfold_protocol::roster::Role;
 use keyfold_protocol::wire::ShareItem;
 use tokio::time::{Instant, sleep_until};
 
 use super::crew::{Hired, together};
 use super::desk::{Desk, Offered};
+use super::giving::keep_promises;
 use super::pause::Pauses;
 use super::placing;
 use super::tending::Tending;
@@ -19,7 +21,7 @@ use crate::account::{Account, AccountError, Session};
 use crate::cli::exit::Exit;
 use crate::remote::Deadlines;
 use crate::remote::events::{Events, Hint};
-use crate::sharing::{Arrival, SharingError};
+use crate::sharing::{Arrival, SharingError, remove_deleted};
 use crate::sync::Fetcher;
 
 /// Time between two looks at a server that gives no hints.
@@ -69,6 +71,7 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher) -> Result<Infallible, AccountEr
         fetcher,
         hired: &hired,
         seen: RefCell::default(),
+        looked_for_deleted: RefCell::default(),
     };
     together(connection.watch(), &hired).await
 }
@@ -81,6 +84,8 @@ struct Connection<'h, 's, 'a> {
     hired: &'h Hired<'s>,
     /// The head of each share as the server told it last.
     seen: RefCell<BTreeMap<ShareId, Seq>>,
+    /// The heads at which it was asked whose accounts ended.
+    looked_for_deleted: RefCell<BTreeMap<ShareId, Seq>>,
 }
 
 impl<'s, 'a: 's> Connection<'_, 's, 'a> {
@@ -158,8 +163,18 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
         }
         self.compare(&listed)?;
         for item in &listed {
+            self.remove_deleted(item).await?;
             self.arrive(item).await?;
         }
+        let awaited = match keep_promises(self.session).await {
+            Ok(awaited) => awaited,
+            Err(SharingError::Account(error)) => return Err(error),
+            Err(error) => {
+                tracing::warn!(%error, "an invitation waits");
+                Vec::new()
+            }
+        };
+        self.desk.board(|board| board.awaited = awaited);
         self.tend_all()
     }
 
@@ -192,6 +207,23 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
                 self.desk.bell(info.number).look_now();
             }
         }
+        Ok(())
+    }
+
+    /// Takes people out whose accounts ended, of which the log of a share says nothing.
+    async fn remove_deleted(&self, item: &ShareItem) -> Result<(), AccountError> {
+        let asked = self.looked_for_deleted.borrow().get(&item.share).copied();
+        if !item.rotation_due || item.role != Role::Owner || asked == Some(item.head.seq) {
+            return Ok(());
+        }
+        // Whatever else is wrong with a share, whoever tends it tells.
+        if let Err(SharingError::Account(error)) = remove_deleted(self.session, item.share).await {
+            return Err(error);
+        }
+        let head = item.head.seq;
+        self.looked_for_deleted
+            .borrow_mut()
+            .insert(item.share, head);
         Ok(())
     }
 

@@ -6,12 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{Noticed, Outdated, ShareInfo, ShareNumber};
-use keyfold_protocol::ids::ShareId;
+use keyfold_protocol::ids::{ShareId, Time};
 use keyfold_protocol::roster::Role;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::giving::Awaited;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
 
@@ -59,6 +60,8 @@ pub(crate) struct Known {
     pub(crate) trouble: VecDeque<String>,
     /// Names that are not sent.
     pub(crate) kept_back: u64,
+    /// When somebody's access ends next.
+    pub(crate) next_expiry: Option<Time>,
     /// Where changes are that may not be sent any more.
     pub(crate) unsent: Option<String>,
     /// Rounds that began and ended well.
@@ -94,6 +97,8 @@ pub(crate) struct Offered {
 pub(crate) struct Board {
     pub(crate) shares: BTreeMap<ShareNumber, Known>,
     pub(crate) offered: BTreeMap<ShareId, Offered>,
+    /// What invitations to shares wait for.
+    pub(super) awaited: Vec<Awaited>,
     /// Whether the server answered last.
     pub(crate) connected: bool,
     /// Why it did not.

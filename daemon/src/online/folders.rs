@@ -13,14 +13,14 @@ use keyfold_protocol::roster::Role;
 use serde::Serialize;
 
 use super::desk::Desk;
-use super::paths;
 use super::placing::{self, PlacingError};
 use super::status::FolderStatus;
-use crate::account::{Account, AccountError, Kept, Session};
+use super::{giving, paths, taking_back};
+use crate::account::{Account, Kept, Session};
 use crate::cli::exit::Exit;
-use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
+use crate::control::{Accept, FolderCommand, RosterCommand};
 use crate::remote::{Deadlines, wait};
-use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError};
+use crate::sharing::{self, Arrival, Done, Reply, Shared, SharingError};
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
@@ -50,6 +50,8 @@ pub(crate) enum FolderError {
     LinkedOutside(Vec<String>),
     /// Somebody takes part already.
     Already(UserName, Role),
+    /// Everybody who is meant takes part already.
+    AllAlready(String),
     /// Neither somebody nor everybody is meant, or both are.
     WhoseFolder,
     /// Nobody gives himself anything.
@@ -62,6 +64,8 @@ pub(crate) enum FolderError {
     Placing(PlacingError),
     /// Many commands wait for the server.
     TooMany,
+    /// Somebody is to be taken out of this folder as soon as the server answers.
+    NotYetRevoked(String),
 }
 
 impl fmt::Display for FolderError {
@@ -97,6 +101,12 @@ impl fmt::Display for FolderError {
                 "{user} takes part already, as {}. `keyfold role` changes that",
                 sharing::role_name(*role)
             ),
+            Self::AllAlready(whom) => {
+                write!(
+                    f,
+                    "there is nobody in {whom} who does not take part already"
+                )
+            }
             Self::WhoseFolder => write!(f, "say from whom to take it, or --all"),
             Self::Oneself => write!(f, "that is your own account"),
             Self::NoOffer(named) => write!(
@@ -105,6 +115,11 @@ impl fmt::Display for FolderError {
             ),
             Self::Ambiguous(named) => write!(f, "more than one is meant by {named}: give its id"),
             Self::Placing(error) => write!(f, "cannot put it into the mount: {error}"),
+            Self::NotYetRevoked(path) => write!(
+                f,
+                "NOT YET REVOKED: the server is away. It is done as soon as it is back, and until then \
+                 nothing that is written in {path} is sent to anybody"
+            ),
             Self::TooMany => write!(f, "other commands wait for the server. Try again later"),
         }
     }
@@ -129,6 +144,7 @@ impl From<&FolderError> for Exit {
             FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
                 error.into()
             }
+            FolderError::NotYetRevoked(_) => Self::NotYetRevoked,
             FolderError::NoDirectory(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
                 Self::NoSuchPath
             }
@@ -136,6 +152,7 @@ impl From<&FolderError> for Exit {
             | FolderError::HasShare(_)
             | FolderError::LinkedOutside(_)
             | FolderError::Already(..)
+            | FolderError::AllAlready(_)
             | FolderError::Placing(PlacingError::InTheWay(_))
             | FolderError::TooMany => Self::Busy,
         }
@@ -177,12 +194,10 @@ pub(crate) enum FolderTold {
 /// Carries out a command about a folder.
 pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold, FolderError> {
     let done = match command {
-        FolderCommand::Share(wanted) => {
-            with_server(desk, async |session| share(desk, session, wanted).await)?
-        }
-        FolderCommand::Unshare(wanted) => {
-            with_server(desk, async |session| unshare(desk, session, wanted).await)?
-        }
+        FolderCommand::Share(wanted) => with_server(desk, async |session| {
+            giving::share(desk, session, wanted).await
+        })?,
+        FolderCommand::Unshare(wanted) => taking_back::unshare(desk, wanted)?,
         FolderCommand::Accept(wanted) => {
             with_server(desk, async |session| accept(desk, session, wanted).await)?
         }
@@ -209,7 +224,7 @@ pub(crate) fn roster(desk: &Desk, command: &RosterCommand) -> Result<Reply, Fold
 }
 
 /// Does something that waits for the server, on the thread that asks for it.
-fn with_server<T>(
+pub(super) fn with_server<T>(
     desk: &Desk,
     work: impl AsyncFnOnce(&Session<'_>) -> Result<T, FolderError>,
 ) -> Result<T, FolderError> {
@@ -232,60 +247,8 @@ fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
     })
 }
 
-async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<String, FolderError> {
-    if wanted.user == session.keys().account.user {
-        return Err(FolderError::Oneself);
-    }
-    let folder = Folder::find(desk, &wanted.path)?;
-    let person = session.person(&wanted.user).await;
-    let person = person.map_err(|error| unknown(&wanted.user, error))?;
-    let key = wanted.key.as_ref().map(|key| key.value);
-    sharing::trusted(session, &person, key).await?;
-    let mut shared = match &folder.share {
-        Some(info) => Shared::open_with_content(session, ShareId(info.id.0), None).await?,
-        None => begin(desk, session, &folder).await?,
-    };
-    if shared.take_title().await?.is_none() {
-        shared.describe(folder.title()?).await?;
-    }
-    let role = wanted.role();
-    if let Ok(member) = shared.member(&wanted.user)
-        && member.role >= role
-    {
-        return Err(FolderError::Already(wanted.user.clone(), member.role));
-    }
-    let newcomer = Newcomer {
-        person,
-        role,
-        expires: None,
-        reads: match &folder.share {
-            Some(_) if wanted.with_history => Reads::Before,
-            Some(_) => Reads::FromNow,
-            // Nothing was written before.
-            None => Reads::ThisEpoch,
-        },
-        request: None,
-    };
-    shared.add(&newcomer).await?;
-    desk.look_now();
-    Ok(format!(
-        "{} is {} of {} now.",
-        wanted.user,
-        sharing::role_name(role),
-        wanted.path
-    ))
-}
-
-fn unknown(user: &UserName, error: AccountError) -> SharingError {
-    use keyfold_protocol::error_code::ErrorCode;
-    match error.code() {
-        Some(ErrorCode::NotFound) => SharingError::NoSuchUser(user.clone()),
-        _ => error.into(),
-    }
-}
-
 /// Begins a share over a folder: in the volume first, where it may be impossible.
-async fn begin<'s, 'a>(
+pub(super) async fn begin<'s, 'a>(
     desk: &Desk,
     session: &'s Session<'a>,
     folder: &Folder,
@@ -307,34 +270,6 @@ async fn begin<'s, 'a>(
             Err(error.into())
         }
     }
-}
-
-async fn unshare(
-    desk: &Desk,
-    session: &Session<'_>,
-    wanted: &Unshare,
-) -> Result<String, FolderError> {
-    let folder = Folder::find(desk, &wanted.path)?;
-    let info = folder.share.as_ref();
-    let info = info.ok_or_else(|| FolderError::NotShared(folder.path.clone()))?;
-    let mut shared = Shared::open(session, ShareId(info.id.0)).await?;
-    let done = match (&wanted.user, wanted.all) {
-        (Some(user), false) => {
-            let root = shared.member(user)?.key.root;
-            shared.remove(root).await?;
-            sharing::removed(user)
-        }
-        (None, true) => {
-            let own = session.keys().account.root;
-            let members = shared.members()?.into_iter().map(|member| member.root);
-            let others: Vec<_> = members.filter(|root| *root != own).collect();
-            shared.remove_all(&others).await?;
-            format!("Nobody but you takes part in {} now.", wanted.path)
-        }
-        _ => return Err(FolderError::WhoseFolder),
-    };
-    desk.look_now();
-    Ok(done)
 }
 
 async fn accept(
@@ -370,14 +305,14 @@ async fn accept(
 }
 
 /// A folder that is shared or to be shared.
-struct Folder {
-    path: String,
+pub(super) struct Folder {
+    pub(super) path: String,
     ino: keyfold_fs::vfs::Ino,
-    share: Option<ShareInfo>,
+    pub(super) share: Option<ShareInfo>,
 }
 
 impl Folder {
-    fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
+    pub(super) fn find(desk: &Desk, path: &str) -> Result<Self, FolderError> {
         let volume = desk.engine.volume();
         let failed = |error| FolderError::Volume(path.to_owned(), error);
         let found = paths::find(volume, path).map_err(failed)?;
@@ -396,7 +331,7 @@ impl Folder {
     }
 
     /// What others call it.
-    fn title(&self) -> Result<Title, FolderError> {
+    pub(super) fn title(&self) -> Result<Title, FolderError> {
         let name = paths::last_name(&self.path).ok_or(FolderError::Root)?;
         let fits = name.parse::<EntryName>().is_ok();
         let title = name.parse().ok().filter(|_| fits);
