@@ -56,7 +56,7 @@ impl Server {
         let wanted = "verify_email = true";
         let mut config = config.replacen("verify_email = false", wanted, 1);
         assert!(config.contains(wanted), "{config}");
-        config.insert_str(0, &format!("mail_folder = {mails:?}\n"));
+        config.insert_str(0, &format!("mail_folder = \"{}\"\n", mails.display()));
         std::fs::write(&path, config).unwrap();
         server.start();
         server

@@ -163,17 +163,11 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
         }
         self.compare(&listed)?;
         for item in &listed {
-            self.remove_deleted(item).await?;
+            self.remove_deleted(item).await;
             self.arrive(item).await?;
         }
-        let awaited = match keep_promises(self.session).await {
-            Ok(awaited) => awaited,
-            Err(SharingError::Account(error)) => return Err(error),
-            Err(error) => {
-                tracing::warn!(%error, "an invitation waits");
-                Vec::new()
-            }
-        };
+        // What is kept of invitations cannot be read; shares go on.
+        let awaited = keep_promises(self.session).await.unwrap_or_default();
         self.desk.board(|board| board.awaited = awaited);
         self.tend_all()
     }
@@ -211,20 +205,18 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
     }
 
     /// Takes people out whose accounts ended, of which the log of a share says nothing.
-    async fn remove_deleted(&self, item: &ShareItem) -> Result<(), AccountError> {
+    async fn remove_deleted(&self, item: &ShareItem) {
         let asked = self.looked_for_deleted.borrow().get(&item.share).copied();
         if !item.rotation_due || item.role != Role::Owner || asked == Some(item.head.seq) {
-            return Ok(());
+            return;
         }
-        // Whatever else is wrong with a share, whoever tends it tells.
-        if let Err(SharingError::Account(error)) = remove_deleted(self.session, item.share).await {
-            return Err(error);
+        // Whatever is wrong with a share, whoever tends it tells.
+        if remove_deleted(self.session, item.share).await.is_ok() {
+            let head = item.head.seq;
+            self.looked_for_deleted
+                .borrow_mut()
+                .insert(item.share, head);
         }
-        let head = item.head.seq;
-        self.looked_for_deleted
-            .borrow_mut()
-            .insert(item.share, head);
-        Ok(())
     }
 
     /// Puts a share that is not in the volume there, if that may be done unasked.

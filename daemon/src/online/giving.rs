@@ -10,6 +10,7 @@ use keyfold_protocol::names::{Email, UserName};
 use super::desk::Desk;
 use super::folders::{Folder, FolderError, begin};
 use crate::account::{AccountError, Invitation, Person, Session, now};
+use crate::cli::exit::Exit;
 use crate::control::{Share, Whom};
 use crate::sharing::{self, Newcomer, Reads, Shared, SharingError};
 
@@ -209,26 +210,43 @@ pub(super) struct Awaited {
 pub(super) async fn keep_promises(session: &Session<'_>) -> Result<Vec<Awaited>, SharingError> {
     let mut waiting = Vec::new();
     for invitation in session.kept().invitations()? {
-        let user = behind(session, &invitation.email).await?;
-        if let Some(user) = &user
-            && let Some(person) = verified_since(session, user, invitation.since).await?
-        {
-            match keep_promise(session, &invitation, person).await {
-                // It is not his any more to give.
-                Ok(()) | Err(SharingError::NotAMember | SharingError::MayNot(_)) => {
-                    session.kept().end_invitation(&invitation)?;
-                    continue;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-        waiting.push(Awaited {
+        let mut awaited = Awaited {
             share: invitation.share,
             email: invitation.email.to_string(),
-            user: user.map(|user| user.to_string()),
-        });
+            user: None,
+        };
+        match keep_promise(session, &invitation, &mut awaited).await {
+            // It is kept, or not this account's any more to keep.
+            Ok(true) | Err(SharingError::NotAMember | SharingError::MayNot(_)) => {
+                session.kept().end_invitation(&invitation)?;
+            }
+            Ok(false) => waiting.push(awaited),
+            Err(error) => {
+                // What it says may name people.
+                let code = Exit::from(&error).code();
+                tracing::warn!(code, "what an invitation promises could not be given");
+                waiting.push(awaited);
+            }
+        }
     }
     Ok(waiting)
+}
+
+/// Gives what one invitation promises, if whom it was for is there and verified. Notes who that is.
+async fn keep_promise(
+    session: &Session<'_>,
+    invitation: &Invitation,
+    awaited: &mut Awaited,
+) -> Result<bool, SharingError> {
+    let Some(user) = behind(session, &invitation.email).await? else {
+        return Ok(false);
+    };
+    awaited.user = Some(user.to_string());
+    let Some(person) = verified_since(session, &user, invitation.since).await? else {
+        return Ok(false);
+    };
+    give_promised(session, invitation, person).await?;
+    Ok(true)
 }
 
 /// Somebody, if he was verified after that. Who was verified before is known under his name, and that the
@@ -246,7 +264,7 @@ async fn verified_since(
     Ok(Some(session.person(user).await?))
 }
 
-async fn keep_promise(
+async fn give_promised(
     session: &Session<'_>,
     invitation: &Invitation,
     person: Person,

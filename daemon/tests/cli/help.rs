@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 54] = [
+const COMMANDS: [&[&str]; 55] = [
     &[],
     &["init"],
     &["mount"],
@@ -54,6 +54,7 @@ const COMMANDS: [&[&str]; 54] = [
     &["shares"],
     &["members"],
     &["role"],
+    &["group"],
     &["leave"],
     &["inbox"],
     &["approve"],
