@@ -46,6 +46,10 @@ impl ShareSync<'_, '_> {
             self.volume.sync()?;
             self.unsent = Some(path);
         }
+        // Without marks nothing tells what else differs here: should anything be sent again, all is
+        // looked at.
+        self.position.begun = false;
+        self.keep_as_is(Vec::new())?;
         let mut kept = Kept {
             confirmed: marks.iter().map(|mark| mark.number).collect(),
             ..Kept::default()

@@ -57,6 +57,9 @@ fn two_devices_of_one_user_have_the_same_shares_and_edits_travel_between_them() 
     fs::write(own_there.join("first"), "tablet offline").unwrap();
     world.server.start();
     let told = Told(&[&at_alice, &at_tablet, &at_bob]);
+    for mount in [&at_alice, &at_tablet, &at_bob] {
+        run(&["wait-synced", text(mount.path()), "--timeout", "120s"]);
+    }
     until("both edits are everywhere", SOON, || {
         [&own, &own_there, &at_bob.join("Shared/alice/Reports")]
             .into_iter()

@@ -198,6 +198,7 @@ fn who_was_removed_gets_nothing_that_is_pushed_later() {
     run(shared.remove(root)).unwrap();
     alice.overwrite("dir/file.txt", 5000, b"not for bob");
     alice.push();
+    bob.overwrite("plain", 0, b"mine");
     let error = run(bob.sync.pull()).unwrap_err();
     assert!(matches!(
         error,
@@ -219,8 +220,8 @@ fn who_was_removed_gets_nothing_that_is_pushed_later() {
     }
     assert_eq!(written, 1);
     assert!(bob.sync.shared.log().epoch_key(epoch).is_none());
-    bob.overwrite("plain", 0, b"mine");
     assert!(run(bob.sync.push()).is_err());
+    assert_eq!(bob.sync.take_unsent().as_deref(), Some("Unsent/shared"));
     assert_eq!(bob.read("plain"), b"minen");
 }
 
