@@ -26,7 +26,9 @@ use crate::remote::{Deadlines, Remote};
 
 pub(crate) use entering::{Entry, Forget, LoggedOut, Parameters, Registration, login, register};
 pub(crate) use error::AccountError;
-pub(crate) use kept::{Happened, Kept, Keys, Profile, ShareHead, ShownRequest, Staying};
+pub(crate) use kept::{
+    Happened, Invitation, Kept, Keys, Profile, Revocation, ShareHead, ShownRequest, Staying,
+};
 pub(crate) use password::{KitFate, KitNow};
 pub(crate) use people::{Person, Trust};
 

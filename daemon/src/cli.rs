@@ -131,6 +131,7 @@ fn run(command: Command) -> Result<(), CliError> {
         Command::Shares(args) => sharing::shares(&args),
         Command::Members(args) => sharing::members(&args),
         Command::Role(args) => sharing::role(&args),
+        Command::Group(args) => sharing::group(&args),
         Command::Leave(args) => sharing::leave(&args),
         Command::Offers(command) => offers::carry_out_offer(&command),
         Command::Completions { shell } => docs::completions(shell),

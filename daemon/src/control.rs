@@ -26,6 +26,7 @@ mod offers;
 mod roster;
 mod snapshots;
 mod storage;
+mod whom;
 mod words;
 
 use acting::Tokens;
@@ -33,11 +34,13 @@ pub(crate) use errno::{errno_of, exit_of};
 pub(crate) use folders::{Accept, Folder, FolderCommand, Look, Share, Unshare};
 pub(crate) use offers::{OfferCommand, Publish, Unpublish};
 pub(crate) use roster::{
-    Approve, Decide, Leave, Members, Nothing, Request, RoleOf, RosterCommand, Sought,
+    Approve, Decide, GroupAction, GroupOf, Leave, Members, Nothing, Request, RoleOf, RosterCommand,
+    Sought,
 };
 use snapshots::SnapshotJson;
 pub(crate) use snapshots::{Held, Origin, Snapshot, SnapshotCommand, failed as snapshot_failed};
 pub(crate) use storage::{Free, Here, History, Keep, Purge, StorageCommand};
+pub(crate) use whom::{Until, Whom};
 
 /// Most words in a command.
 const MAX_WORDS: usize = 64;

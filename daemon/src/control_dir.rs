@@ -368,7 +368,7 @@ fn refused(error: &ControlError) -> Errno {
 fn command(data: &[u8]) -> Result<&str, &'static str> {
     let json = data.trim_ascii_start().starts_with(b"{");
     if data.len() > if json { JSON_MAX } else { COMMAND_MAX } {
-        return Err("the command is too long: it may have 4096 bytes");
+        return Err("the command is too long: it may have 4096 bytes, and 512 KiB in JSON");
     }
     let line = std::str::from_utf8(data).map_err(|_| "the command is no text in UTF-8")?;
     let line = line.trim();

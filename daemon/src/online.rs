@@ -9,6 +9,7 @@ mod connection;
 mod crew;
 mod desk;
 mod folders;
+mod giving;
 mod history;
 mod notice;
 mod offers;
@@ -18,6 +19,7 @@ mod placing;
 mod publishing;
 mod status;
 mod storage;
+mod taking_back;
 mod tending;
 mod told;
 

@@ -10,9 +10,11 @@ mod commands;
 mod content;
 mod draft;
 mod error;
+mod groups;
 mod inbox;
 mod members;
 mod offers;
+mod revoking;
 mod stub;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -35,16 +37,18 @@ use crate::account::{AccountError, Session, ShareHead, now};
 use crate::remote::RemoteError;
 
 pub(crate) use arrival::{Arrival, entry_name};
-pub(crate) use change::{Newcomer, Reads};
+pub(crate) use change::{Ends, Newcomer, Reads};
 pub(crate) use commands::{
-    Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, carry_out, people,
+    Done, InboxShown, MembersShown, PersonShown, Reply, ShareShown, after, carry_out, people,
 };
 pub(crate) use content::{Appended, ContentRecord, Outgoing, Said};
 pub(crate) use error::SharingError;
+pub(crate) use groups::{GroupShown, in_group};
 pub(crate) use inbox::{
     InboxItem, Terms, approve, deny, gather, inbox, note_shown, trusted, withdraw,
 };
 pub(crate) use offers::{Offer, Wish, publish, request, unpublish, verify_publication};
+pub(crate) use revoking::{remove_deleted, revoke};
 pub(crate) use stub::{Asked, Stub};
 
 /// What a role is called.
@@ -356,12 +360,19 @@ pub(crate) async fn find(session: &Session<'_>, named: &str) -> Result<ShareId, 
 /// Does what is due in all shares of this account: its newest keys are put into rosters, and where it is
 /// an owner and somebody left, another epoch begins.
 pub(crate) async fn tend(session: &Session<'_>) -> Result<(), SharingError> {
+    let mut failed = Ok(());
     for item in session.remote().shares().await?.shares {
-        let mut shared = Shared::open(session, item.share).await?;
-        shared.renew_own_key().await?;
-        if shared.log().role() == Some(Role::Owner) && shared.rotation_due() {
-            shared.rotate().await?;
-        }
+        // One that cannot be reached keeps the others from nothing.
+        failed = failed.and(tend_one(session, item.share).await);
+    }
+    failed
+}
+
+async fn tend_one(session: &Session<'_>, share: ShareId) -> Result<(), SharingError> {
+    let mut shared = Shared::open(session, share).await?;
+    shared.renew_own_key().await?;
+    if shared.log().role() == Some(Role::Owner) && shared.rotation_due() {
+        shared.rotate().await?;
     }
     Ok(())
 }

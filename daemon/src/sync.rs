@@ -53,7 +53,6 @@ use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
 use keyfold_protocol::names::EntryName;
-use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Tree;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -64,10 +63,10 @@ use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
 use arrived::Arrived;
 use conflict::{Conflicts, Decided};
-use copies::Missing;
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
 pub(crate) use history::{Past, Reading, Removed, There, Version};
+pub(crate) use kept::as_it_was;
 use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
 use merge::{Rename, Sides, merge};
 pub(crate) use packs::Packs;
@@ -292,36 +291,6 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         Ok(self.round(brought, 0))
     }
 
-    /// Learns what is in the log, and whether anything may be sent. What may not any more is put
-    /// elsewhere.
-    async fn take_in(&mut self) -> Result<(), SyncError> {
-        let pulled = self.shared.pull().await;
-        let removed = match &pulled {
-            Ok(()) => self.role().is_none(),
-            Err(error) => matches!(error, SharingError::NotAMember),
-        };
-        if removed {
-            // What the server never came to know is no share.
-            let id = self.shared.id();
-            let known = self.shared.session().kept().head(id);
-            if known.map_err(SharingError::from)?.is_some() {
-                self.save_unsent(Missing::Holes)?;
-            }
-            return Err(SharingError::NotAMember.into());
-        }
-        pulled?;
-        self.absorb().await?;
-        if !self.may_send() {
-            self.save_unsent(Missing::Refused)?;
-        }
-        self.revive_needed().await
-    }
-
-    /// Whether this account may write to the share, as the log says.
-    fn may_send(&self) -> bool {
-        self.role() >= Some(Role::Writer)
-    }
-
     fn round(&self, brought: Brought, kept_back: u64) -> Round {
         match brought {
             Brought::Waiting(nodes) => Round::Waiting(nodes),
@@ -346,9 +315,8 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             }
             let (marks, seen) = self.look()?;
             let sent = self.waits.sent(&marks, &seen);
-            let mut kept_back = 0;
+            let kept_back = seen.kept_back;
             if !sent.is_empty() || !self.position.begun {
-                kept_back = seen.kept_back;
                 let plan = self.plan(&seen, &marks, &sent);
                 let done = self.send_all(plan, sent).await;
                 self.progress.end();

@@ -69,6 +69,39 @@ impl Server {
         server
     }
 
+    /// One that wants addresses proved, and puts its mails into a folder.
+    pub fn with_mail(sandbox: &Sandbox) -> Self {
+        let mut server = Self::new(sandbox);
+        server.stop();
+        let (path, mails) = (server.folder.join("server.toml"), server.mail_folder());
+        std::fs::create_dir(&mails).unwrap();
+        let config = std::fs::read_to_string(&path).unwrap();
+        let wanted = "verify_email = true";
+        let mut config = config.replacen("verify_email = false", wanted, 1);
+        assert!(config.contains(wanted), "{config}");
+        config.insert_str(0, &format!("mail_folder = \"{}\"\n", mails.display()));
+        std::fs::write(&path, config).unwrap();
+        server.start();
+        server
+    }
+
+    fn mail_folder(&self) -> PathBuf {
+        self.folder.with_file_name("mails")
+    }
+
+    /// The mails that it sent, oldest first.
+    pub fn mails(&self) -> Vec<String> {
+        let entries = std::fs::read_dir(self.mail_folder()).unwrap();
+        let paths = entries.map(|entry| entry.unwrap().path());
+        let mails = paths.filter(|path| path.extension().is_some_and(|e| e == "eml"));
+        let mut mails: Vec<_> = mails
+            .map(|path| (path.metadata().unwrap().modified().unwrap(), path))
+            .collect();
+        mails.sort();
+        let text = |(_, path)| std::fs::read_to_string(path).unwrap();
+        mails.into_iter().map(text).collect()
+    }
+
     /// Its address.
     pub fn url(&self) -> String {
         let scheme = if self.has_tls { "https" } else { "http" };

@@ -150,7 +150,7 @@ fn the_control_directory_is_there_but_not_listed() {
     assert_eq!(shell(mount.path(), "ls -A"), "");
     assert_eq!(
         shell(mount.path(), "ls -A .keyfold"),
-        "control\nsnapshots\nstatus"
+        "activity\ncontrol\ninbox\nsnapshots\nstatus"
     );
     assert!(
         fs::create_dir(mount.join(".keyfold")).is_err(),

@@ -10,8 +10,12 @@ mod activity;
 mod apart;
 #[path = "sharing/commands.rs"]
 mod commands;
+#[path = "sharing/devices.rs"]
+mod devices;
 #[path = "sharing/folders.rs"]
 mod folders;
+#[path = "sharing/leaving.rs"]
+mod leaving;
 #[path = "sharing/members.rs"]
 mod members;
 #[path = "sharing/mounted.rs"]
@@ -30,3 +34,5 @@ mod single;
 mod storage;
 #[path = "sharing/unsent.rs"]
 mod unsent;
+#[path = "sharing/whom.rs"]
+mod whom;

@@ -34,7 +34,10 @@ impl Session<'_> {
     }
 
     /// Changes the book, on all devices.
-    async fn change_book(&self, change: &dyn Fn(&mut AccountBook)) -> Result<(), AccountError> {
+    pub(crate) async fn change_book(
+        &self,
+        change: &dyn Fn(&mut AccountBook),
+    ) -> Result<(), AccountError> {
         for _ in 0..ATTEMPTS {
             let mut kept = self.pull_book().await?;
             let before = kept.book.clone();

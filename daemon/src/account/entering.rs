@@ -1,11 +1,11 @@
 //! Registering, logging in and logging out.
 
-use keyfold_crypto::{AccountSecret, Password, RecoveryKey};
+use keyfold_crypto::{AccountSecret, IdentityKey, Password, RecoveryKey};
 use keyfold_protocol::account::{AccountRoot, Kit, NewAccount, WayIn};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::chain::{KeyChain, SignedEntry};
 use keyfold_protocol::error_code::ErrorCode;
-use keyfold_protocol::ids::DeviceId;
+use keyfold_protocol::ids::{DeviceId, EntryHash};
 use keyfold_protocol::names::{DeviceName, Email, UserName};
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::wire::{Base64, Key, Login, LoginReply, RecoveryLogin, Register};
@@ -228,9 +228,6 @@ impl Means {
         let known = kept.profile()?;
         if let Some(profile) = &known {
             refuse_other(profile, &entry.server, &entry.user)?;
-            if kept.token()?.is_some() {
-                return Err(AccountError::LoggedIn(profile.user.clone()));
-            }
         }
         if let Some(kit) = &kit {
             let address = &kit.address;
@@ -254,6 +251,31 @@ impl Means {
             recovery,
             kit,
         })
+    }
+
+    /// What parameters are held to. A kit that is not the vault's own was made with others.
+    fn first_seen(&self, parameters: Parameters) -> Option<&Pinned> {
+        let own = self
+            .keys
+            .as_ref()
+            .is_none_or(|keys| keys.secret.secret().as_slice() == self.secret.secret().as_slice());
+        let profile = self.known.as_ref().map(|profile| &profile.pinned);
+        profile.filter(|_| own && parameters == Parameters::AsFirstSeen)
+    }
+
+    /// What was signed with before: shares whose rosters have the older keys take the newer ones only from
+    /// who signs with those.
+    fn earlier(&self, entry: EntryHash) -> Vec<(EntryHash, IdentityKey)> {
+        let Some(keys) = &self.keys else {
+            return Vec::new();
+        };
+        let mut earlier = keys.earlier.clone();
+        let before = &keys.account;
+        let known = earlier.iter().any(|(known, _)| *known == before.entry);
+        if before.entry != entry && !known {
+            earlier.push((before.entry, before.identity.clone()));
+        }
+        earlier
     }
 
     fn recovery(&self) -> Result<RecoveryKey, AccountError> {
@@ -295,12 +317,11 @@ pub(crate) async fn login(
     let kept = Kept::in_vault(engine);
     let means = Means::gather(kept, entry, kit)?;
     let remote = Remote::new(&entry.server, deadlines)?;
-    let first_seen = match (entry.parameters, &means.known) {
-        (Parameters::AsFirstSeen, Some(profile)) => Some(&profile.pinned),
-        _ => None,
-    };
+    if let Some(token) = kept.token()? {
+        refuse_while_it_lasts(&remote.clone().with_session(&token), &entry.user).await?;
+    }
     let offered = remote.login_parameters(&entry.user).await?;
-    let pinned = way_in::judge(&offered, first_seen)?;
+    let pinned = way_in::judge(&offered, means.first_seen(entry.parameters))?;
     let device = means
         .known
         .as_ref()
@@ -316,15 +337,25 @@ pub(crate) async fn login(
         device_name: entry.device_name.clone(),
         pinned,
     };
+    let entry_now = account.entry;
     let keys = Keys {
         secret: means.secret.clone(),
         recovery: means.recovery.clone(),
         account,
         chain: entries,
-        earlier: means.keys.map(|keys| keys.earlier).unwrap_or_default(),
+        earlier: means.earlier(entry_now),
     };
     take_session(kept, &profile, &keys, &reply)?;
     Ok(profile)
+}
+
+/// A session that the server has not ended is ended by logging out, not by another one.
+async fn refuse_while_it_lasts(session: &Remote, user: &UserName) -> Result<(), AccountError> {
+    match session.account().await {
+        Ok(_) => Err(AccountError::LoggedIn(user.clone())),
+        Err(error) if error.code() == Some(ErrorCode::Unauthenticated) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Proves who we are, and opens the account root that comes back.
@@ -401,7 +432,11 @@ fn forget(kept: Kept<'_>, how_much: Forget) -> Result<(), AccountError> {
             Slot::People,
             Slot::Heads,
             Slot::Shown,
+            Slot::Published,
+            Slot::Activity,
             Slot::Staying,
+            Slot::Revocations,
+            Slot::Invitations,
         ];
         changes = rest.into_iter().fold(changes, Changes::delete);
     }

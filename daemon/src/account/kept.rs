@@ -2,6 +2,7 @@
 
 mod known;
 mod staying;
+mod waiting;
 
 use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, RecoveryKey};
 use keyfold_fs::error::FsError;
@@ -25,6 +26,7 @@ pub(crate) use known::{
     ShownRequest,
 };
 pub(crate) use staying::Staying;
+pub(crate) use waiting::{Invitation, Revocation};
 
 /// Bytes of the longest value.
 const LONGEST: usize = keyfold_fs::volume::ACCOUNT_VALUE_MAX - 81;
@@ -59,6 +61,10 @@ pub(crate) enum Slot {
     Published = 9,
     /// What happened about shares.
     Activity = 10,
+    /// Who is to be taken out of shares as soon as the server answers.
+    Revocations = 11,
+    /// Who is invited to shares and did not come yet.
+    Invitations = 12,
     /// What of shares is to stay in this vault whole.
     Staying = 16,
 }

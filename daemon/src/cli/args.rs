@@ -12,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::folders::{AcceptArgs, WaitArgs};
 use crate::cli::offers::OffersCommand;
 use crate::cli::secret::{CostArgs, NewPasswordArgs, SourceArgs, UnlockArgs};
-use crate::cli::sharing::{LeaveArgs, MembersArgs, RoleArgs};
+use crate::cli::sharing::{GroupArgs, LeaveArgs, MembersArgs, RoleArgs};
 use crate::cli::storage::StorageCommand;
 use crate::control;
 use crate::mount::options::parse_duration;
@@ -159,6 +159,11 @@ pub(crate) enum Command {
     Members(MembersArgs),
     /// Change what somebody may do in a share, or remove him
     Role(RoleArgs),
+    /// Keep groups of people, to give something to all of them with @GROUP
+    ///
+    /// A group is a name for the people who are in it when something is given. What was given stays as it
+    /// is when the group changes.
+    Group(GroupArgs),
     /// Take part in a share no longer
     Leave(LeaveArgs),
     #[command(flatten)]

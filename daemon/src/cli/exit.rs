@@ -47,11 +47,12 @@ pub(crate) enum Exit {
     Refused = 51,
     Untrusted = 52,
     NoAccount = 53,
+    NotYetRevoked = 54,
 }
 
 impl Exit {
     /// Every code, in ascending order.
-    pub(crate) const ALL: [Self; 27] = [
+    pub(crate) const ALL: [Self; 28] = [
         Self::Success,
         Self::General,
         Self::Usage,
@@ -79,6 +80,7 @@ impl Exit {
         Self::Refused,
         Self::Untrusted,
         Self::NoAccount,
+        Self::NotYetRevoked,
     ];
 
     /// The number the shell sees.
@@ -134,6 +136,9 @@ impl Exit {
             Self::Unreachable => "the sharing server cannot be reached, or is silent",
             Self::Refused => "the sharing server refused, or is none",
             Self::Untrusted => "keys are not those that are known: the server may be lying",
+            Self::NotYetRevoked => {
+                "NOT YET REVOKED: the server is away; done when it is back, and nothing is sent before"
+            }
             Self::NoAccount => "the vault has no account, another one, or nobody is logged in",
         }
     }
@@ -323,7 +328,9 @@ impl From<&SharingError> for Exit {
             | SharingError::NotShown
             | SharingError::NotAsShown(_)
             | SharingError::BadRequest
-            | SharingError::BadPublication => Self::Untrusted,
+            | SharingError::BadPublication
+            | SharingError::NotVerifiedYet(_)
+            | SharingError::AddressOf(..) => Self::Untrusted,
             SharingError::MayNot(_) | SharingError::NoEpochKey => Self::NoPermission,
             SharingError::NotAMember
             | SharingError::NoSuchShare
@@ -332,11 +339,14 @@ impl From<&SharingError> for Exit {
             | SharingError::NoSuchMember(_)
             | SharingError::NotOffered(_)
             | SharingError::NoStub(_)
+            | SharingError::NoSuchGroup(_)
             | SharingError::NoSuchRequest => Self::NoSuchPath,
             SharingError::Busy | SharingError::Over(_) => Self::Refused,
-            SharingError::OtherServer(_) | SharingError::NoSlug | SharingError::SlugTaken(_) => {
-                Self::Usage
-            }
+            SharingError::GroupThere(_) => Self::Busy,
+            SharingError::OtherServer(_)
+            | SharingError::NoSlug
+            | SharingError::SlugTaken(_)
+            | SharingError::WhichGroup => Self::Usage,
         }
     }
 }

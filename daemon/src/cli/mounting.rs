@@ -150,14 +150,20 @@ fn folder(path: &Path, form: Form) -> Result<(), CliError> {
             },
         };
     };
-    let here = storage::here(path)?;
+    let here = match storage::here(path) {
+        // A file that is shared may have been removed.
+        Err(error) if error.exit() == Exit::NoSuchPath => None,
+        here => Some(here?),
+    };
     if form == Form::Json {
         let mut status = value(serde_json::to_value(&status));
         status["here"] = value(serde_json::to_value(&here));
         return output::json(&status);
     }
     let mut text = lines(&value(serde_json::to_value(share)), "");
-    text.push_str(&lines(&value(serde_json::to_value(&here)), "here"));
+    if let Some(here) = &here {
+        text.push_str(&lines(&value(serde_json::to_value(here)), "here"));
+    }
     output::text(&text)
 }
 

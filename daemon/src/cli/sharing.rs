@@ -13,12 +13,12 @@ use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
 use crate::cli::secret::UnlockArgs;
-use crate::control::{Command, Nothing, RosterCommand};
+use crate::control::{Command, GroupAction, Nothing, RosterCommand};
 use crate::mount::unmount;
 use crate::remote::wait;
-use crate::sharing::{self, Done, MembersShown, ShareShown};
+use crate::sharing::{self, Done, GroupShown, MembersShown, ShareShown};
 
-pub(crate) use args::{LeaveArgs, MembersArgs, RoleArgs};
+pub(crate) use args::{GroupArgs, LeaveArgs, MembersArgs, RoleArgs};
 
 /// A vault, and what unlocks it where it is not mounted.
 pub(crate) struct Where<'a> {
@@ -102,13 +102,19 @@ fn members_text(shown: &MembersShown) -> String {
             }
             _ => text.push_str("  not seen yet"),
         }
-        if member.expired {
-            text.push_str("  expired: kept out by the server alone until the next key");
+        match member.expires {
+            Some(_) if member.expired => {
+                text.push_str("  expired: kept out by the server alone until the next key");
+            }
+            Some(at) => {
+                let _ = write!(text, "  until {}", moment(at as i64));
+            }
+            None => {}
         }
         text.push('\n');
     }
     if shown.rotation_due {
-        text.push_str("A new key is due: somebody left. The next owner who acts makes it.\n");
+        text.push_str("Rotation due: somebody left, or his access ended. The first owner online makes a new key.\n");
     }
     for line in &shown.trouble {
         let _ = writeln!(text, "{line}");
@@ -119,6 +125,21 @@ fn members_text(shown: &MembersShown) -> String {
 /// Changes somebody's role.
 pub(crate) fn role(args: &RoleArgs) -> Result<(), CliError> {
     done(&args.at(), RosterCommand::Role(args.what.clone()))
+}
+
+/// Keeps groups.
+pub(crate) fn group(args: &GroupArgs) -> Result<(), CliError> {
+    let command = RosterCommand::Group(args.what.clone());
+    if args.what.action != GroupAction::List {
+        return done(&args.at(), command);
+    }
+    let shown: Vec<GroupShown> = carry_out(&args.at(), command)?;
+    if let Form::Json = Form::of(args.json) {
+        return output::json(&shown);
+    }
+    let lines = shown.iter();
+    let lines = lines.map(|one| format!("@{}  {}\n", one.group, one.users.join(" ")));
+    output::text(&lines.collect::<String>())
 }
 
 /// Leaves a share.

@@ -60,9 +60,12 @@ pub(super) fn command(
             let (user, role) = grant.split_once(':').unwrap_or((grant, ""));
             let share = Share {
                 path: path(volume, ino)?,
-                user: user.parse().map_err(no_user)?,
+                user: user
+                    .parse()
+                    .map_err(|why: String| refused(libc::EINVAL, &why))?,
                 write: writes(role)?,
                 owner: false,
+                expires: None,
                 with_history: false,
                 key: None,
             };

@@ -3,7 +3,7 @@
 use crate::cli::exit::Exit;
 
 /// Exit codes that have an errno of their own.
-const TABLE: [(Exit, i32); 14] = [
+const TABLE: [(Exit, i32); 15] = [
     (Exit::Usage, libc::EINVAL),
     (Exit::NoSuchPath, libc::ENOENT),
     (Exit::NoPermission, libc::EACCES),
@@ -18,6 +18,7 @@ const TABLE: [(Exit, i32); 14] = [
     (Exit::Refused, libc::EREMOTEIO),
     (Exit::Untrusted, libc::EKEYREJECTED),
     (Exit::NoAccount, libc::ENOKEY),
+    (Exit::NotYetRevoked, libc::EINPROGRESS),
 ];
 
 /// What the write of a command fails with.

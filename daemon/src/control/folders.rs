@@ -1,11 +1,14 @@
 //! Commands about folders of a mount.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use keyfold_protocol::account::Fingerprint;
 use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
+use super::whom::Whom;
 use super::words::Word;
 
 /// What to do with a folder.
@@ -30,8 +33,9 @@ pub(crate) enum FolderCommand {
 pub(crate) struct Share {
     /// The folder or file
     pub(crate) path: String,
-    /// To whom
-    pub(crate) user: UserName,
+    /// To whom: a user, @GROUP for everybody in it, or an e-mail address, which is invited if nobody
+    /// has it
+    pub(crate) user: Whom,
     /// Let him write, too
     #[arg(long)]
     #[serde(default)]
@@ -44,6 +48,10 @@ pub(crate) struct Share {
     #[arg(long)]
     #[serde(default)]
     pub(crate) with_history: bool,
+    /// End the access after this time, such as 30d
+    #[arg(long, value_name = "TIME")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<Word<Duration>>,
     /// His fingerprint, as he gave it
     #[arg(long, value_name = "K7QD-...")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,7 +107,7 @@ pub(crate) struct Folder {
 pub(crate) struct Look {}
 
 impl FolderCommand {
-    pub(super) const KNOWN: &str = "share PATH USER [--write | --owner] [--key KEY], unshare PATH \
+    pub(super) const KNOWN: &str = "share PATH USER|@GROUP|EMAIL [--write | --owner] [--expires TIME] [--key KEY], unshare PATH \
                                     USER | --all, accept OWNER[/NAME], folder PATH, look";
 
     /// Whether it only looks.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use keyfold_protocol::account::{Address, Fingerprint};
-use keyfold_protocol::names::{Message, UserName};
+use keyfold_protocol::names::{Message, Title, UserName};
 use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
+use super::whom::{Until, group_name};
 use super::words::{Said, Word};
 
 /// What to do about who takes part.
@@ -20,6 +21,8 @@ pub(crate) enum RosterCommand {
     Members(Members),
     /// Change what somebody may do.
     Role(RoleOf),
+    /// Keep groups of people.
+    Group(GroupOf),
     /// Take part no longer.
     Leave(Leave),
     /// List what others ask for.
@@ -85,6 +88,41 @@ pub(crate) struct RoleOf {
     pub(crate) user: UserName,
     /// The role
     pub(crate) role: RoleOrNone,
+    /// End the access after this time, such as 30d, or never
+    #[arg(long, value_name = "TIME|never")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) expires: Option<Word<Until>>,
+}
+
+/// What to do with a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum GroupAction {
+    /// Make one
+    Create,
+    /// Put people into one
+    Add,
+    /// Take people out of one
+    Remove,
+    /// Show one, or all
+    List,
+    /// Forget one
+    Delete,
+}
+
+/// Keep groups of people whom something is given to at once.
+#[derive(Debug, Clone, PartialEq, Eq, Args, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupOf {
+    /// What to do
+    pub(crate) action: GroupAction,
+    /// The group
+    #[arg(value_parser = group_name)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<Title>,
+    /// Who is meant; they have to be verified
+    #[serde(default)]
+    pub(crate) users: Vec<UserName>,
 }
 
 /// Take part no longer.
@@ -205,7 +243,8 @@ fn message(text: &str) -> Result<Message, String> {
 }
 
 impl RosterCommand {
-    pub(super) const KNOWN: &str = "shares, members SHARE, role SHARE USER ROLE, leave SHARE, \
+    pub(super) const KNOWN: &str = "shares, members SHARE, role SHARE USER ROLE [--expires \
+                                    TIME|never], group ACTION [NAME] [USER...], leave SHARE, \
                                     inbox, approve ID [--write], deny ID, request \
                                     PATH|ADDRESS [--write], withdraw ID, people";
 
@@ -213,6 +252,7 @@ impl RosterCommand {
     pub(super) fn changes_nothing(&self) -> bool {
         match self {
             Self::Shares(_) | Self::Members(_) | Self::Inbox(_) | Self::People(_) => true,
+            Self::Group(of) => of.action == GroupAction::List,
             Self::Role(_)
             | Self::Leave(_)
             | Self::Approve(_)

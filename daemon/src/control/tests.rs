@@ -54,6 +54,7 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
             write,
             owner,
             with_history,
+            expires: None,
             key: None,
         }))
     };
@@ -62,6 +63,7 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
             share: "ab12".to_owned(),
             user: "bob".parse().unwrap(),
             role,
+            expires: None,
         }))
     };
     for (line, json, command) in [

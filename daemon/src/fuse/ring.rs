@@ -199,6 +199,7 @@ impl Prepared {
             calls,
             called,
         } = self;
+        shared.crews.iter().for_each(Crew::expect);
         let recruits = recruits.into_iter().map(|recruit| {
             let _ = recruit.orders.send(Order::Serve);
             recruit.thread
@@ -214,6 +215,7 @@ impl Prepared {
         for queue in 0..serving.shared.crews.len() as u16 {
             for _ in 1..threads {
                 let calls = calls.clone();
+                serving.shared.crews[usize::from(queue)].expect();
                 serving.add(Call { queue, calls });
             }
         }
@@ -331,10 +333,13 @@ impl Post {
             self.shared.front.touch();
             self.shared.idling.count();
         }
-        if matches!(manner, Manner::Waiting | Manner::Long) && self.crew().needs_another() {
-            let (queue, calls) = (self.queue, self.calls.clone());
-            // Whoever takes calls ends after this thread.
-            let _ = self.calls.send(Call { queue, calls });
+        if matches!(manner, Manner::Waiting | Manner::Long) {
+            if self.crew().needs_another() {
+                let (queue, calls) = (self.queue, self.calls.clone());
+                // Whoever takes calls ends after this thread.
+                let _ = self.calls.send(Call { queue, calls });
+            }
+            self.crew().let_one_come();
         }
         let _home = self.settle(seat, &request.operation);
         outcome(&self.shared.front, &request, reply)

@@ -7,11 +7,13 @@ use std::future::pending;
 use std::time::Duration;
 
 use keyfold_protocol::ids::{Seq, ShareId};
+use keyfold_protocol::roster::Role;
 use keyfold_protocol::wire::ShareItem;
 use tokio::time::{Instant, sleep_until};
 
 use super::crew::{Hired, together};
 use super::desk::{Desk, Offered};
+use super::giving::keep_promises;
 use super::offers;
 use super::pause::Pauses;
 use super::placing;
@@ -20,7 +22,7 @@ use crate::account::{Account, AccountError, Session};
 use crate::cli::exit::Exit;
 use crate::remote::Deadlines;
 use crate::remote::events::{Events, Hint};
-use crate::sharing::{Arrival, Asked, SharingError, Stub};
+use crate::sharing::{Arrival, Asked, SharingError, Stub, remove_deleted};
 use crate::sync::Fetcher;
 
 /// Time between two looks at a server that gives no hints.
@@ -71,6 +73,7 @@ async fn attempt(desk: &Desk, fetcher: &Fetcher) -> Result<Infallible, AccountEr
         hired: &hired,
         seen: RefCell::default(),
         offers_due: Cell::new(true),
+        looked_for_deleted: RefCell::default(),
     };
     together(connection.watch(), &hired).await
 }
@@ -85,6 +88,8 @@ struct Connection<'h, 's, 'a> {
     seen: RefCell<BTreeMap<ShareId, Seq>>,
     /// Whether what is offered and asked for is to be looked at.
     offers_due: Cell<bool>,
+    /// The heads at which it was asked whose accounts ended.
+    looked_for_deleted: RefCell<BTreeMap<ShareId, Seq>>,
 }
 
 impl<'s, 'a: 's> Connection<'_, 's, 'a> {
@@ -174,8 +179,12 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
         }
         self.compare(&listed)?;
         for item in &listed {
+            self.remove_deleted(item).await;
             self.arrive(item).await?;
         }
+        // What is kept of invitations cannot be read; shares go on.
+        let awaited = keep_promises(self.session).await.unwrap_or_default();
+        self.desk.board(|board| board.awaited = awaited);
         self.tend_all()?;
         if self.offers_due.replace(false) {
             let members = listed.iter().map(|item| item.share).collect();
@@ -215,6 +224,21 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             }
         }
         Ok(())
+    }
+
+    /// Takes people out whose accounts ended, of which the log of a share says nothing.
+    async fn remove_deleted(&self, item: &ShareItem) {
+        let asked = self.looked_for_deleted.borrow().get(&item.share).copied();
+        if !item.rotation_due || item.role != Role::Owner || asked == Some(item.head.seq) {
+            return;
+        }
+        // Whatever is wrong with a share, whoever tends it tells.
+        if remove_deleted(self.session, item.share).await.is_ok() {
+            let head = item.head.seq;
+            self.looked_for_deleted
+                .borrow_mut()
+                .insert(item.share, head);
+        }
     }
 
     /// Puts a share that is not in the volume there, if that may be done unasked.

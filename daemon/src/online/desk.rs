@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{Noticed, Outdated, ShareInfo, ShareNumber};
-use keyfold_protocol::ids::{ChainRoot, ShareId};
+use keyfold_protocol::ids::{ChainRoot, ShareId, Time};
 use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
 use parking_lot::{Mutex, RwLock};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 
+use super::giving::Awaited;
 use super::storage::Keeper;
 use crate::control_dir::Owner;
 use crate::engine::Engine;
@@ -71,6 +72,8 @@ pub(crate) struct Known {
     pub(crate) trouble: VecDeque<String>,
     /// Names that are not sent.
     pub(crate) kept_back: u64,
+    /// When somebody's access ends next.
+    pub(crate) next_expiry: Option<Time>,
     /// Where changes are that may not be sent any more.
     pub(crate) unsent: Option<String>,
     /// Rounds that began and ended well.
@@ -123,6 +126,8 @@ pub(crate) struct Board {
     pub(crate) offered: BTreeMap<ShareId, Offered>,
     /// What others ask for, the newest last, as it was verified last.
     pub(crate) requests: Vec<InboxItem>,
+    /// What invitations to shares wait for.
+    pub(super) awaited: Vec<Awaited>,
     /// Whether the server answered last.
     pub(crate) connected: bool,
     /// Why it did not.

@@ -17,14 +17,14 @@ use tokio::time::timeout;
 
 use super::desk::Desk;
 use super::notice::Notice;
-use super::paths;
 use super::placing::{self, PlacingError};
 use super::status::FolderStatus;
-use crate::account::{Account, AccountError, Kept, Session};
+use super::{giving, paths, taking_back};
+use crate::account::{Account, Kept, Session};
 use crate::cli::exit::Exit;
-use crate::control::{Accept, FolderCommand, RosterCommand, Share, Unshare};
+use crate::control::{Accept, FolderCommand, RosterCommand};
 use crate::remote::{Deadlines, wait};
-use crate::sharing::{self, Arrival, Done, Newcomer, Reads, Reply, Shared, SharingError, Stub};
+use crate::sharing::{self, Arrival, Done, Reply, Shared, SharingError, Stub};
 use crate::sync::SyncError;
 
 /// Commands that wait for the server at once: they take threads that serve the mount.
@@ -59,6 +59,8 @@ pub(crate) enum FolderError {
     Linked(String),
     /// Somebody takes part already.
     Already(UserName, Role),
+    /// Everybody who is meant takes part already.
+    AllAlready(String),
     /// Neither somebody nor everybody is meant, or both are.
     WhoseFolder,
     /// It is offered to nobody, or to everybody and some.
@@ -85,6 +87,8 @@ pub(crate) enum FolderError {
     Past(SyncError),
     /// The server has to be asked first, and was not reached.
     NotYet,
+    /// Somebody is to be taken out of this folder as soon as the server answers.
+    NotYetRevoked(String),
 }
 
 impl fmt::Display for FolderError {
@@ -122,6 +126,12 @@ impl fmt::Display for FolderError {
                 "{user} takes part already, as {}. `keyfold role` changes that",
                 sharing::role_name(*role)
             ),
+            Self::AllAlready(whom) => {
+                write!(
+                    f,
+                    "there is nobody in {whom} who does not take part already"
+                )
+            }
             Self::WhoseFolder => write!(f, "say from whom to take it, or --all"),
             Self::ToWhom => write!(f, "say who may ask for it, with --to, or --everyone"),
             Self::Oneself => write!(f, "that is your own account"),
@@ -131,6 +141,11 @@ impl fmt::Display for FolderError {
             ),
             Self::Ambiguous(named) => write!(f, "more than one is meant by {named}: give its id"),
             Self::Placing(error) => write!(f, "cannot put it into the mount: {error}"),
+            Self::NotYetRevoked(path) => write!(
+                f,
+                "NOT YET REVOKED: the server is away. It is done as soon as it is back, and until then \
+                 nothing that is written in {path} is sent to anybody"
+            ),
             Self::TooMany => write!(f, "other commands wait for the server. Try again later"),
             Self::TooLong => write!(f, "the server takes too long. Try again later"),
             Self::Stays(path) => write!(
@@ -184,6 +199,7 @@ impl From<&FolderError> for Exit {
             FolderError::Volume(_, error) | FolderError::Placing(PlacingError::Volume(error)) => {
                 error.into()
             }
+            FolderError::NotYetRevoked(_) => Self::NotYetRevoked,
             FolderError::NotShareable(_) | FolderError::NotShared(_) | FolderError::NoOffer(_) => {
                 Self::NoSuchPath
             }
@@ -192,6 +208,7 @@ impl From<&FolderError> for Exit {
             | FolderError::LinkedOutside(_)
             | FolderError::Linked(_)
             | FolderError::Already(..)
+            | FolderError::AllAlready(_)
             | FolderError::Placing(PlacingError::InTheWay(_))
             | FolderError::Stays(_)
             | FolderError::TooMany => Self::Busy,
@@ -244,12 +261,14 @@ impl From<FolderStatus> for FolderTold {
 pub(crate) fn folder(desk: &Desk, command: &FolderCommand) -> Result<FolderTold, FolderError> {
     let done = match command {
         FolderCommand::Share(wanted) => {
-            let done = with_server(desk, async |session| share(desk, session, wanted).await)?;
+            let done = with_server(desk, async |session| {
+                giving::share(desk, session, wanted).await
+            })?;
             desk.tell_with(Notice::Widening, &done);
             done
         }
         FolderCommand::Unshare(wanted) => {
-            let done = with_server(desk, async |session| unshare(desk, session, wanted).await)?;
+            let done = taking_back::unshare(desk, wanted)?;
             desk.tell(&format!("{}: {done}", wanted.path));
             done
         }
@@ -325,52 +344,6 @@ fn status(desk: &Desk, path: &str) -> Result<FolderStatus, FolderError> {
     })
 }
 
-async fn share(desk: &Desk, session: &Session<'_>, wanted: &Share) -> Result<String, FolderError> {
-    if wanted.user == session.keys().account.user {
-        return Err(FolderError::Oneself);
-    }
-    let folder = Folder::find(desk, &wanted.path)?;
-    let person = session.person(&wanted.user).await;
-    let person = person.map_err(|error| unknown(&wanted.user, error))?;
-    let key = wanted.key.as_ref().map(|key| key.value);
-    sharing::trusted(session, &person, key).await?;
-    let mut shared = folder.shared(desk, session).await?;
-    let role = wanted.role();
-    if let Ok(member) = shared.member(&wanted.user)
-        && member.role >= role
-    {
-        return Err(FolderError::Already(wanted.user.clone(), member.role));
-    }
-    let newcomer = Newcomer {
-        person,
-        role,
-        expires: None,
-        reads: match &folder.share {
-            Some(_) if wanted.with_history => Reads::Before,
-            Some(_) => Reads::FromNow,
-            // Nothing was written before.
-            None => Reads::ThisEpoch,
-        },
-        request: None,
-    };
-    shared.add(&newcomer).await?;
-    desk.look_now();
-    Ok(format!(
-        "{} is {} of {} now.",
-        wanted.user,
-        sharing::role_name(role),
-        wanted.path
-    ))
-}
-
-pub(super) fn unknown(user: &UserName, error: AccountError) -> SharingError {
-    use keyfold_protocol::error_code::ErrorCode;
-    match error.code() {
-        Some(ErrorCode::NotFound) => SharingError::NoSuchUser(user.clone()),
-        _ => error.into(),
-    }
-}
-
 /// Begins a share over a folder or a file: in the volume first, where it may be impossible.
 async fn begin<'s, 'a>(
     desk: &Desk,
@@ -397,34 +370,6 @@ async fn begin<'s, 'a>(
             Err(error.into())
         }
     }
-}
-
-async fn unshare(
-    desk: &Desk,
-    session: &Session<'_>,
-    wanted: &Unshare,
-) -> Result<String, FolderError> {
-    let folder = Folder::find(desk, &wanted.path)?;
-    let info = folder.share.as_ref();
-    let info = info.ok_or_else(|| FolderError::NotShared(folder.path.clone()))?;
-    let mut shared = Shared::open(session, ShareId(info.id.0)).await?;
-    let done = match (&wanted.user, wanted.all) {
-        (Some(user), false) => {
-            let root = shared.member(user)?.key.root;
-            shared.remove(root).await?;
-            sharing::removed(user)
-        }
-        (None, true) => {
-            let own = session.keys().account.root;
-            let members = shared.members()?.into_iter().map(|member| member.root);
-            let others: Vec<_> = members.filter(|root| *root != own).collect();
-            shared.remove_all(&others).await?;
-            format!("Nobody but you takes part in {} now.", wanted.path)
-        }
-        _ => return Err(FolderError::WhoseFolder),
-    };
-    desk.look_now();
-    Ok(done)
 }
 
 async fn accept(
@@ -473,7 +418,7 @@ fn accept_stub(desk: &Desk, stub: &Stub) -> Result<String, FolderError> {
 
 /// A folder or file that is shared or to be shared.
 pub(super) struct Folder {
-    path: String,
+    pub(super) path: String,
     what: What,
     pub(super) share: Option<ShareInfo>,
 }

@@ -7,7 +7,8 @@ use keyfold_protocol::roster::Role;
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Desk, Known, State};
-use crate::account::Kept;
+use super::giving::Awaited;
+use crate::account::{Invitation, Kept};
 use crate::sharing::{Asked, Stub};
 use crate::sync::Transfer;
 
@@ -49,12 +50,41 @@ pub(crate) struct ShareStatus {
     pub(crate) unsent: Option<String>,
     /// Why the last attempt failed.
     pub(crate) error: Option<String>,
+    /// Who is to be taken out as soon as the server answers; `*` for everybody else.
+    pub(crate) revoking: Vec<String>,
+    /// Who was invited and is not given it yet.
+    pub(crate) invited: Vec<InvitedStatus>,
     /// What is wrong with records that were applied since the volume was mounted, the newest last.
     pub(crate) trouble: Vec<String>,
     /// Rounds that ended well: whoever asks for one sees this rise.
     pub(crate) rounds: u64,
     /// Whether one has begun and not ended.
     pub(crate) running: bool,
+}
+
+/// Somebody who was invited by his address.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct InvitedStatus {
+    email: String,
+    /// Who registered with it, as the server says.
+    user: Option<String>,
+    waits_for: String,
+}
+
+impl InvitedStatus {
+    fn new(invitation: &Invitation, user: Option<String>) -> Self {
+        let waits_for = match &user {
+            None => "somebody who registers with that address".to_owned(),
+            Some(user) => {
+                format!("`keyfold trust {user}`: compare the safety words with whom you invited")
+            }
+        };
+        Self {
+            email: invitation.email.to_string(),
+            user,
+            waits_for,
+        }
+    }
 }
 
 /// A share that waits to be accepted.
@@ -134,8 +164,9 @@ impl Desk {
     fn share(&self, info: &ShareInfo, known: Known) -> ShareStatus {
         let volume = self.engine.volume();
         let path = volume.path_of_share(info).ok();
+        let id = ShareId(info.id.0);
         ShareStatus {
-            id: ShareId(info.id.0).to_string(),
+            id: id.to_string(),
             path: path.map(|path| String::from_utf8_lossy(&path).into_owned()),
             role: known.role,
             state: known.state_now(),
@@ -143,11 +174,40 @@ impl Desk {
             waiting: volume.pending_marks(info.number).unwrap_or(0),
             kept_back: known.kept_back,
             unsent: known.unsent,
+            revoking: self.revoking(id),
+            invited: self.invited(id),
             error: known.error,
             trouble: known.trouble.into(),
             rounds: known.rounds,
             running: known.running,
         }
+    }
+
+    fn revoking(&self, share: ShareId) -> Vec<String> {
+        let queued = Kept::in_vault(&self.engine).revocations();
+        let queued = queued.unwrap_or_default().into_iter();
+        let of = queued.filter(|one| one.share == share);
+        of.map(|one| {
+            one.user
+                .map_or_else(|| "*".to_owned(), |user| user.to_string())
+        })
+        .collect()
+    }
+
+    fn invited(&self, share: ShareId) -> Vec<InvitedStatus> {
+        let kept = Kept::in_vault(&self.engine).invitations();
+        let kept = kept.unwrap_or_default().into_iter();
+        let of = kept.filter(|one| one.share == share);
+        of.map(|one| {
+            let known = self.board(|board| {
+                let mut awaited = board.awaited.iter();
+                let same =
+                    |known: &&Awaited| known.share == share && known.email == one.email.as_str();
+                awaited.find(same)?.user.clone()
+            });
+            InvitedStatus::new(&one, known)
+        })
+        .collect()
     }
 
     /// What is known of something that was not given.

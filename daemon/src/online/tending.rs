@@ -8,23 +8,26 @@ use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::desk::{Bell, Desk, Known, State};
+use super::desk::{Bell, Board, Desk, Known, State};
 use super::pause::Pauses;
-use crate::account::Session;
+use super::taking_back::revoke_queued;
+use crate::account::{Session, now};
 use crate::sharing::SharingError;
 use crate::sync::{Fetcher, Round, ShareSync, SyncError, Upset};
 
 /// How long after a change here it is waited for more of the same.
 const SETTLE: Duration = Duration::from_millis(120);
-/// A change that comes later than this after what was sent last follows nothing.
-const QUIET: Duration = Duration::from_millis(250);
-/// How long that becomes while changes go on and on.
-const SETTLE_MOST: Duration = Duration::from_secs(2);
+/// Time between two rounds while changes go on and on, as a multiple of what the last one took, and at
+/// most.
+const REST: u32 = 2;
+const REST_MOST: Duration = Duration::from_secs(2);
 /// How long a file that is written to is not sent while it stays open.
 const OPEN_MOST: Duration = Duration::from_secs(10);
 /// Time between looks at files that are in use, before it doubles, and at most.
 const IN_USE: Duration = Duration::from_millis(500);
 const IN_USE_MOST: Duration = Duration::from_secs(30);
+/// How long after somebody's access ended that is acted on.
+const EXPIRED: Duration = Duration::from_millis(1100);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
 /// Entries that others remove at once without its being told.
@@ -53,10 +56,11 @@ impl<'s, 'a> Tending<'s, 'a> {
     pub(super) async fn go_on(self, fetcher: &Fetcher) {
         let mut pauses = Pauses::default();
         let mut open = None;
-        let mut settle = SETTLE;
         let mut in_use_for = IN_USE;
         while self.is_here() {
+            let begun = Instant::now();
             let round = self.round(&mut open, fetcher).await;
+            let rest = (begun.elapsed() * REST).min(REST_MOST);
             let in_use = matches!(round, Ok(Round::Waiting(_)));
             let failed = self.note(&round);
             let pause = if failed {
@@ -66,19 +70,16 @@ impl<'s, 'a> Tending<'s, 'a> {
                 in_use_for
             } else {
                 in_use_for = IN_USE;
-                COMPARE
+                self.until_somebody_expires()
+                    .unwrap_or(COMPARE)
+                    .min(COMPARE)
             };
             if !failed {
                 pauses.reset();
             }
             let ended = Instant::now();
             while let Some(urgent) = self.called_before(ended + pause).await {
-                let quiet = ended.elapsed() >= QUIET;
-                settle = if quiet {
-                    SETTLE
-                } else {
-                    (settle * 2).min(SETTLE_MOST)
-                };
+                let settle = rest.saturating_sub(ended.elapsed()).max(SETTLE);
                 if urgent || in_use || self.settled(settle).await {
                     break;
                 }
@@ -87,6 +88,15 @@ impl<'s, 'a> Tending<'s, 'a> {
         self.desk.forget(&self.info);
         // Another may have come in its place, which nobody tends.
         self.desk.list.notify_one();
+    }
+
+    /// Time until somebody's access ends, and something is to be done or told.
+    fn until_somebody_expires(&self) -> Option<Duration> {
+        let known = |board: &mut Board| board.shares.get(&self.info.number)?.next_expiry;
+        let time = self.desk.board(known)?;
+        // Times are whole seconds: a moment later it is past by any clock's reckoning.
+        let left = time.0.saturating_sub(now().0);
+        Some(Duration::from_secs(left) + EXPIRED)
     }
 
     /// Waits to be called. Returns whether it is urgent; nothing when nobody called in time.
@@ -148,6 +158,10 @@ impl<'s, 'a> Tending<'s, 'a> {
                 .note(self.info.number, |known| known.progress = progress);
             open.insert(sync)
         };
+        for what in revoke_queued(self.session, ShareId(self.info.id.0)).await? {
+            self.desk
+                .note(self.info.number, |known| known.note_trouble(what));
+        }
         let round = match sync.role() {
             Some(Role::Writer | Role::Owner) => sync.push().await,
             Some(Role::Reader) | None => sync.pull().await,
@@ -179,6 +193,9 @@ impl<'s, 'a> Tending<'s, 'a> {
         }
         let round = round?;
         sync.tend_roster().await?;
+        let expiry = sync.next_expiry();
+        self.desk
+            .note(self.info.number, |known| known.next_expiry = expiry);
         let role = sync.role();
         self.set_access(match role {
             Some(Role::Writer | Role::Owner) => Access::Full,

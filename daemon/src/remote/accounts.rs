@@ -9,7 +9,7 @@ use keyfold_protocol::routes::Route;
 use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::{
     AccountReply, AddressQuery, AppendChain, Base64, BookReply, ChainReply, DevicesReply, Find,
-    FoundReply, KdfParameters, Login, LoginParameters, LoginReply, PutBook, RecoveryLogin,
+    FoundReply, Invite, KdfParameters, Login, LoginParameters, LoginReply, PutBook, RecoveryLogin,
     Register, RegisterReply, ServerInfoReply, SetPassword, VerifyEmail,
 };
 
@@ -135,6 +135,15 @@ impl Remote {
         let path = Route::FindUser.path(&[]);
         let reply: FoundReply = self.post(Route::FindUser, path, &body).await?;
         Ok(reply.user)
+    }
+
+    /// Has an invitation mailed.
+    pub(crate) async fn invite(&self, email: &Email) -> Result<(), RemoteError> {
+        let email = email.clone();
+        let path = Route::Invite.path(&[]);
+        self.send(Route::Invite, path, &Invite { email })
+            .await
+            .map(drop)
     }
 
     /// Entries of a chain as they came with a reply.

@@ -35,6 +35,17 @@ pub(crate) enum Reads {
     Before,
 }
 
+/// When somebody's access ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ends {
+    /// As was said before.
+    AsBefore,
+    /// Then.
+    At(Time),
+    /// Never.
+    Never,
+}
+
 /// Somebody to be added.
 #[derive(Debug, Clone)]
 pub(crate) struct Newcomer {
@@ -48,6 +59,39 @@ pub(crate) struct Newcomer {
     pub(crate) reads: Reads,
     /// The request that this approves.
     pub(crate) request: Option<RequestHash>,
+}
+
+impl Newcomer {
+    fn rotation(&self) -> Rotation {
+        match self.reads {
+            Reads::FromNow => Rotation::FromNow,
+            Reads::ThisEpoch => Rotation::Stay,
+            Reads::Before => Rotation::WithHistory,
+        }
+    }
+
+    /// What makes him what he is to be, of what he is.
+    fn changes(&self, known: Option<&Member>) -> Vec<Change> {
+        let key = self.person.chain.key();
+        let Some(known) = known else {
+            return vec![Change::Add {
+                user: key.user,
+                chain: self.person.entries.clone(),
+                role: self.role,
+                expires: self.expires,
+                request: self.request,
+            }];
+        };
+        let expired = known.expired(now());
+        let mut changes = Vec::new();
+        if known.role < self.role {
+            changes.push(Change::Role(key.root, self.role));
+        }
+        if expired || (known.role < self.role && known.expires != self.expires) {
+            changes.push(Change::Expiry(key.root, self.expires));
+        }
+        changes
+    }
 }
 
 impl<'s, 'a> Shared<'s, 'a> {
@@ -73,31 +117,28 @@ impl<'s, 'a> Shared<'s, 'a> {
 
     /// Adds somebody. Done already is success, but not with another role.
     pub(crate) async fn add(&mut self, newcomer: &Newcomer) -> Result<(), SharingError> {
-        let rotation = match newcomer.reads {
-            Reads::FromNow => Rotation::FromNow,
-            Reads::ThisEpoch => Rotation::Stay,
-            Reads::Before => Rotation::WithHistory,
-        };
-        let key = newcomer.person.chain.key();
-        let decide = |log: &Log| {
-            let known = roster(log)?.members.get(&key.root);
-            if known.is_some_and(|member| member.role >= newcomer.role && !member.expired(now())) {
-                return Ok(Step::Done);
+        self.add_all(std::slice::from_ref(newcomer)).await
+    }
+
+    /// Adds people, at once.
+    pub(crate) async fn add_all(&mut self, newcomers: &[Newcomer]) -> Result<(), SharingError> {
+        self.change(&|log| {
+            let members = &roster(log)?.members;
+            let (mut changes, mut rotation) = (Vec::new(), Rotation::Stay);
+            for newcomer in newcomers {
+                let known = members.get(&newcomer.person.root());
+                changes.extend(newcomer.changes(known));
+                if known.is_none() {
+                    rotation = newcomer.rotation();
+                }
             }
-            if known.is_some() {
-                let change = Change::Role(key.root, newcomer.role);
-                return Ok(Step::Append(vec![change], Rotation::Stay));
-            }
-            let change = Change::Add {
-                user: key.user.clone(),
-                chain: newcomer.person.entries.clone(),
-                role: newcomer.role,
-                expires: newcomer.expires,
-                request: newcomer.request,
-            };
-            Ok(Step::Append(vec![change], rotation))
-        };
-        self.change(&decide).await
+            Ok(if changes.is_empty() {
+                Step::Done
+            } else {
+                Step::Append(changes, rotation)
+            })
+        })
+        .await
     }
 
     /// Removes somebody: what is written from then on is under a key that he does not have.
@@ -119,19 +160,39 @@ impl<'s, 'a> Shared<'s, 'a> {
         .await
     }
 
-    /// Gives somebody another role.
+    /// Gives somebody another role, for as long as that is said.
     pub(crate) async fn set_role(
         &mut self,
         root: ChainRoot,
         role: Role,
+        ends: Ends,
     ) -> Result<(), SharingError> {
-        self.change(&|log| match roster(log)?.members.get(&root) {
-            None => Err(SharingError::NotAMember),
-            Some(member) if member.role == role => Ok(Step::Done),
-            Some(_) => {
-                let change = Change::Role(root, role);
-                Ok(Step::Append(vec![change], Rotation::Stay))
+        self.change(&|log| {
+            let member = roster(log)?.members.get(&root);
+            let member = member.ok_or(SharingError::NotAMember)?;
+            let mut changes = Vec::new();
+            let until = match ends {
+                Ends::AsBefore => member.expires,
+                Ends::At(time) => Some(time),
+                Ends::Never => None,
+            };
+            if until != member.expires {
+                changes.push(Change::Expiry(root, until));
             }
+            if member.role != role {
+                // Nobody is an owner for a while, not even between two changes.
+                let at = if role == Role::Owner {
+                    changes.len()
+                } else {
+                    0
+                };
+                changes.insert(at, Change::Role(root, role));
+            }
+            Ok(if changes.is_empty() {
+                Step::Done
+            } else {
+                Step::Append(changes, Rotation::Stay)
+            })
         })
         .await
     }
@@ -161,6 +222,16 @@ impl<'s, 'a> Shared<'s, 'a> {
         self.log.rotation_due() || roster.is_some_and(expired)
     }
 
+    /// When this account's time passes, or of an owner that of the next member, whom he takes out then.
+    pub(crate) fn next_expiry(&self) -> Option<Time> {
+        let roster = self.log.roster()?;
+        let own = self.log.own().root;
+        let owner = self.log.role() == Some(Role::Owner);
+        let members = roster.members.iter();
+        let concerns = members.filter(|(root, _)| owner || **root == own);
+        concerns.filter_map(|(_, member)| member.expires).min()
+    }
+
     /// Begins another epoch, if that is due.
     pub(crate) async fn rotate(&mut self) -> Result<(), SharingError> {
         self.change(&|log| {
@@ -171,6 +242,15 @@ impl<'s, 'a> Shared<'s, 'a> {
             Ok(Step::Append(Vec::new(), Rotation::FromNow))
         })
         .await
+    }
+
+    /// Whether the roster has older keys of this account, and this vault can bring the newest in.
+    pub(crate) fn own_key_is_due(&self) -> bool {
+        let keys = self.session.keys();
+        let roster = self.log.roster();
+        let member = roster.and_then(|roster| roster.members.get(&keys.account.root));
+        let entry = member.map(|member| member.key.entry);
+        entry.is_some_and(|entry| entry != keys.account.entry && keys.identity_of(entry).is_some())
     }
 
     /// Puts this account's newest keys into the roster; where it is an owner, with a new epoch, so that

@@ -8,13 +8,14 @@ use keyfold_protocol::ids::{ChainRoot, Seq, ShareId, Time};
 use serde::{Deserialize, Serialize};
 
 use super::arrival::Arrival;
+use super::groups::{self, GroupShown};
 use super::{
     InboxItem, Shared, SharingError, Stub, Terms, Wish, approve, deny, find, inbox, removed,
     request, role_name, withdraw,
 };
 use crate::account::{AccountError, Kept, Session, now};
-use crate::control::{Approve, Leave, Request, RoleOf, RosterCommand, Sought};
-use crate::sharing::Reads;
+use crate::control::{Approve, Leave, Request, RoleOf, RosterCommand, Sought, Until};
+use crate::sharing::{Ends, Reads};
 
 /// What a command tells.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -28,6 +29,8 @@ pub(crate) enum Reply {
     Inbox(InboxShown),
     /// People.
     People(Vec<PersonShown>),
+    /// Groups of them.
+    Groups(Vec<GroupShown>),
     /// What was done.
     Done(Done),
 }
@@ -125,6 +128,7 @@ pub(crate) async fn carry_out(
         RosterCommand::Inbox(_) => return inbox_shown(session).await.map(Reply::Inbox),
         RosterCommand::People(_) => return Ok(Reply::People(people(*session.kept())?)),
         RosterCommand::Role(wanted) => role(session, wanted).await?,
+        RosterCommand::Group(wanted) => return groups::group(session, wanted).await,
         RosterCommand::Leave(wanted) => leave(session, wanted).await?,
         RosterCommand::Approve(wanted) => approved(session, wanted).await?,
         RosterCommand::Deny(wanted) => {
@@ -214,7 +218,12 @@ async fn role(session: &Session<'_>, wanted: &RoleOf) -> Result<String, SharingE
             let user = wanted.user.clone();
             return Err(SharingError::NotVerified { user, root });
         }
-        shared.set_role(root, role).await?;
+        let ends = match wanted.expires.as_ref().map(|until| until.value) {
+            None => Ends::AsBefore,
+            Some(Until::For(time)) => Ends::At(after(time)),
+            Some(Until::Ever) => Ends::Never,
+        };
+        shared.set_role(root, role, ends).await?;
         format!("{} is {} now.", wanted.user, role_name(role))
     } else {
         shared.remove(root).await?;
@@ -317,7 +326,8 @@ async fn requested(session: &Session<'_>, wanted: &Request) -> Result<String, Sh
     ))
 }
 
-fn after(time: std::time::Duration) -> Time {
+/// So much later than now.
+pub(crate) fn after(time: std::time::Duration) -> Time {
     Time(now().0.saturating_add(time.as_secs()))
 }
 

@@ -7,7 +7,7 @@ use keyfold_protocol::account::fingerprint;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{ChainRoot, Seq};
 use keyfold_protocol::log::{Stop, Void};
-use keyfold_protocol::names::{Slug, UserName};
+use keyfold_protocol::names::{Email, Slug, Title, UserName};
 
 use crate::account::AccountError;
 use crate::remote::RemoteError;
@@ -37,6 +37,16 @@ pub(crate) enum SharingError {
     Ambiguous,
     /// Nobody has that name.
     NoSuchUser(UserName),
+    /// There is no group of that name.
+    NoSuchGroup(Title),
+    /// There is one already.
+    GroupThere(Title),
+    /// A command about groups names none.
+    WhichGroup,
+    /// Somebody who is to be in a group was never verified.
+    NotVerifiedYet(UserName),
+    /// An address is said to be somebody's, and only the server says so.
+    AddressOf(Email, UserName),
     /// Nobody of that name takes part.
     NoSuchMember(UserName),
     /// Somebody's keys were compared with nothing.
@@ -123,6 +133,23 @@ impl fmt::Display for SharingError {
             ),
             Self::Ambiguous => write!(f, "more than one begins with that: give more of it"),
             Self::NoSuchUser(user) => write!(f, "nobody is called {user} on this server"),
+            Self::NoSuchGroup(name) => {
+                write!(
+                    f,
+                    "there is no group @{name}. `keyfold group list` lists them"
+                )
+            }
+            Self::GroupThere(name) => write!(f, "there is a group @{name} already"),
+            Self::WhichGroup => write!(f, "say which group"),
+            Self::NotVerifiedYet(user) => write!(
+                f,
+                "{user} is not verified yet, and a group has only who is: `keyfold trust {user}`"
+            ),
+            Self::AddressOf(email, user) => write!(
+                f,
+                "the server says that {email} is the address of {user}. If that is whom you mean, \
+                 give it to {user}, or give the fingerprint with --key"
+            ),
             Self::NoSuchMember(user) => write!(f, "{user} is no member of the share"),
             Self::NotVerified { user, root } => write!(
                 f,

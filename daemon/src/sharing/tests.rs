@@ -7,7 +7,7 @@ use keyfold_protocol::log::{Stop, Void};
 use keyfold_protocol::roster::{Role, RosterBody};
 use keyfold_protocol::wire::PullQuery;
 
-use super::change::Newcomer;
+use super::change::{Ends, Newcomer};
 use super::{Reads, Shared, SharingError, tend};
 use crate::account::tests::scene::{Scene, password, session};
 use crate::account::{Session, now};
@@ -140,19 +140,19 @@ fn only_an_owner_changes_roles_and_only_the_creator_lowers_owners() {
     let [alices, bobs, carols] =
         ["alice", "bob", "carol"].map(|u| shared.member(&u.parse().unwrap()).unwrap().key.root);
     let mut by_carol = run(Shared::open(&carol, shared.id())).unwrap();
-    let refused = run(by_carol.set_role(carols, Role::Owner));
+    let refused = run(by_carol.set_role(carols, Role::Owner, Ends::AsBefore));
     assert!(matches!(
         refused,
         Err(SharingError::MayNot(Void::RoleMayNot))
     ));
     let mut by_bob = run(Shared::open(&bob, shared.id())).unwrap();
-    let refused = run(by_bob.set_role(alices, Role::Reader));
+    let refused = run(by_bob.set_role(alices, Role::Reader, Ends::AsBefore));
     assert!(matches!(
         refused,
         Err(SharingError::MayNot(Void::CreatorStays))
     ));
-    run(by_bob.set_role(carols, Role::Reader)).unwrap();
-    run(shared.set_role(bobs, Role::Writer)).unwrap();
+    run(by_bob.set_role(carols, Role::Reader, Ends::AsBefore)).unwrap();
+    run(shared.set_role(bobs, Role::Writer, Ends::AsBefore)).unwrap();
     let expected = [
         ("alice", Role::Owner),
         ("bob", Role::Writer),

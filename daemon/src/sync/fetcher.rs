@@ -18,6 +18,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{Notify, Semaphore, watch};
 
 use super::packs::{PackError, Packs};
+use crate::cli::exit::Exit;
 use crate::remote::{Remote, RemoteError};
 
 /// How long somebody waits who reads.
@@ -246,16 +247,24 @@ impl Fetch for Fetcher {
             let left = over.saturating_duration_since(Instant::now());
             // A task that is dropped takes its sender along.
             let Ok((number, brought)) = receiver.recv_timeout(left) else {
+                tracing::warn!("the server does not give in time what somebody reads");
                 self.falls_silent();
                 return all;
             };
             match brought {
                 Ok(blocks) => all[number] = Ok(blocks),
-                Err(PackError::Remote(error)) if error.is_silence() => {
-                    self.falls_silent();
-                    return all;
+                Err(PackError::Remote(error)) => {
+                    // What it says may name people.
+                    let code = Exit::from(&error).code();
+                    tracing::warn!(code, "the server does not give what somebody reads");
+                    if error.is_silence() {
+                        self.falls_silent();
+                        return all;
+                    }
                 }
-                Err(_) => {}
+                Err(PackError::Malformed) => {
+                    tracing::warn!("what the server gives is not what somebody reads");
+                }
             }
         }
         if all.iter().all(Result::is_ok) {

@@ -23,7 +23,7 @@ use keyfold_fs::share::{Kept, NodeInfo, ShareInfo, Standing};
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::cbor::{DecodeError, Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::exchange::Append;
-use keyfold_protocol::ids::{BlobId, Epoch, NodeId, Seq};
+use keyfold_protocol::ids::{BlobId, Epoch, NodeId, Seq, ShareId};
 use keyfold_protocol::limits;
 use keyfold_protocol::tree::{Tree, encode_node};
 use zeroize::Zeroizing;
@@ -33,6 +33,8 @@ use super::error::SyncError;
 use super::shown::engine_node;
 use super::waits::Waits;
 use super::{InFlight, ShareSync};
+use crate::account::Session;
+use crate::sharing::Shared;
 
 /// Bytes of what is kept with a share, at most.
 const LONGEST: usize = 1 << 30;
@@ -289,6 +291,15 @@ pub(super) fn is_copied(info: &NodeInfo) -> bool {
 pub(super) fn copied(info: &NodeInfo) -> Box<[u8]> {
     let bytes = info.data.get(1..).unwrap_or_default();
     [&[1], bytes].concat().into()
+}
+
+/// A share as it was when it was synced last. Nothing is asked of the server.
+pub(crate) fn as_it_was<'s, 'a>(
+    session: &'s Session<'a>,
+    info: &ShareInfo,
+) -> Option<Shared<'s, 'a>> {
+    let log = KeptShare::of(info).log?;
+    Shared::resume(session, ShareId(info.id.0), &log)
 }
 
 /// What the volume is brought to, on its way into its rows.

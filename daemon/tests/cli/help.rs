@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::sandbox::Sandbox;
 
 /// Every command that `--help` names, with its subcommands.
-const COMMANDS: [&[&str]; 60] = [
+const COMMANDS: [&[&str]; 61] = [
     &[],
     &["init"],
     &["mount"],
@@ -58,6 +58,7 @@ const COMMANDS: [&[&str]; 60] = [
     &["shares"],
     &["members"],
     &["role"],
+    &["group"],
     &["leave"],
     &["publish"],
     &["unpublish"],

@@ -57,7 +57,7 @@ fn lines_that_are_no_command_are_refused_and_the_mount_lives_on() {
         ),
         (&long, "too long"),
         (&many, "words"),
-        (&deep, "too long"),
+        (&deep, "JSON"),
     ];
     for (line, said) in lines {
         let shown = String::from_utf8_lossy(&line[..line.len().min(40)]).into_owned();
@@ -410,7 +410,7 @@ fn a_server_whose_certificate_is_not_of_the_known_authority_is_told_nothing() {
     assert!(error.as_str().unwrap().contains("certificate"), "{error}");
     fs::write(here.join("meanwhile"), "from bob").unwrap();
     refused(
-        &keyfold(["unshare", text(&reports), "bob"]),
+        &keyfold(["share", text(&reports), "carol"]),
         50,
         "certificate",
     );
@@ -418,7 +418,7 @@ fn a_server_whose_certificate_is_not_of_the_known_authority_is_told_nothing() {
     world.server.stop();
     world.server.set_tls(None);
     world.server.start();
-    refused(&keyfold(["unshare", text(&reports), "bob"]), 50, "");
+    refused(&keyfold(["share", text(&reports), "carol"]), 50, "");
     world.server.stop();
     world.server.set_tls(Some(tls("right")));
     world.server.start();

@@ -8,7 +8,7 @@ use keyfold_protocol::account::NewAccount;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::grant::Grant;
 use keyfold_protocol::ids::Time;
-use keyfold_protocol::log::Log;
+use keyfold_protocol::log::{Log, Stop};
 use keyfold_protocol::record::Record;
 use keyfold_protocol::wire::{Base64, ChainReply, LoginReply};
 use keyfold_tests::{Answer, Request, Vault, keyfold};
@@ -60,7 +60,7 @@ fn a_grant_that_the_owner_did_not_make_for_this_place_stops_the_share() {
     // Newcomers from now on begin an epoch, of which everybody is given the key.
     run(&["share", text(&reports), "carol"]);
     fs::write(reports.join("first"), "second epoch").unwrap();
-    fails(&at_bob, "ForgedGrant");
+    fails(&at_bob, &Stop::ForgedGrant.to_string());
     assert_eq!(
         fs::read_to_string(here.join("first")).unwrap(),
         "from alice"
@@ -77,7 +77,7 @@ fn a_grant_that_the_owner_did_not_make_for_this_place_stops_the_share() {
     let own = Grant::wrap(&bob_now.key.kem, &bound, &EpochKey::generate().unwrap()).unwrap();
     *false_grants.lock().unwrap() = vec![own];
     fs::write(here.join("bob's"), "written meanwhile").unwrap();
-    fails(&at_bob, "ForgedGrant");
+    fails(&at_bob, &Stop::ForgedGrant.to_string());
     assert_eq!(
         fs::read_to_string(here.join("first")).unwrap(),
         "from alice"

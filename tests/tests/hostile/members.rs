@@ -10,6 +10,7 @@ use keyfold_crypto::{FileKey, LeafHash, content_root};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::exchange::{Append, Delivered};
 use keyfold_protocol::ids::{BlobId, ContentRoot, NodeId, OperationId, ShareId};
+use keyfold_protocol::log::Void;
 use keyfold_protocol::operation::{
     Action, ChangedLeaf, ContentBody, Mode, Mtime, Operation, PackRef, Place, What, WriteFile,
 };
@@ -134,7 +135,10 @@ fn what_a_reader_forges_has_no_effect_and_names_him_even_with_the_servers_help()
     // A server that takes it and hands it on does not help him.
     slip_in(&stage, forged);
     look(&at_alice);
-    tells(&at_alice, "of bob: without effect, RoleMayNot");
+    tells(
+        &at_alice,
+        &format!("of bob: without effect, as {}", Void::RoleMayNot),
+    );
     assert!(!reports.join("forged").exists());
     stage.before_alice.be_honest();
     drop(told);
@@ -233,7 +237,10 @@ fn a_removed_member_writes_and_reads_nothing_even_with_the_servers_help() {
         },
     );
     look(&at_alice);
-    tells(&at_alice, "of bob: without effect, NotAMember");
+    tells(
+        &at_alice,
+        &format!("of bob: without effect, as {}", Void::NotAMember),
+    );
     assert!(!reports.join("forged").exists());
     stage.before_alice.be_honest();
     drop(told);
@@ -242,7 +249,7 @@ fn a_removed_member_writes_and_reads_nothing_even_with_the_servers_help() {
 
 /// Posts a body, and waits until alice's mount tells what is wrong with it.
 #[track_caller]
-fn is_void(writer: &Insider, id: ShareId, at_alice: &Mount, (body, why): (&[u8], &str)) {
+fn is_void(writer: &Insider, id: ShareId, at_alice: &Mount, (body, why): (&[u8], Void)) {
     let log = writer.log(id);
     let append = writer.content(&log, body, vec![]);
     let seq = append.record.header.seq.0;
@@ -251,7 +258,7 @@ fn is_void(writer: &Insider, id: ShareId, at_alice: &Mount, (body, why): (&[u8],
     assert_eq!(reply.status, 200, "{why}: {said}");
     tells(
         at_alice,
-        &format!("record {seq} of bob: without effect, {why}"),
+        &format!("record {seq} of bob: without effect, as {why}"),
     );
 }
 
@@ -265,7 +272,7 @@ fn what_no_keyfold_says_is_without_effect_for_everybody_and_names_its_author() {
     synced(&at_alice);
     let id = share_id(&at_alice);
     let writer = Insider::of(bob, stage.world.server.address());
-    let void = |bytes: &[u8], why: &str| is_void(&writer, id, &at_alice, (bytes, why));
+    let void = |bytes: &[u8], why: Void| is_void(&writer, id, &at_alice, (bytes, why));
     let names: [&[u8]; 9] = [
         b"..",
         b".",
@@ -290,28 +297,31 @@ fn what_no_keyfold_says_is_without_effect_for_everybody_and_names_its_author() {
         } else {
             bytes = patched(bytes, stand_in.as_bytes(), name);
         }
-        void(&bytes, "Malformed");
+        void(&bytes, Void::Malformed);
     }
     // Setuid and devices cannot be said: a mode has three bits, and there are four kinds.
     let file = body(vec![make("x", 1, What::File)]);
     void(
         &patched(file.clone(), &[6, 0x82, 1, 0], &[15, 0x82, 1, 0]),
-        "Malformed",
+        Void::Malformed,
     );
     void(
         &patched(file.clone(), &[0x81, 0, 6], &[0x81, 4, 6]),
-        "Malformed",
+        Void::Malformed,
     );
     // Lengths without end, bytes that are nothing, and nothing.
-    void(&[&[0x82, 1, 0x9b][..], &[0xff; 8]].concat(), "Malformed");
+    void(
+        &[&[0x82, 1, 0x9b][..], &[0xff; 8]].concat(),
+        Void::Malformed,
+    );
     void(
         &[&[0x82, 1, 0x9a][..], &[0x7f, 0xff, 0xff, 0xff]].concat(),
-        "Malformed",
+        Void::Malformed,
     );
-    void(&file[..file.len() - 1], "Malformed");
-    void(&[&file[..], &[0]].concat(), "Malformed");
-    void(&[0xff; 64], "Malformed");
-    void(b"", "Malformed");
+    void(&file[..file.len() - 1], Void::Malformed);
+    void(&[&file[..], &[0]].concat(), Void::Malformed);
+    void(&[0xff; 64], Void::Malformed);
+    void(b"", Void::Malformed);
     // A directory within itself.
     let cycle = vec![
         make("outer", 2, What::Directory),
@@ -329,16 +339,16 @@ fn what_no_keyfold_says_is_without_effect_for_everybody_and_names_its_author() {
             replaced: None,
         },
     ];
-    void(&body(cycle), "Cycle");
+    void(&body(cycle), Void::Cycle);
     // Blobs and keys that the share does not have.
     let foreign = [
         vec![make("foreign", 4, What::File)],
         written(4, BlobId([9; 32]), OperationId::NONE),
     ];
-    void(&body(foreign.concat()), "UnknownBlob");
+    void(&body(foreign.concat()), Void::UnknownBlob);
     let mut unknown_key = foreign.concat();
     unknown_key.remove(1);
-    void(&body(unknown_key), "UnknownKey");
+    void(&body(unknown_key), Void::UnknownKey);
 
     // Nothing of it is there, everything else is, and it goes on.
     assert_eq!(tree(&reports).unwrap().len(), 1);

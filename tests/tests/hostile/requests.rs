@@ -78,8 +78,8 @@ fn a_request_is_granted_once_and_to_the_keys_that_were_shown() {
     let missing = format!("alice@{host}/nothing");
     refused(
         &keyfold(["request", &missing, text(at_bob.path())]),
-        51,
-        "no such thing",
+        40,
+        "nothing is offered",
     );
 
     // Asked twice, withdrawn once: one request is left, and what is over is over.

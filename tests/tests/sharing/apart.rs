@@ -29,7 +29,7 @@ fn while_the_server_is_away_work_goes_on_and_comes_later() {
     });
     assert!(share_status(&at_alice)["waiting"].as_u64() > Some(0));
     refused(
-        &keyfold(["unshare", text(&reports), "bob"]),
+        &keyfold(["members", "Reports", text(at_alice.path())]),
         50,
         "cannot connect",
     );

@@ -37,6 +37,15 @@ impl World {
         Self { server, sandbox }
     }
 
+    /// One whose server mails, and wants addresses proved.
+    pub(crate) fn with_mail() -> Self {
+        let sandbox = Sandbox::new();
+        Self {
+            server: Server::with_mail(&sandbox),
+            sandbox,
+        }
+    }
+
     pub(crate) fn person(&self, name: &'static str) -> Person {
         self.person_by(name, &[])
     }

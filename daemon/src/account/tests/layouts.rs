@@ -9,11 +9,12 @@ use keyfold_protocol::chain::{ChainEntry, SignedEntry};
 use keyfold_protocol::ids::{
     ChainRoot, DeviceId, EntryHash, NodeId, RecordHash, RequestHash, Seq, ShareId, Time,
 };
+use keyfold_protocol::roster::Role;
 use zeroize::Zeroizing;
 
 use crate::account::kept::{
-    Happened, KeptBook, KeptToken, Keys, Known, Listed, Next, Offered, Pinned, Profile, ShareHead,
-    ShownRequest, Staying,
+    Happened, Invitation, KeptBook, KeptToken, Keys, Known, Listed, Next, Offered, Pinned, Profile,
+    Revocation, ShareHead, ShownRequest, Staying,
 };
 use crate::remote::{Server, Token};
 
@@ -155,6 +156,24 @@ fn every_value_has_one_form_and_no_other_is_read() {
         node: NodeId([2; 16]),
     }]);
     begins(&same(&staying), b"\x82\x01\x81\x82\x58\x20");
+    let share = ShareId([1; 32]);
+    let revocations = Listed(vec![
+        Revocation { share, user: None },
+        Revocation {
+            share,
+            user: Some("bob".parse().unwrap()),
+        },
+    ]);
+    begins(&same(&revocations), b"\x82\x01\x82\x82\x58\x20");
+    let invitations = Listed(vec![Invitation {
+        share,
+        email: "bob@example.org".parse().unwrap(),
+        role: Role::Writer,
+        lasts: Some(60),
+        with_history: true,
+        since: Time(5),
+    }]);
+    begins(&same(&invitations), b"\x82\x01\x81\x86\x58\x20");
 }
 
 #[test]

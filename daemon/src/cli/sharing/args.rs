@@ -50,6 +50,29 @@ impl RoleArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct GroupArgs {
+    #[command(flatten)]
+    pub(super) what: control::GroupOf,
+    /// The vault, or where it is mounted
+    #[arg(long)]
+    vault: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+    #[command(flatten)]
+    unlock: UnlockArgs,
+}
+
+impl GroupArgs {
+    pub(super) fn at(&self) -> Where<'_> {
+        Where {
+            vault: &self.vault,
+            unlock: &self.unlock,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct LeaveArgs {
     #[command(flatten)]
     pub(super) what: control::Leave,

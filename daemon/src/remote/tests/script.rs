@@ -240,8 +240,9 @@ fn read_request(stream: &mut TcpStream) -> Option<Seen> {
 
 fn forward(to: SocketAddr, seen: &Seen) -> std::io::Result<(u16, Vec<u8>)> {
     let mut stream = ask(to, seen)?;
-    let (head, mut body) = read_head(&mut stream).unwrap();
-    stream.read_to_end(&mut body).unwrap();
+    // It has ended, or ends while it replies.
+    let (head, mut body) = read_head(&mut stream).ok_or(ErrorKind::UnexpectedEof)?;
+    stream.read_to_end(&mut body)?;
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Ok((status, body))
 }
