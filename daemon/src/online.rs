@@ -65,10 +65,12 @@ struct Running {
 
 impl Online {
     /// Makes ready what a volume needs before it is served: shares that this account may only read
-    /// are not written to from the first moment on.
+    /// are not written to from the first moment on, and where it is to be synced, who reads what is not
+    /// here waits for that to begin.
     pub(crate) fn prepare(
         engine: &Arc<Engine>,
         cache_limit: Option<u64>,
+        will_sync: bool,
     ) -> Result<Self, AccountError> {
         let volume = engine.volume();
         let read_only = Kept::in_vault(engine).read_only()?;
@@ -82,9 +84,15 @@ impl Online {
             Owner::of_process(),
             cache_limit,
         ));
+        let mut running = Running::default();
+        if will_sync && is_logged_in(engine).unwrap_or(false) {
+            let fetcher = new_fetcher()?;
+            bring_by(&desk, &fetcher);
+            running.fetcher = Some(fetcher);
+        }
         Ok(Self {
             desk,
-            running: Mutex::default(),
+            running: Mutex::new(running),
         })
     }
 
@@ -96,7 +104,12 @@ impl Online {
     /// Begins, if the vault has an account that is logged in.
     pub(crate) fn start(&self, caches: Arc<dyn Caches>) -> io::Result<()> {
         self.desk.set_caches(caches);
-        self.begin(&mut self.running.lock())
+        let mut running = self.running.lock();
+        let begun = self.begin(&mut running);
+        if begun.is_err() {
+            self.halt(&mut running, None);
+        }
+        begun
     }
 
     /// Ends it, whatever is under way.
@@ -149,9 +162,8 @@ impl Online {
             Err(error) => return Err(io::Error::other(error.to_string())),
         };
         let volume = self.desk.engine.volume();
-        volume.set_fetch(Some(Arc::clone(&fetcher) as Arc<_>));
+        bring_by(&self.desk, &fetcher);
         running.fetcher = Some(Arc::clone(&fetcher));
-        self.desk.set_fetcher(Some(Arc::clone(&fetcher)));
         running.threads.push(Keeper::start(&self.desk, &fetcher)?);
         volume.set_noticed(Some(Arc::clone(&self.desk) as Arc<_>));
         let (desk, stop) = (Arc::clone(&self.desk), Arc::new(Notify::new()));
@@ -194,6 +206,13 @@ impl Online {
         }
         self.desk.set_syncs(false);
     }
+}
+
+/// Has what is read and not here brought by `fetcher`.
+fn bring_by(desk: &Desk, fetcher: &Arc<Fetcher>) {
+    let volume = desk.engine.volume();
+    volume.set_fetch(Some(Arc::clone(fetcher) as Arc<_>));
+    desk.set_fetcher(Some(Arc::clone(fetcher)));
 }
 
 fn new_fetcher() -> Result<Arc<Fetcher>, RemoteError> {

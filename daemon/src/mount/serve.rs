@@ -182,7 +182,11 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError
             snapshot_interval: options.snapshot_interval,
         },
     )?);
-    let online = Arc::new(Online::prepare(&engine, options.cache_limit)?);
+    let online = Arc::new(Online::prepare(
+        &engine,
+        options.cache_limit,
+        access == Access::ReadWrite,
+    )?);
     let control = VolumeControl::new(Arc::clone(&engine), about, &online, seal);
     let control = Arc::new(control);
     let vfs = engine.vfs_with_snapshots(Owner::of_process());
