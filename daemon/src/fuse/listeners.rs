@@ -199,8 +199,11 @@ mod tests {
             });
             until(|| listeners.is_lone());
             asked.store(true, Ordering::SeqCst);
-            listeners.support();
-            until(|| !listeners.is_lone());
+            // Every request calls: one that does before the other rests is not heard.
+            until(|| {
+                listeners.support();
+                !listeners.is_lone()
+            });
         });
         // Not lone, it calls for nobody.
         listeners.support();
