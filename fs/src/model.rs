@@ -96,11 +96,15 @@ impl ModelFs {
     }
 }
 
-/// A listing in progress: `.`, `..` and the entries of one directory as it was opened.
-fn listing(state: &State, handle: Handle, from: Cookie) -> FsResult<Vec<(u64, Vec<u8>, Ino)>> {
-    let Some(Open::Directory { ino, last }) = state.handles.get(&handle).copied() else {
+/// A listing in progress: `.`, `..` and the entries of one directory as it was when that began.
+fn listing(state: &mut State, handle: Handle, from: Cookie) -> FsResult<Vec<(u64, Vec<u8>, Ino)>> {
+    let Some(Open::Directory { ino, mut last }) = state.handles.get(&handle).copied() else {
         return Err(FsError::BadHandle);
     };
+    if from == Cookie::START {
+        last = state.dir(ino)?.last_cookie();
+        state.handles.insert(handle, Open::Directory { ino, last });
+    }
     let dir = state.dir(ino)?;
     // A removed directory may outlive its parent.
     let parent = if state.inodes.contains_key(&dir.parent) {
@@ -249,8 +253,8 @@ impl Vfs for ModelFs {
         from: Cookie,
         sink: &mut dyn FnMut(DirEntry<'_>) -> Listing,
     ) -> FsResult<()> {
-        let state = self.now();
-        for (cookie, name, ino) in listing(&state, handle, from)? {
+        let mut state = self.now();
+        for (cookie, name, ino) in listing(&mut state, handle, from)? {
             let (kind, cookie) = (state.inode(ino)?.kind(), Cookie(cookie));
             if sink(DirEntry {
                 name: &name,
@@ -272,7 +276,7 @@ impl Vfs for ModelFs {
         sink: &mut dyn FnMut(DirEntry<'_>, &Attr) -> Listing,
     ) -> FsResult<()> {
         let mut state = self.now();
-        for (cookie, name, ino) in listing(&state, handle, from)? {
+        for (cookie, name, ino) in listing(&mut state, handle, from)? {
             let attr = state.inode(ino)?.attr(ino);
             let entry = DirEntry {
                 name: &name,

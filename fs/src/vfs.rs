@@ -395,9 +395,10 @@ pub trait Vfs: Send + Sync {
     /// in one file fail with [`FsError::InvalidArgument`].
     fn copy_range(&self, from: FileRange, to: FileRange, len: u64) -> FsResult<u64>;
 
-    /// Opens a directory for listing. Entries made after this call are not listed.
+    /// Opens a directory for listing.
     fn opendir(&self, ino: Ino) -> FsResult<Handle>;
-    /// Lists entries after `from`, in cookie order, until `sink` is full.
+    /// Lists entries after `from`, in cookie order, until `sink` is full. Entries made after the last
+    /// call with [`Cookie::START`] are not listed by later calls.
     fn readdir(
         &self,
         handle: Handle,

@@ -286,6 +286,21 @@ fn a_listing_shows_every_entry_once_while_others_come_and_go() {
 }
 
 #[test]
+fn what_was_made_between_opening_and_listing_a_directory_is_in_every_later_listing() {
+    let vault = Vault::new();
+    let mount = vault.mount();
+    let dir = mount.join("dir");
+    fs::create_dir(&dir).unwrap();
+    for n in 0..20 {
+        let early = fs::read_dir(&dir).unwrap();
+        fs::write(dir.join(format!("{n}")), "").unwrap();
+        // What this lists is kept by the kernel for whoever comes later.
+        assert!(early.count() >= n);
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), n + 1);
+    }
+}
+
+#[test]
 fn a_loop_that_renames_what_it_reads_ends() {
     let vault = Vault::new();
     let mount = vault.mount();

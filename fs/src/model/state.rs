@@ -97,7 +97,8 @@ pub(super) enum Open {
     },
     Directory {
         ino: Ino,
-        /// Entries with a higher cookie came after the directory was opened.
+        /// Entries with a higher cookie came after the directory was opened or last listed from the
+        /// start on.
         last: u64,
     },
 }

@@ -153,8 +153,8 @@ pub(super) struct OpenFile {
 /// An open directory.
 pub(super) struct OpenDir {
     pub(super) ino: Ino,
-    /// Entries with higher cookies were made after it was opened.
-    pub(super) last: u64,
+    /// Entries with higher cookies were made after it was opened or last listed from its start on.
+    pub(super) last: AtomicU64,
 }
 
 /// Open files and directories by handle.

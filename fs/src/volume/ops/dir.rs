@@ -1,7 +1,9 @@
 //! Listing directories.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use crate::error::{FsError, FsResult};
-use crate::layout::DentryRow;
+use crate::layout::{DentryRow, DirBody};
 use crate::vfs::{Attr, Cookie, DirEntry, FileKind, Handle, Ino, Listing};
 use crate::volume::Volume;
 use crate::volume::node::OpenDir;
@@ -9,12 +11,16 @@ use crate::volume::node::OpenDir;
 const DOT: u64 = 1;
 const DOT_DOT: u64 = 2;
 
+fn last_cookie(dir: &DirBody) -> u64 {
+    dir.next_cookie.saturating_sub(1)
+}
+
 impl Volume {
     pub(in crate::volume) fn do_opendir(&self, ino: Ino) -> FsResult<Handle> {
         self.check_unlocked(ino)?;
         let row = self.inode(ino)?;
         let dir = row.dir().ok_or(FsError::NotADirectory(ino))?;
-        let last = dir.next_cookie.saturating_sub(1);
+        let last = AtomicU64::new(last_cookie(dir));
         Ok(self.handles.open_dir(OpenDir { ino, last }))
     }
 
@@ -58,7 +64,12 @@ impl Volume {
         let mut from = from.0;
         if from < DOT_DOT {
             let row = self.inode(open.ino)?;
-            let parent = row.dir().ok_or(FsError::NotADirectory(open.ino))?.parent;
+            let dir = row.dir().ok_or(FsError::NotADirectory(open.ino))?;
+            if from == Cookie::START.0 {
+                // The kernel keeps what is listed from here on until it knows of a later change.
+                open.last.store(last_cookie(dir), Ordering::Relaxed);
+            }
+            let parent = dir.parent;
             let dots: [(&[u8], Ino, u64); 2] = [(b".", open.ino, DOT), (b"..", parent, DOT_DOT)];
             for (name, ino, cookie) in dots.into_iter().filter(|d| d.2 > from) {
                 let kind = FileKind::Directory;
@@ -74,8 +85,9 @@ impl Volume {
             }
             from = DOT_DOT;
         }
-        while from < open.last {
-            let rows = self.meta.list(open.ino, from, open.last)?;
+        let bound = open.last.load(Ordering::Relaxed);
+        while from < bound {
+            let rows = self.meta.list(open.ino, from, bound)?;
             let Some(last) = rows.last() else {
                 return Ok(());
             };
