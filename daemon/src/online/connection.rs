@@ -183,7 +183,9 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
             self.arrive(item).await?;
         }
         // What is kept of invitations cannot be read; shares go on.
-        let awaited = keep_promises(self.session).await.unwrap_or_default();
+        let awaited = keep_promises(self.desk, self.session)
+            .await
+            .unwrap_or_default();
         self.desk.board(|board| board.awaited = awaited);
         self.tend_all()?;
         if self.offers_due.replace(false) {

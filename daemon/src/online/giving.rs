@@ -9,6 +9,7 @@ use keyfold_protocol::names::{Email, UserName};
 
 use super::desk::Desk;
 use super::folders::{Folder, FolderError};
+use super::notice::Notice;
 use crate::account::{AccountError, Invitation, Person, Session, now};
 use crate::cli::exit::Exit;
 use crate::control::{Share, Whom};
@@ -191,7 +192,10 @@ pub(super) struct Awaited {
 }
 
 /// Gives what invitations promise to whoever came and was verified since. Returns what others wait for.
-pub(super) async fn keep_promises(session: &Session<'_>) -> Result<Vec<Awaited>, SharingError> {
+pub(super) async fn keep_promises(
+    desk: &Desk,
+    session: &Session<'_>,
+) -> Result<Vec<Awaited>, SharingError> {
     let mut waiting = Vec::new();
     for invitation in session.kept().invitations()? {
         let mut awaited = Awaited {
@@ -200,8 +204,12 @@ pub(super) async fn keep_promises(session: &Session<'_>) -> Result<Vec<Awaited>,
             user: None,
         };
         match keep_promise(session, &invitation, &mut awaited).await {
-            // It is kept, or not this account's any more to keep.
-            Ok(true) | Err(SharingError::NotAMember | SharingError::MayNot(_)) => {
+            Ok(true) => {
+                session.kept().end_invitation(&invitation)?;
+                desk.tell_with(Notice::Widening, &kept_promise(desk, &invitation, &awaited));
+            }
+            // It is not this account's any more to keep.
+            Err(SharingError::NotAMember | SharingError::MayNot(_)) => {
                 session.kept().end_invitation(&invitation)?;
             }
             Ok(false) => waiting.push(awaited),
@@ -214,6 +222,20 @@ pub(super) async fn keep_promises(session: &Session<'_>) -> Result<Vec<Awaited>,
         }
     }
     Ok(waiting)
+}
+
+fn kept_promise(desk: &Desk, invitation: &Invitation, awaited: &Awaited) -> String {
+    let volume = desk.engine.volume();
+    let shares = volume.shares().unwrap_or_default();
+    let info = shares.iter().find(|info| info.id.0 == invitation.share.0);
+    let path = info.and_then(|info| volume.path_of_share(info).ok());
+    format!(
+        "{} is {} of {} now, who was invited as {}.",
+        awaited.user.as_deref().unwrap_or_default(),
+        sharing::role_name(invitation.role),
+        String::from_utf8_lossy(&path.unwrap_or_default()),
+        awaited.email
+    )
 }
 
 /// Gives what one invitation promises, if whom it was for is there and verified. Notes who that is.

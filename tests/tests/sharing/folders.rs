@@ -132,6 +132,28 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
 }
 
 #[test]
+fn what_others_add_between_opening_and_listing_a_directory_is_in_every_later_listing() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let told = Told(&[&at_alice, &at_bob]);
+    let reports = shared(&at_alice, "bob", &[]);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    for n in 0..3 {
+        let early = fs::read_dir(&here).unwrap();
+        let name = format!("added {n}");
+        fs::write(reports.join(&name), "later").unwrap();
+        comes(&here.join(&name), "later");
+        // What this lists is kept by the kernel for whoever comes later.
+        assert!(early.count() > n);
+        assert_eq!(tree(&here).unwrap().len(), n + 2);
+    }
+    drop(told);
+    end([(at_alice, &alice), (at_bob, &bob)]);
+}
+
+#[test]
 fn another_device_of_the_owner_has_the_folder_too() {
     let world = World::new();
     let (alice, bob) = world.two();

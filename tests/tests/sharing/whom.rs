@@ -133,6 +133,9 @@ fn who_is_invited_by_an_address_is_given_the_folder_once_he_is_verified_and_not_
     let here = at_bob.join("Shared/alice/Reports");
     comes(&here.join("first"), "from alice");
     until("nothing is waited for", SOON, || waits() == Value::Null);
+    let activity = fs::read_to_string(at_alice.join(".keyfold/activity")).unwrap();
+    let line = "bob is writer of Reports now, who was invited as bob@example.org.";
+    assert!(activity.contains(line), "{activity}");
     until("bob may write", SOON, || {
         fs::write(here.join("second"), "from bob").is_ok()
     });
