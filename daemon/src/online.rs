@@ -8,6 +8,7 @@ mod attributes;
 mod connection;
 mod crew;
 mod desk;
+mod error;
 mod folders;
 mod giving;
 mod history;
@@ -41,7 +42,8 @@ use crate::sync::Fetcher;
 use storage::Keeper;
 
 pub(crate) use desk::{Caches, Desk, State};
-pub(crate) use folders::{FolderError, folder, roster};
+pub(crate) use error::FolderError;
+pub(crate) use folders::{folder, roster};
 pub(crate) use history::HistoryShown;
 pub(crate) use publishing::offer;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
