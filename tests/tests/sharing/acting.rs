@@ -7,8 +7,8 @@ use std::process::Output;
 use keyfold_tests::{Sandbox, program, until};
 use serde_json::Value;
 
-use crate::publish::{attribute, locked, published};
-use crate::scene::{SOON, Told, World, comes, end, status, text};
+use crate::publish::{attribute, offered};
+use crate::scene::{SOON, World, comes, end, status, text};
 
 /// Sets an attribute as a program does.
 fn set(name: &str, value: &str, path: &Path) -> Output {
@@ -37,7 +37,6 @@ fn an_attribute_gives_takes_and_asks_as_the_command_does() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = at_alice.join("Reports");
     let other = at_alice.join("Other");
     for dir in [&reports, &other] {
@@ -68,9 +67,7 @@ fn an_attribute_gives_takes_and_asks_as_the_command_does() {
         attribute("state", &here) == "removed"
     });
 
-    published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (_, stub) = offered(&at_alice, &at_bob);
     done(&set("request", "rw", &stub));
     assert_eq!(attribute("state", &stub), "requested");
     until("the request is told", SOON, || {
@@ -85,7 +82,6 @@ fn an_attribute_gives_takes_and_asks_as_the_command_does() {
         .unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(!listed.contains("keyfold"), "{listed}");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -111,7 +107,6 @@ fn programs_that_restore_attributes_give_nobody_anything() {
     let world = World::new();
     let (alice, bob) = world.two();
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     // Even the token of another mount, or of another file, is of no use.
     let old = attribute("token", at_alice.path());
     let carried = carrying(&world.sandbox, "carried", &format!("bob:rw;{old}"));
@@ -145,7 +140,6 @@ fn programs_that_restore_attributes_give_nobody_anything() {
             .unwrap()
             .is_empty()
     );
-    drop(told);
     end([(at_alice, &alice)]);
     drop(bob);
 }
