@@ -6,6 +6,7 @@ use keyfold_fs::share::{Mark, NodeId};
 use keyfold_fs::vfs::Vfs;
 
 use super::{content, ino, vacant};
+use crate::random::Random;
 use crate::site::{Site, at, entry};
 
 /// What the others know, learned from marks alone.
@@ -30,27 +31,18 @@ impl Others {
     }
 }
 
-/// xorshift64*.
-fn next(state: &mut u64) -> u64 {
-    *state ^= *state >> 12;
-    *state ^= *state << 25;
-    *state ^= *state >> 27;
-    state.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16
-}
-
 fn run(seed: u64, steps: u64) {
-    println!("seed {seed}");
-    let mut state = seed | 1;
+    let mut random = Random::new(seed);
     let mut site = vacant();
     let r = site.root;
     let mut model: BTreeMap<&str, Vec<u8>> = BTreeMap::new();
     let mut others = Others::default();
     let names = ["Plan", "Plan~", "tmp"];
     for step in 0..steps {
-        let mut pick = || names[(next(&mut state) % 3) as usize];
+        let mut pick = || names[random.below(3) as usize];
         let (one, other) = (pick(), pick());
         let data = step.to_le_bytes().repeat(1 + (step % 900) as usize);
-        match next(&mut state) % 9 {
+        match random.below(9) {
             0 | 1 if !model.contains_key(one) => {
                 site.file(r, one, &data);
                 model.insert(one, data);
@@ -83,7 +75,7 @@ fn run(seed: u64, steps: u64) {
                 assert_eq!(others.0.as_ref().map(|(_, data)| data), there);
                 site.v().sync().unwrap();
             }
-            8 if next(&mut state).is_multiple_of(4) => {
+            8 if random.below(4) == 0 => {
                 site.v().sync().unwrap();
                 site.crash();
             }
