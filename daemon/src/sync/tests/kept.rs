@@ -3,13 +3,12 @@
 use std::time::Instant;
 
 use keyfold_fs::share::Kept;
-use keyfold_protocol::roster::Role;
 
 use super::site::{People, Site, assert_same};
 use super::snapshots::both;
 use crate::remote::tests::run;
 use crate::remote::tests::script::Answer;
-use crate::sharing::{Reads, Shared};
+use crate::sharing::Shared;
 
 #[test]
 fn what_was_brought_here_is_there_again_without_the_server() {
