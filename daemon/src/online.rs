@@ -45,6 +45,7 @@ pub(crate) use desk::{Caches, Desk, State};
 pub(crate) use error::FolderError;
 pub(crate) use folders::{folder, roster};
 pub(crate) use history::HistoryShown;
+pub(crate) use paths::path_of;
 pub(crate) use publishing::offer;
 pub(crate) use status::{FolderStatus, ShareStatus, SharingStatus};
 pub(crate) use storage::{HereStatus, storage};

@@ -2,20 +2,13 @@
 
 use std::fs;
 
-use keyfold_tests::{Mount, keyfold, until};
+use keyfold_tests::{keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    SOON, World, comes, end, given, members, on_vault, refused, run, share_status, shared, text,
+    SOON, World, comes, end, given, members, names, on_vault, refused, run, share_status, shared,
+    text,
 };
-
-/// Who takes part in a share.
-fn names(share: &str, mount: &Mount) -> Vec<String> {
-    let shown = members(share, mount);
-    let all = shown["members"].as_array().unwrap().iter();
-    all.map(|one| one["user"].as_str().unwrap().to_owned())
-        .collect()
-}
 
 #[test]
 fn whose_time_has_passed_reads_nothing_that_comes_later() {

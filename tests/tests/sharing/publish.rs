@@ -67,7 +67,7 @@ fn what_is_published_is_locked_until_it_is_granted_and_then_opens_where_it_is() 
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
     let (folder, stub) = offered(&at_alice, &at_bob);
     let before = fs::symlink_metadata(&stub).unwrap();
-    assert_eq!(before.mode() & 0o7777, 0);
+    assert_eq!(before.mode() & 0o7777, 0o600);
     assert_eq!(attribute("state", &stub), "locked");
     assert_eq!(attribute("owner", &stub), "alice");
     let link = attribute("link", &stub);
@@ -88,7 +88,7 @@ fn what_is_published_is_locked_until_it_is_granted_and_then_opens_where_it_is() 
     comes(&stub.join("first"), "from alice");
     let after = fs::symlink_metadata(&stub).unwrap();
     assert_eq!(after.ino(), before.ino(), "it is another directory");
-    assert_ne!(after.mode() & 0o700, 0);
+    assert_ne!(after.mode() & 0o100, 0);
     fs::write(stub.join("second"), "from bob").unwrap();
     comes(&folder.join("second"), "from bob");
     until("the stub is told as a share", SOON, || {
@@ -181,7 +181,9 @@ fn a_stub_is_there_without_a_server_and_after_another_mount() {
     assert_eq!(attribute("state", &stub), "locked");
     let unreached = keyfold(["request", text(&stub)]);
     refused(&unreached, 50, "");
-    let asking = rustix::fs::setxattr(&stub, "user.keyfold.request", b"r", XattrFlags::empty());
+    let read = format!("r;{}", attribute("token", &stub));
+    let none = XattrFlags::empty();
+    let asking = rustix::fs::setxattr(&stub, "user.keyfold.request", read.as_bytes(), none);
     assert_eq!(asking.unwrap_err().raw_os_error(), libc::EHOSTUNREACH);
     world.server.start();
     until("alice can unpublish", SOON, || {

@@ -213,6 +213,14 @@ pub(crate) fn members(share: &str, mount: &Mount) -> Value {
     serde_json::from_str(&shown).unwrap()
 }
 
+/// Who takes part in a share.
+pub(crate) fn names(share: &str, mount: &Mount) -> Vec<String> {
+    let shown = members(share, mount);
+    let all = shown["members"].as_array().unwrap().iter();
+    all.map(|one| one["user"].as_str().unwrap().to_owned())
+        .collect()
+}
+
 #[track_caller]
 pub(crate) fn refused(outcome: &Outcome, code: i32, said: &str) {
     assert_eq!(outcome.code, Some(code), "{outcome}");
