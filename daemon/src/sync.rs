@@ -16,6 +16,7 @@
 
 mod ahead;
 mod arrived;
+mod bring;
 mod compose;
 mod conflict;
 mod copies;
@@ -45,34 +46,28 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use keyfold_fs::share::{
-    Access, Applied, Change, Changes, Mark, Outdated, Owner, PendingMark, ShareInfo, ShareNumber,
-};
-use keyfold_fs::vfs::{Ino, Vfs};
+use keyfold_fs::share::{Mark, Outdated, PendingMark, ShareInfo, ShareNumber};
+use keyfold_fs::vfs::Ino;
 use keyfold_fs::volume::Volume;
 use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{BlobId, NodeId, Seq};
-use keyfold_protocol::names::EntryName;
 use keyfold_protocol::tree::Tree;
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
-use crate::account::{Session, now};
-use crate::calendar::date;
+use crate::account::Session;
 use crate::sharing::{Appended, ContentRecord, Notice, Shared, SharingError};
 
 use arrived::Arrived;
-use conflict::{Conflicts, Decided};
+use bring::Brought;
 pub(crate) use error::SyncError;
 pub(crate) use fetcher::Fetcher;
 pub(crate) use history::{Past, Reading, Removed, There, Version};
 pub(crate) use kept::as_it_was;
-use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
-use merge::{Rename, Sides, merge};
+use kept::{KeptShare, NewestSnapshot, is_copied};
 pub(crate) use packs::Packs;
 pub(crate) use progress::{Progress, Transfer};
-use shown::{Nodes, Root, Seen, of_tree, of_volume};
-use take::Taking;
+use shown::{Root, Seen, of_volume};
 pub(crate) use unsent::numbered;
 use waits::Waits;
 
@@ -119,14 +114,6 @@ struct InFlight {
     marks: Vec<u64>,
     /// Whether nothing is left to send after it.
     last: bool,
-}
-
-/// What came of bringing the volume to the head.
-enum Brought {
-    /// It is there, but for files that are in use.
-    There,
-    /// Nothing was changed: what waits for these files cannot be parted from the rest.
-    Waiting(Vec<NodeId>),
 }
 
 /// A share of a volume, and its log.
@@ -359,185 +346,4 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         }
         Err(SyncError::Busy)
     }
-
-    /// Brings the volume from the base to the head, and keeps what was changed in it. A file that is
-    /// in use stays as it is.
-    fn bring_here(&mut self) -> Result<Brought, SyncError> {
-        if Arc::ptr_eq(&self.base, &self.head) && !self.reverts {
-            return Ok(Brought::There);
-        }
-        let (marks, mut seen) = self.look()?;
-        let (base, head) = (of_tree(&self.shown(&self.base)), self.shown(&self.head));
-        let today = date(i64::try_from(now().0).unwrap_or(0));
-        let user = self.shared.session().keys().account.user.to_string();
-        let who = (user.as_str(), today.as_str());
-        // What was written here before that was forbidden is kept in copies like anything else.
-        let access = self.volume.set_share_access(self.share, Access::Full);
-        let decided = Conflicts {
-            volume: &self.volume,
-            share: self.share,
-            marks: &marks,
-            seen: &seen,
-            base: &base,
-            head: &head,
-            who,
-        }
-        .decide();
-        self.volume.set_share_access(self.share, access);
-        let decided = decided?;
-        self.outdated.extend(decided.outdated.iter().cloned());
-        self.upset.copies += decided.copies;
-        if decided.copies > 0 {
-            seen = self.look()?.1;
-        }
-        let mut waits = Waits {
-            held: decided.held.clone(),
-            apart: decided.apart.clone(),
-        };
-        loop {
-            let there = waits.part(&base, &of_tree(&head));
-            let rename = |name: &EntryName, n| self.other_name(name, who, n);
-            let want = if self.may_send() {
-                wanted((&base, &seen.nodes, &there), &decided, &waits, &rename)
-            } else {
-                there
-            };
-            let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
-                self.tidy_beside(&decided, &want);
-                return Ok(Brought::There);
-            };
-            let before = waits.clone();
-            for id in &busy {
-                let content = head.node(*id).and_then(|node| node.content());
-                if content.is_none() || waits.contains(id) {
-                    waits.apart.insert(*id);
-                } else {
-                    waits.held.insert(*id);
-                }
-            }
-            if waits == before {
-                return Ok(Brought::Waiting(busy));
-            }
-        }
-    }
-
-    /// The changes that bring the volume to what is wanted.
-    fn changes(
-        &self,
-        (here, want): (&Nodes, &Nodes),
-        decided: &Decided,
-        waits: &Waits,
-    ) -> Result<Changes, SyncError> {
-        let taking = Taking {
-            here,
-            want,
-            base: &self.shown(&self.base),
-            head: &self.shown(&self.head),
-            reset: &decided.reset,
-            stays: &decided.stays,
-            waits,
-        };
-        let attr = self.volume.getattr(self.root.dir)?;
-        Ok(Changes {
-            owner: Owner {
-                uid: attr.uid,
-                gid: attr.gid,
-            },
-            ..taking.changes()
-        })
-    }
-
-    /// Returns what is in use, and then nothing was changed.
-    fn apply(
-        &mut self,
-        (here, want): (&Nodes, &Nodes),
-        decided: &Decided,
-        waits: &Waits,
-    ) -> Result<Option<Vec<NodeId>>, SyncError> {
-        let Some(base) = self.but_for(&self.head, waits) else {
-            return Ok(Some(waits.list()));
-        };
-        let mut changes = self.changes((here, want), decided, waits)?;
-        let beyond = |one: &Nodes, other: &Nodes| -> BTreeSet<NodeId> {
-            let ids = one.keys().filter(|id| !other.contains_key(id));
-            ids.copied().collect()
-        };
-        self.make_room(&beyond(want, here))?;
-        let made = changes.list.iter().filter_map(|change| match change {
-            Change::Make { node, .. } => Some(NodeId(node.0)),
-            _ => None,
-        });
-        let reached = Arc::clone(&self.head);
-        let before = self.position;
-        let log = self.shared.log().keep();
-        let log = std::mem::replace(&mut self.log, log);
-        self.position.seq = self.head_seq;
-        let removed = beyond(here, want);
-        let reset = decided.reset.keys().filter(|id| !waits.contains(id));
-        let becoming = Becoming {
-            base: &base,
-            reached: &reached,
-            waits,
-            made: &made.collect(),
-            removed: &removed,
-            reset: &reset.copied().collect(),
-        };
-        let applied = self
-            .keep_base(&becoming, &mut changes.kept)
-            .and_then(|()| Ok(self.volume.apply_to_share(self.share, &changes)?));
-        match applied {
-            Ok(Applied::Done(outdated)) => {
-                self.outdated.extend(outdated);
-                self.upset.removed += removed.len();
-            }
-            other => {
-                (self.position, self.log) = (before, log);
-                let Applied::Busy(nodes) = other? else {
-                    return Ok(None);
-                };
-                return Ok(Some(nodes.iter().map(|node| NodeId(node.0)).collect()));
-            }
-        }
-        (self.base, self.reached) = (base, reached);
-        self.waits.clone_from(waits);
-        self.reverts = decided.reset.keys().any(|id| waits.contains(id));
-        self.rows_fit = true;
-        self.packs
-            .know([Arc::clone(&self.base), Arc::clone(&self.head)]);
-        Ok(None)
-    }
-}
-
-/// What the volume is to be, of what it was brought to, what is in it and what the others have.
-fn wanted(
-    (base, here, there): (&Nodes, &Nodes, &Nodes),
-    decided: &Decided,
-    waits: &Waits,
-    rename: Rename<'_>,
-) -> Nodes {
-    let sides = Sides {
-        base,
-        here,
-        there,
-        given_up: &decided.given_up,
-    };
-    let mut want = merge(&sides, rename);
-    for (copy, place) in &decided.renamed {
-        let taken = want.values().any(|node| node.names.contains(place));
-        if let (false, Some(node)) = (taken, want.get_mut(copy)) {
-            node.names = BTreeSet::from([place.clone()]);
-        }
-    }
-    for id in decided.reset.keys() {
-        // The stamp goes with the content.
-        if let (Some(node), Some(there)) = (want.get_mut(id), there.get(id)) {
-            node.mtime = there.mtime;
-        }
-    }
-    for id in &waits.held {
-        if let (Some(node), Some(here)) = (want.get_mut(id), here.get(id)) {
-            node.mtime = here.mtime;
-        }
-    }
-    want
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ExitStatus};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -127,6 +127,9 @@ impl Drop for Mount {
         let Some(mut daemon) = self.daemon.take() else {
             return;
         };
+        if std::thread::panicking() {
+            tell_sharing(&self.path);
+        }
         // Best effort: the sandbox's guard takes down what is left.
         if daemon
             .process
@@ -140,6 +143,20 @@ impl Drop for Mount {
             eprintln!("--- the daemon said\n{}", read(&daemon.log));
         }
         detach(&self.path);
+    }
+}
+
+/// Prints what a mount knows of its shares, if it answers.
+fn tell_sharing(path: &Path) {
+    let status = path.join(".keyfold/status");
+    let read = Command::new("timeout")
+        .args(["-s", "KILL", "5", "cat"])
+        .arg(status)
+        .output();
+    let status = read.map(|read| serde_json::from_slice(&read.stdout).unwrap_or_default());
+    let status: serde_json::Value = status.unwrap_or_default();
+    if !status["sharing"].is_null() {
+        eprintln!("--- {}\n{:#}", path.display(), status["sharing"]);
     }
 }
 

@@ -183,15 +183,14 @@ impl<'a> Kept<'a> {
 
     /// Keeps whether the account may change a share.
     pub(crate) fn put_access(self, share: ShareId, access: Access) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept = self.read_only()?;
-        let known = kept.iter().position(|known| *known == share);
-        match (known, access) {
-            (None, Access::ReadOnly) => kept.push(share),
-            (Some(known), Access::Full) => drop(kept.remove(known)),
-            (None, Access::Full) | (Some(_), Access::ReadOnly) => return Ok(()),
-        }
-        self.change(&Changes::default().put(Slot::ReadOnly, &Listed(kept)))
+        self.change_list(Slot::ReadOnly, |kept| {
+            let known = kept.iter().position(|known| *known == share);
+            match (known, access) {
+                (None, Access::ReadOnly) => kept.push(share),
+                (Some(known), Access::Full) => drop(kept.remove(known)),
+                (None, Access::Full) | (Some(_), Access::ReadOnly) => {}
+            }
+        })
     }
 
     /// Requests that were shown last.
@@ -215,14 +214,13 @@ impl<'a> Kept<'a> {
 
     /// Keeps under which name a share is offered, or that it is not.
     pub(crate) fn put_slug(self, share: ShareId, slug: Option<&Slug>) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept: Published = self.read(Slot::Published)?.unwrap_or_default();
-        kept.0.retain(|one| one.share != share);
-        kept.0.extend(slug.map(|slug| Offered {
-            share,
-            slug: slug.clone(),
-        }));
-        self.change(&Changes::default().put(Slot::Published, &kept))
+        self.change_list(Slot::Published, |kept: &mut Vec<Offered>| {
+            kept.retain(|one| one.share != share);
+            kept.extend(slug.map(|slug| Offered {
+                share,
+                slug: slug.clone(),
+            }));
+        })
     }
 
     /// What happened about shares, the newest last.
@@ -233,12 +231,11 @@ impl<'a> Kept<'a> {
 
     /// Keeps that something happened, and forgets the oldest beyond a bound.
     pub(crate) fn add_activity(self, happened: Happened) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept = self.activity()?;
-        kept.push(happened);
-        let beyond = kept.len().saturating_sub(HAPPENED);
-        kept.drain(..beyond);
-        self.change(&Changes::default().put(Slot::Activity, &Listed(kept)))
+        self.change_list(Slot::Activity, |kept| {
+            kept.push(happened);
+            let beyond = kept.len().saturating_sub(HAPPENED);
+            kept.drain(..beyond);
+        })
     }
 
     /// Profile and keys that were being put in place.

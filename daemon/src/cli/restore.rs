@@ -13,10 +13,10 @@ use rustix::fs::{CWD, RenameFlags};
 use serde::Serialize;
 
 use self::copy::Copied;
-use crate::cli::args::RestoreArgs;
 use crate::cli::asking;
 use crate::cli::error::{CliError, Reason};
 use crate::cli::output::{self, Form};
+use crate::cli::snapshots::args::RestoreArgs;
 use crate::control::{Command, Origin, Snapshot, SnapshotCommand};
 use crate::control_dir;
 use crate::mount::unmount::UnmountError;

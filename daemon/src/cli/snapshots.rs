@@ -1,6 +1,8 @@
 //! `snapshot`: keeping, listing and deleting, by itself or through the program that has the vault
 //! mounted.
 
+pub(crate) mod args;
+
 use std::fmt::Write;
 use std::path::Path;
 
@@ -9,7 +11,6 @@ use keyfold_fs::vault::Access;
 use keyfold_fs::volume::Verify;
 
 use crate::calendar::moment;
-use crate::cli::args::{SnapshotArgs, SnapshotCommand as Asked};
 use crate::cli::asking;
 use crate::cli::error::CliError;
 use crate::cli::output::{self, Form};
@@ -17,6 +18,8 @@ use crate::cli::{inside, restore};
 use crate::control::{Command, Origin, Snapshot, SnapshotCommand, snapshot_failed};
 use crate::engine::Engine;
 use crate::mount::unmount;
+
+use args::{SnapshotArgs, SnapshotCommand as Asked};
 
 /// Does what is asked with snapshots.
 pub(crate) fn snapshot(command: &Asked) -> Result<(), CliError> {

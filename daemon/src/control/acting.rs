@@ -1,7 +1,8 @@
 //! Commands that setting an extended attribute gives.
 //!
-//! `tar`, `cp -a` and `mv` set attributes that they found on files of others. So what gives anything to
-//! anybody carries a token that was read from the same file in this mount; nothing else knows it.
+//! `tar`, `cp -a` and `mv` set attributes that they found on files of others. So what acts carries a token
+//! that was read from the same file in this mount; nothing else knows it. That holds for what takes and what
+//! asks as for what gives: whoever packed an archive decides nothing for who unpacks it.
 
 use std::fmt::Write;
 
@@ -12,6 +13,7 @@ use keyfold_fs::volume::Volume;
 
 use super::{Command, FolderCommand, Request, RosterCommand, Share, Unshare};
 use crate::fuse::ControlError;
+use crate::online;
 
 /// Bytes of a token.
 const TOKEN: usize = 16;
@@ -49,15 +51,15 @@ pub(super) fn command(
         message: message.to_owned(),
     };
     let text = std::str::from_utf8(value).map_err(|_| refused(libc::EINVAL, "it is no text"))?;
+    let (what, token) = text.rsplit_once(';').unwrap_or((text, ""));
+    if tokens.of(ino).is_none_or(|own| own != token) {
+        let message = "the token is not that of user.keyfold.token";
+        return Err(refused(libc::EPERM, message));
+    }
     let no_user = |_| refused(libc::EINVAL, "nobody can be called so");
     match name {
         b"grant" => {
-            let (grant, token) = text.split_once(';').unwrap_or((text, ""));
-            if tokens.of(ino).is_none_or(|own| own != token) {
-                let message = "the token is not that of user.keyfold.token";
-                return Err(refused(libc::EPERM, message));
-            }
-            let (user, role) = grant.split_once(':').unwrap_or((grant, ""));
+            let (user, role) = what.split_once(':').unwrap_or((what, ""));
             let share = Share {
                 path: path(volume, ino)?,
                 user: user
@@ -73,15 +75,15 @@ pub(super) fn command(
         }
         b"revoke" => Ok(Command::Folder(FolderCommand::Unshare(Unshare {
             path: path(volume, ino)?,
-            user: Some(text.parse().map_err(no_user)?),
+            user: Some(what.parse().map_err(no_user)?),
             all: false,
         }))),
         b"request" => {
             let sought = format!("/{}", path(volume, ino)?);
-            let what = sought.parse();
+            let sought = sought.parse();
             Ok(Command::Roster(RosterCommand::Request(Request {
-                what: what.map_err(|why: String| refused(libc::EINVAL, &why))?,
-                write: writes(text)?,
+                what: sought.map_err(|why: String| refused(libc::EINVAL, &why))?,
+                write: writes(what)?,
                 message: None,
                 expires: None,
             })))
@@ -103,15 +105,13 @@ fn writes(role: &str) -> Result<bool, ControlError> {
 }
 
 fn path(volume: &Volume, ino: Ino) -> Result<String, ControlError> {
-    let path = volume
-        .path_of_directory(ino)
-        .map_err(|error| ControlError {
-            errno: match error {
-                FsError::NotADirectory(_) => libc::EOPNOTSUPP,
-                error => crate::fuse::errno(error),
-            },
-            message: error.to_string(),
-        })?;
+    let path = online::path_of(volume, ino).map_err(|error| ControlError {
+        errno: match error {
+            FsError::NotADirectory(_) => libc::EOPNOTSUPP,
+            error => crate::fuse::errno(error),
+        },
+        message: error.to_string(),
+    })?;
     String::from_utf8(path).map_err(|_| ControlError {
         errno: libc::EINVAL,
         message: "the path is no text".to_owned(),

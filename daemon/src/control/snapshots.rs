@@ -7,7 +7,8 @@ use keyfold_fs::layout::ImageKind;
 use keyfold_fs::volume::ImageInfo;
 use serde::{Deserialize, Serialize};
 
-use super::{ParseError, json, unexpected};
+use super::obeying::json;
+use super::{ParseError, unexpected};
 use crate::engine::Engine;
 use crate::fuse::ControlError;
 

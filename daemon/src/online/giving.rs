@@ -8,7 +8,8 @@ use keyfold_protocol::ids::{ShareId, Time};
 use keyfold_protocol::names::{Email, UserName};
 
 use super::desk::Desk;
-use super::folders::{Folder, FolderError};
+use super::error::FolderError;
+use super::folders::Folder;
 use super::notice::Notice;
 use crate::account::{AccountError, Invitation, Person, Session, now};
 use crate::cli::exit::Exit;

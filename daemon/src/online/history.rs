@@ -13,7 +13,8 @@ use keyfold_protocol::names::EntryName;
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
-use super::folders::{FolderError, with_server};
+use super::error::FolderError;
+use super::folders::with_server;
 use super::paths;
 use super::storage::{Shown, nodes_below};
 use crate::account::Session;

@@ -71,6 +71,17 @@ pub(super) fn share_at(volume: &Volume, ino: Ino) -> FsResult<Option<ShareInfo>>
     Ok(shares.into_iter().find(|info| info.number == number))
 }
 
+/// Where a directory is, or a file that is shared by itself.
+///
+/// # Errors
+/// [`FsError::NotADirectory`] for any other file: it may have several names, and keeps none.
+pub(crate) fn path_of(volume: &Volume, ino: Ino) -> FsResult<Vec<u8>> {
+    match share_at(volume, ino)? {
+        Some(info) if info.name.is_some() => volume.path_of_share(&info),
+        _ => volume.path_of_directory(ino),
+    }
+}
+
 /// The last name of a path, and what is before it.
 pub(super) fn split(path: &str) -> Option<(&str, &str)> {
     let mut path = path.trim_end_matches('/');

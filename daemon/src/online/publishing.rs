@@ -8,7 +8,8 @@ use keyfold_protocol::names::{Slug, Title, UserName};
 use keyfold_protocol::publication::Audience;
 
 use super::desk::Desk;
-use super::folders::{Folder, FolderError, with_server};
+use super::error::FolderError;
+use super::folders::{Folder, with_server};
 use super::giving::unknown;
 use super::notice::Notice;
 use crate::account::Session;

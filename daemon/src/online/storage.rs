@@ -13,7 +13,8 @@ use keyfold_protocol::ids::{NodeId, ShareId};
 use serde::{Deserialize, Serialize};
 
 use super::desk::Desk;
-use super::folders::{FolderError, Turn};
+use super::error::FolderError;
+use super::folders::Turn;
 use super::history::{self, HistoryShown};
 use super::paths;
 use crate::account::{Kept, Staying};

@@ -7,7 +7,8 @@ use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
 
 use super::desk::Desk;
-use super::folders::{Folder, FolderError, with_server};
+use super::error::FolderError;
+use super::folders::{Folder, with_server};
 use crate::account::{Revocation, Session};
 use crate::cli::exit::Exit;
 use crate::control::Unshare;

@@ -10,9 +10,14 @@ use crate::site::{CALLER, RO, RW, Site, at, pattern};
 use crate::trees::assert_same;
 
 /// xorshift64*.
-struct Random(u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        println!("seed {seed}");
+        Self(seed | 1)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
@@ -20,7 +25,7 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, n: u64) -> u64 {
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
         (self.next() >> 16) % n
     }
 
@@ -160,8 +165,7 @@ fn open_some(site: &Site, random: &mut Random) -> Vec<(Ino, Handle)> {
 
 /// Rounds of changes at one of two, each sent to the other.
 fn run(seed: u64, rounds: u64) {
-    println!("seed {seed}");
-    let mut random = Random(seed | 1);
+    let mut random = Random::new(seed);
     let (mut a, mut b, mut partner) = pair();
     b.v().sync().unwrap();
     for round in 0..rounds {

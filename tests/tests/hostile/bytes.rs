@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use keyfold_tests::{Answer, Seeded, pattern};
 
-use crate::scene::{Told, comes, end, shared};
+use crate::scene::{end, given};
 use crate::stage::{Stage, is_blob, is_pull, look, real, synced};
 
 /// Files, each of which is a pack of its own or several.
@@ -23,10 +23,7 @@ fn no_flipped_bit_of_a_blob_or_a_record_is_ever_read_as_content() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     for round in 0..3 {
         // A bit of each reply is flipped, records and blobs alike.
         let (seed, flipped) = (random.next_u64(), Arc::new(AtomicU64::new(0)));
@@ -81,7 +78,6 @@ fn no_flipped_bit_of_a_blob_or_a_record_is_ever_read_as_content() {
             });
         }
     }
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 

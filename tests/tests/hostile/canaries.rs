@@ -3,9 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use keyfold_tests::{Vault, keyfold, until};
+use keyfold_tests::{keyfold, until};
 
-use crate::scene::{SOON, Told, World, comes, end, run, status, text, tree};
+use crate::scene::{Person, SOON, World, comes, end, run, status, text, tree};
 
 /// Words that stand in names, contents, attributes, targets and messages.
 const PLANTED: &str = "xylocopa";
@@ -36,8 +36,8 @@ fn utf16(word: &str) -> Vec<u8> {
 }
 
 /// The secret words of a kit: none of them may be anywhere else.
-fn secrets(vault: &Vault) -> Vec<String> {
-    let kit = fs::read_to_string(vault.sandbox().path().join("kit")).unwrap();
+fn secrets(person: &Person) -> Vec<String> {
+    let kit = fs::read_to_string(person.kit()).unwrap();
     let lines = kit.lines().filter_map(|line| line.split_once(": "));
     let secret = lines.filter(|(what, _)| *what != "address");
     secret.map(|(_, words)| words.trim().to_owned()).collect()
@@ -48,7 +48,6 @@ fn nothing_planted_in_a_share_is_on_the_server_or_in_any_log() {
     let world = World::logging("trace");
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let name = |kind: &str| format!("{PLANTED} {kind}");
     let folder = at_alice.join(name("folder"));
     fs::create_dir_all(folder.join(name("inner"))).unwrap();
@@ -75,24 +74,21 @@ fn nothing_planted_in_a_share_is_on_the_server_or_in_any_log() {
         text(&Path::new("/").join(name("folder"))),
         text(at_alice.path()),
     ]);
-    drop(told);
     at_bob.kill9();
     fs::write(folder.join(name("third")), "shorter").unwrap();
     let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
     comes(&here.join(name("third")), "shorter");
     run(&["unshare", text(&folder), "bob"]);
     until("bob is out", SOON, || {
         status(&at_bob)["sharing"]["shares"][0]["state"] == "removed"
     });
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 
     // The passwords and kits of the people lie beside their vaults, for the harness.
     let password = "tall giraffe";
     let mut words = vec![PLANTED.to_owned(), keyfold_tests::PASSWORD.to_owned()];
     for person in [&alice, &bob] {
-        words.extend(secrets(&person.vault));
+        words.extend(secrets(person));
         for kept in ["kit", "password"] {
             fs::remove_file(person.vault.sandbox().path().join(kept)).unwrap();
         }

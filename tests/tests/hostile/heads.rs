@@ -11,7 +11,7 @@ use keyfold_protocol::exchange::Pulled;
 use keyfold_protocol::ids::{RecordHash, Seq};
 use keyfold_tests::{Answer, Request, Server, keyfold};
 
-use crate::scene::{Told, comes, end, refused, run, share_status, shared, text};
+use crate::scene::{comes, end, given, refused, run, share_status, shared, text};
 use crate::stage::{Stage, edit_pulls, fails, is_pull, look, real, share_id, synced};
 
 /// A pull as it was when this was the head.
@@ -35,10 +35,7 @@ fn a_head_that_is_rolled_back_is_told_and_takes_nothing_away() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_bob);
     let old = head(&stage, share_id(&at_bob));
     fs::write(reports.join("first"), "newer").unwrap();
@@ -54,16 +51,13 @@ fn a_head_that_is_rolled_back_is_told_and_takes_nothing_away() {
     }
     fs::write(here.join("third"), "from bob").unwrap();
     // Neither does it help the server that the vault is mounted anew.
-    drop(told);
     at_bob.unmount();
     let at_bob = bob.vault.mount();
     fails(&at_bob, "the server lost records");
     assert_eq!(fs::read_to_string(here.join("first")).unwrap(), "newer");
-    let told = Told(&[&at_alice, &at_bob]);
     stage.before_bob.be_honest();
     look(&at_bob);
     comes(&reports.join("third"), "from bob");
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -74,7 +68,6 @@ fn a_revocation_that_is_hidden_stops_what_its_victim_sends() {
     let carol = stage.world.person("carol");
     alice.trusts(&carol);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     run(&["share", text(&reports), "carol", "--write"]);
     let here = at_bob.join("Shared/alice/Reports");
@@ -119,7 +112,6 @@ fn a_revocation_that_is_hidden_stops_what_its_victim_sends() {
             assert!(before.epoch_key(epoch).is_none(), "carol has the key");
         }
     }
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -146,10 +138,7 @@ fn two_heads_shown_to_two_members_are_told_as_soon_as_a_receipt_crosses() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_alice);
     synced(&at_bob);
     let other = doubled(&stage);
@@ -191,6 +180,5 @@ fn two_heads_shown_to_two_members_are_told_as_soon_as_a_receipt_crosses() {
         assert_eq!(fs::read_to_string(here.join(name)).unwrap(), "other way");
     }
     assert!(!Path::new(&here.join("alice's")).exists());
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }

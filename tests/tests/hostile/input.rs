@@ -9,8 +9,8 @@ use keyfold_tests::{Answer, Mount, Sandbox, Server, Vault, keyfold, program, she
 use serde_json::Value;
 
 use crate::scene::{
-    SOON, Told, World, comes, command, end, refused, run, run_in, share_status, shared, status,
-    text, tree,
+    SOON, World, comes, command, end, given, members, refused, run, run_in, share_status, shared,
+    status, text, tree,
 };
 use crate::stage::{Stage, connected, fails, look, synced};
 
@@ -106,7 +106,6 @@ fn nothing_moves_or_links_across_the_edge_of_a_share() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     fs::create_dir_all(reports.join("dir")).unwrap();
     fs::write(at_alice.join("own"), "own").unwrap();
@@ -143,7 +142,6 @@ fn nothing_moves_or_links_across_the_edge_of_a_share() {
     }
     comes(&here.join("own"), "own");
     comes(&reports.join("own of bob"), "own");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -156,7 +154,6 @@ fn a_share_whose_place_is_taken_comes_beside_it_or_waits_and_says_why() {
     carol.trusts(&alice);
     let mounts = [alice.vault.mount(), bob.vault.mount(), carol.vault.mount()];
     let [at_alice, at_bob, at_carol] = &mounts;
-    let told = Told(&[at_alice, at_bob, at_carol]);
     let taken = at_bob.join("Shared/alice/Reports");
     fs::create_dir_all(&taken).unwrap();
     fs::write(taken.join("first"), "bob's own").unwrap();
@@ -179,7 +176,6 @@ fn a_share_whose_place_is_taken_comes_beside_it_or_waits_and_says_why() {
     fs::remove_file(at_carol.join("Shared")).unwrap();
     run(&accept);
     comes(&at_carol.join("Shared/alice/Reports/first"), "from alice");
-    drop(told);
     let [at_alice, at_bob, at_carol] = mounts;
     end([(at_alice, &alice), (at_bob, &bob), (at_carol, &carol)]);
 }
@@ -189,7 +185,6 @@ fn commands_about_people_and_requests_that_make_no_sense_say_so() {
     let world = World::new();
     let (alice, bob) = world.two();
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     let (at, reports) = (text(at_alice.path()), text(&reports));
     let unknown = keyfold(["share", reports, "nobody"]);
@@ -233,10 +228,8 @@ fn commands_about_people_and_requests_that_make_no_sense_say_so() {
     );
     let elsewhere = keyfold(["request", "bob@elsewhere.example/plans", at]);
     refused(&elsewhere, 2, "elsewhere.example");
-    let members = run(&["members", "Reports", at, "--json"]);
-    let members: Value = serde_json::from_str(&members).unwrap();
+    let members = members("Reports", &at_alice);
     assert_eq!(members["members"].as_array().unwrap().len(), 2);
-    drop(told);
     at_alice.unmount();
     alice.vault.check();
     bob.vault.check();
@@ -250,7 +243,6 @@ fn two_machines_of_one_owner_may_do_the_same_at_once() {
     alice.trusts(&carol);
     let tablet = alice.another_device(&world);
     let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
-    let told = Told(&[&at_alice, &at_tablet]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     let here = at_tablet.join("Shared/alice/Reports");
     comes(&here.join("first"), "from alice");
@@ -265,8 +257,7 @@ fn two_machines_of_one_owner_may_do_the_same_at_once() {
         // Who comes second finds it done.
         assert!(codes.iter().all(|code| [0, 21].contains(code)), "{added:?}");
         let members = || {
-            let members = run(&["members", "Reports", text(at_alice.path()), "--json"]);
-            let members: Value = serde_json::from_str(&members).unwrap();
+            let members = members("Reports", &at_alice);
             members["members"].as_array().unwrap().len()
         };
         assert_eq!(members(), 3);
@@ -282,7 +273,6 @@ fn two_machines_of_one_owner_may_do_the_same_at_once() {
     }
     fs::write(here.join("after"), "still one share").unwrap();
     comes(&reports.join("after"), "still one share");
-    drop(told);
     at_tablet.unmount();
     end([(at_alice, &alice)]);
     tablet.check();
@@ -294,10 +284,7 @@ fn what_does_not_fit_into_a_quota_waits_and_is_told_until_there_is_room() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_alice);
     world.server.stop();
     world.server.set_user("alice", &["--quota", "100000"]);
@@ -316,7 +303,6 @@ fn what_does_not_fit_into_a_quota_waits_and_is_told_until_there_is_room() {
     until("it came", 2 * SOON, || {
         fs::read(here.join("large")).is_ok_and(|read| read == large)
     });
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -328,10 +314,7 @@ fn a_server_whose_disk_is_full_loses_nothing_and_takes_it_later() {
     let world = World { server, sandbox };
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_alice);
     let filler = disk.join("filler");
     let filled = program("dd")
@@ -358,7 +341,6 @@ fn a_server_whose_disk_is_full_loses_nothing_and_takes_it_later() {
     until("it came", 2 * SOON, || {
         fs::read(here.join("large")).is_ok_and(|read| read == large)
     });
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -395,10 +377,7 @@ fn a_server_whose_certificate_is_not_of_the_known_authority_is_told_nothing() {
     alice.trusts(&bob);
     bob.trusts(&alice);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_bob);
 
     world.server.stop();
@@ -428,7 +407,6 @@ fn a_server_whose_certificate_is_not_of_the_known_authority_is_told_nothing() {
     let stranger = Vault::new();
     let registered = world.register(("carol", &stranger), &[]);
     refused(&registered, 50, "certificate");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -456,10 +434,7 @@ fn clocks_that_are_wrong_keep_nobody_from_his_files() {
         });
     }
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     // Files stamped before and after all that a clock shows.
     for (name, stamp) in [("old", "1901-01-01"), ("new", "2399-12-31")] {
         fs::write(here.join(name), name).unwrap();
@@ -473,7 +448,6 @@ fn clocks_that_are_wrong_keep_nobody_from_his_files() {
     };
     until("stamps came", SOON, || stamps(&reports) == stamps(&here));
     assert_eq!(tree(&reports).unwrap().len(), 3);
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 

@@ -41,7 +41,7 @@ fn post(server: SocketAddr, path: &str, body: &impl serde::Serialize) -> Vec<u8>
 impl Insider {
     /// Logs in as another device of somebody.
     pub(crate) fn of(person: &Person, server: SocketAddr) -> Self {
-        let kit = fs::read_to_string(person.vault.sandbox().path().join("kit")).unwrap();
+        let kit = fs::read_to_string(person.kit()).unwrap();
         let kit = Kit::parse(&kit).unwrap();
         let user: UserName = person.name.parse().unwrap();
         let asked = LoginParameters { user: user.clone() };

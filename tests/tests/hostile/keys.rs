@@ -15,7 +15,7 @@ use keyfold_tests::{Answer, Request, Vault, keyfold};
 use serde_json::Value;
 
 use crate::insider::Insider;
-use crate::scene::{Person, Told, World, comes, end, on_vault, refused, run, shared, status, text};
+use crate::scene::{comes, end, given, refused, run, status, text};
 use crate::stage::{Stage, edit_pulls, fails, look, real, share_id, synced};
 
 /// A grant as if it were for the recipient of another.
@@ -35,10 +35,7 @@ fn a_grant_that_the_owner_did_not_make_for_this_place_stops_the_share() {
     let carol = stage.world.person("carol");
     alice.trusts(&carol);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_bob);
     let id = share_id(&at_bob);
     let insider = Insider::of(alice, stage.world.server.address());
@@ -87,7 +84,6 @@ fn a_grant_that_the_owner_did_not_make_for_this_place_stops_the_share() {
     look(&at_bob);
     comes(&here.join("first"), "second epoch");
     comes(&reports.join("bob's"), "written meanwhile");
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -99,7 +95,6 @@ fn nobody_is_given_anything_by_keys_that_are_not_those_verified_or_named() {
     let carol = stage.world.person("carol");
     let fingerprint = carol.fingerprint();
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     let folder = at_alice.join("Plans");
     fs::create_dir(&folder).unwrap();
     stage.before_alice.play(|request, server| {
@@ -133,25 +128,9 @@ fn nobody_is_given_anything_by_keys_that_are_not_those_verified_or_named() {
     // Nothing of the lie is kept.
     stage.before_alice.be_honest();
     run(&["share", plans, "bob"]);
-    drop(told);
     at_alice.unmount();
     alice.vault.check();
     bob.vault.check();
-}
-
-/// What a vault of a new device is told by `account login`.
-pub(crate) fn log_in(
-    person: &Person,
-    vault: &Vault,
-    world: &World,
-    url: &str,
-) -> keyfold_tests::Outcome {
-    let kit = person.vault.sandbox().path().join("kit");
-    let password = world.sandbox.file("account-password", "tall giraffe\n");
-    let who = ["account", "login", person.name, text(vault.path())];
-    let how = ["--server", url, "--kit", text(&kit)];
-    let by = ["--account-password-file", text(&password)];
-    on_vault(vault, &[&who[..], &how, &by].concat())
 }
 
 /// Attacks 1, 4 and 7: what a new device is given for the password.
@@ -160,6 +139,7 @@ fn a_login_takes_no_cheaper_parameters_and_no_other_keys() {
     let stage = Stage::new();
     let (world, relay) = (&stage.world, &stage.before_alice);
     let tablet = Vault::new();
+    let log_in = |vault| world.log_in((&stage.alice, vault), relay.url(), &stage.alice.kit());
     let sent: Arc<Mutex<Vec<String>>> = Arc::default();
     for rounds in [1, 599_999, 2_000_001, 4_000_000_000_u32] {
         let notes = Arc::clone(&sent);
@@ -173,7 +153,7 @@ fn a_login_takes_no_cheaper_parameters_and_no_other_keys() {
             reply.body = serde_json::to_vec(&value).unwrap();
             Answer::Reply(reply)
         });
-        let told = log_in(&stage.alice, &tablet, world, relay.url());
+        let told = log_in(&tablet);
         refused(&told, 52, "out of bounds");
         let sent = std::mem::take(&mut *sent.lock().unwrap());
         assert_eq!(sent, ["/v1/login/parameters"], "something was sent after");
@@ -190,7 +170,11 @@ fn a_login_takes_no_cheaper_parameters_and_no_other_keys() {
         *keep.lock().unwrap() = Some(login.root);
         Answer::Reply(reply)
     });
-    let other = log_in(&stage.bob, &Vault::new(), world, stage.before_bob.url());
+    let other = world.log_in(
+        (&stage.bob, &Vault::new()),
+        stage.before_bob.url(),
+        &stage.bob.kit(),
+    );
     other.expect_success("keyfold account login");
     let of_bob = of_bob.lock().unwrap().clone().unwrap();
     for flip in [false, true] {
@@ -209,11 +193,11 @@ fn a_login_takes_no_cheaper_parameters_and_no_other_keys() {
             reply.body = serde_json::to_vec(&login).unwrap();
             Answer::Reply(reply)
         });
-        let told = log_in(&stage.alice, &tablet, world, relay.url());
+        let told = log_in(&tablet);
         assert_eq!(told.code, Some(52), "{told}");
     }
     relay.be_honest();
-    log_in(&stage.alice, &tablet, world, relay.url()).expect_success("keyfold account login");
+    log_in(&tablet).expect_success("keyfold account login");
 }
 
 /// Makes something of a record, given the first of the share.
@@ -227,10 +211,7 @@ fn a_roster_that_was_forged_or_is_of_another_time_stops_the_share() {
     let carol = stage.world.person("carol");
     alice.trusts(&carol);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_bob);
     let known = Insider::of(alice, stage.world.server.address())
         .log(share_id(&at_bob))
@@ -288,7 +269,6 @@ fn a_roster_that_was_forged_or_is_of_another_time_stops_the_share() {
     look(&at_bob);
     comes(&here.join("three"), "later");
     comes(&reports.join("bob one"), "mine");
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 

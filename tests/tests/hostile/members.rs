@@ -19,7 +19,7 @@ use keyfold_tests::{Answer, Mount, Request, until};
 use zeroize::Zeroizing;
 
 use crate::insider::Insider;
-use crate::scene::{SOON, Told, comes, end, run, share_status, shared, text, tree};
+use crate::scene::{SOON, comes, end, given, run, share_status, shared, text, tree};
 use crate::stage::{Stage, edit_pulls, fails, is_pull, look, share_id, synced, tells};
 
 const STAMP: Mtime = Mtime {
@@ -119,7 +119,6 @@ fn what_a_reader_forges_has_no_effect_and_names_him_even_with_the_servers_help()
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     let reports = shared(&at_alice, "bob", &[]);
     synced(&at_alice);
     let id = share_id(&at_alice);
@@ -141,7 +140,6 @@ fn what_a_reader_forges_has_no_effect_and_names_him_even_with_the_servers_help()
     );
     assert!(!reports.join("forged").exists());
     stage.before_alice.be_honest();
-    drop(told);
     at_alice.unmount();
     alice.vault.check();
 }
@@ -151,10 +149,7 @@ fn a_removed_member_writes_and_reads_nothing_even_with_the_servers_help() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_alice);
     synced(&at_bob);
     let id = share_id(&at_alice);
@@ -243,7 +238,6 @@ fn a_removed_member_writes_and_reads_nothing_even_with_the_servers_help() {
     );
     assert!(!reports.join("forged").exists());
     stage.before_alice.be_honest();
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -267,7 +261,6 @@ fn what_no_keyfold_says_is_without_effect_for_everybody_and_names_its_author() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     synced(&at_alice);
     let id = share_id(&at_alice);
@@ -358,7 +351,6 @@ fn what_no_keyfold_says_is_without_effect_for_everybody_and_names_its_author() {
     let here = at_bob.join("Shared/alice/Reports");
     comes(&here.join("second"), "still works");
     assert_eq!(tree(&here).unwrap().len(), 2);
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -367,7 +359,6 @@ fn what_a_member_says_beyond_files_is_harmless_and_a_version_of_the_future_stops
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     synced(&at_alice);
     let id = share_id(&at_alice);
@@ -419,7 +410,6 @@ fn what_a_member_says_beyond_files_is_harmless_and_a_version_of_the_future_stops
         fs::read_to_string(reports.join("first")).unwrap(),
         "from alice"
     );
-    drop(told);
     at_alice.unmount();
     alice.vault.check();
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use keyfold_tests::{Answer, Mount, Request, pattern, until};
 
-use crate::scene::{SOON, Told, comes, end, share_status, shared};
+use crate::scene::{SOON, end, given, share_status};
 use crate::stage::{Stage, is_blob, look, real, synced};
 
 /// Longer than anybody waits for bytes that are not here, on a machine with other work.
@@ -49,10 +49,7 @@ fn blobs(how: usize) {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     let large = pattern(how as u64, 300_000);
     fs::write(reports.join("large"), &large).unwrap();
     until("its name came", SOON, || here.join("large").exists());
@@ -87,7 +84,6 @@ fn blobs(how: usize) {
     until("it can be read", SOON, || {
         fs::read(here.join("large")).is_ok_and(|read| read == large)
     });
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -121,9 +117,7 @@ fn a_server_that_misbehaves_on_every_route_holds_up_no_work_and_no_unmount() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, _) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_bob);
     for how in 0..5 {
         stage
@@ -138,7 +132,6 @@ fn a_server_that_misbehaves_on_every_route_holds_up_no_work_and_no_unmount() {
     eprintln!("unmounted after {:?}", begun.elapsed());
     let at_bob = bob.vault.mount();
     is_alive(&at_bob, 5);
-    let told = Told(&[&at_alice, &at_bob]);
     stage.before_bob.be_honest();
     look(&at_bob);
     for how in 0..6 {
@@ -146,7 +139,6 @@ fn a_server_that_misbehaves_on_every_route_holds_up_no_work_and_no_unmount() {
             reports.join(format!("own {how}")).exists()
         });
     }
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }
 
@@ -155,10 +147,7 @@ fn a_lost_reply_to_any_call_makes_nothing_twice() {
     let stage = Stage::new();
     let (alice, bob) = (&stage.alice, &stage.bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     // The server gets every second call, and what it answers is lost.
     let count = std::sync::atomic::AtomicU64::new(0);
     stage.before_alice.play(move |request, _| {
@@ -188,6 +177,5 @@ fn a_lost_reply_to_any_call_makes_nothing_twice() {
     crate::scene::same("after lost replies", &reports, &here);
     let names = fs::read_dir(&reports).unwrap().count();
     assert_eq!(names, 7, "something was made twice");
-    drop(told);
     end([(at_alice, alice), (at_bob, bob)]);
 }

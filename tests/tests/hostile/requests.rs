@@ -12,8 +12,7 @@ use keyfold_tests::{Answer, Mount, Outcome, Request, Vault, keyfold};
 use serde_json::Value;
 
 use crate::insider::Insider;
-use crate::keys::log_in;
-use crate::scene::{Told, comes, end, refused, run, text};
+use crate::scene::{comes, end, members, refused, run, text};
 use crate::stage::{Stage, real, share_id};
 
 /// Offers a share to everybody, as its owner may.
@@ -46,9 +45,8 @@ fn inbox(mount: &Mount) -> Vec<String> {
     items.iter().map(id).collect()
 }
 
-fn members(mount: &Mount) -> usize {
-    let members = run(&["members", "Plans", text(mount.path()), "--json"]);
-    let members: Value = serde_json::from_str(&members).unwrap();
+fn count_members(mount: &Mount) -> usize {
+    let members = members("Plans", mount);
     members["members"].as_array().unwrap().len()
 }
 
@@ -64,10 +62,10 @@ fn a_request_is_granted_once_and_to_the_keys_that_were_shown() {
     alice.trusts(&carol);
     let tablet = Vault::new();
     let url = stage.before_alice.url();
-    log_in(alice, &tablet, &stage.world, url).expect_success("keyfold account login");
+    let logged_in = stage.world.log_in((alice, &tablet), url, &alice.kit());
+    logged_in.expect_success("keyfold account login");
     let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
     let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_tablet, &at_bob]);
     let plans = at_alice.join("Plans");
     fs::create_dir(&plans).unwrap();
     fs::write(plans.join("first"), "from alice").unwrap();
@@ -109,7 +107,7 @@ fn a_request_is_granted_once_and_to_the_keys_that_were_shown() {
     });
     let swapped = decide("approve", &asked[0], &at_alice);
     assert_eq!(swapped.code, Some(52), "{swapped}");
-    assert_eq!(members(&at_alice), 2);
+    assert_eq!(count_members(&at_alice), 2);
     stage.before_alice.be_honest();
 
     // Both machines of the owner approve at once.
@@ -120,17 +118,16 @@ fn a_request_is_granted_once_and_to_the_keys_that_were_shown() {
     for approved in approving {
         approved.join().unwrap().expect_success("keyfold approve");
     }
-    assert_eq!(members(&at_alice), 3);
+    assert_eq!(count_members(&at_alice), 3);
     comes(&at_bob.join("Shared/alice/Plans/first"), "from alice");
     for id in &asked[1..] {
         let again = decide("approve", id, &at_alice);
         eprintln!("a second request of a member: {again}");
-        assert_eq!(members(&at_alice), 3);
+        assert_eq!(count_members(&at_alice), 3);
     }
     let again = decide("deny", &asked[0], &at_alice);
     assert!(!again.succeeded(), "{again}");
-    assert_eq!(members(&at_alice), 3);
-    drop(told);
+    assert_eq!(count_members(&at_alice), 3);
     at_tablet.unmount();
     end([(at_alice, alice), (at_bob, bob)]);
     tablet.check();

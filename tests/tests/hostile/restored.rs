@@ -4,7 +4,7 @@ use std::fs;
 
 use keyfold_tests::{keyfold, until};
 
-use crate::scene::{SOON, Told, World, comes, end, refused, run, same, share_status, shared, text};
+use crate::scene::{SOON, World, comes, end, given, refused, run, same, share_status, text};
 use crate::stage::{look, synced};
 
 #[test]
@@ -12,10 +12,7 @@ fn a_restored_server_is_told_and_takes_nothing_from_anybody() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     synced(&at_alice);
     synced(&at_bob);
     let backup = world.sandbox.path().join("backup");
@@ -52,7 +49,6 @@ fn a_restored_server_is_told_and_takes_nothing_from_anybody() {
     let copy = at_bob.join("Shared/alice/Copy");
     comes(&copy.join("second"), "after the backup");
     same("in the copy", &at_alice.join("Copy"), &copy);
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 
 use keyfold_tests::{Mount, until};
 
-use crate::scene::{SOON, Told, World, comes, end, run, shared, text};
+use crate::scene::{SOON, World, comes, end, run, shared, text};
 
 /// More than others remove without its being told.
 const MANY: usize = 120;
@@ -18,7 +18,6 @@ fn what_others_remove_at_once_and_what_both_changed_is_told() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     fs::create_dir(reports.join("many")).unwrap();
     for number in 0..MANY {
@@ -45,6 +44,5 @@ fn what_others_remove_at_once_and_what_both_changed_is_told() {
         let both = [&at_alice, &at_bob].map(activity).concat();
         both.contains("1 changed here and by others at once; both versions are kept")
     });
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

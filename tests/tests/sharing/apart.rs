@@ -6,7 +6,7 @@ use std::time::Duration;
 use keyfold_tests::{keyfold, pattern, until};
 
 use crate::scene::{
-    SOON, Told, World, comes, refused, run, same, share_status, shared, status, text,
+    SOON, World, comes, given, refused, run, same, share_status, shared, status, text,
 };
 
 /// Less than anybody waits who reads.
@@ -17,9 +17,7 @@ fn while_the_server_is_away_work_goes_on_and_comes_later() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     world.server.stop();
     fs::write(reports.join("offline"), "alice alone").unwrap();
     fs::write(here.join("offline too"), "bob alone").unwrap();
@@ -42,7 +40,6 @@ fn while_the_server_is_away_work_goes_on_and_comes_later() {
         fs::read_to_string(here.join("offline too")).unwrap(),
         "bob alone"
     );
-    let told = Told(&[&at_alice, &at_bob]);
     world.server.start();
     comes(&here.join("offline"), "alice alone");
     comes(&reports.join("offline too"), "bob alone");
@@ -50,7 +47,6 @@ fn while_the_server_is_away_work_goes_on_and_comes_later() {
     // Neither is anybody by one that takes connections and says nothing.
     world.server.freeze();
     fs::write(reports.join("frozen"), "x").unwrap();
-    drop(told);
     at_alice.unmount();
     world.server.thaw();
     at_bob.unmount();
@@ -63,9 +59,7 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, mut at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     for round in 0..3 {
         for file in 0..20_u8 {
             let path = here.join(format!("{round}-{file}"));
@@ -79,11 +73,9 @@ fn a_daemon_that_was_killed_goes_on_where_it_was() {
         fs::write(reports.join(format!("alice {round}")), "x").unwrap();
         at_bob = bob.vault.mount();
     }
-    let told = Told(&[&at_alice, &at_bob]);
     run(&["wait-synced", text(&here), "--timeout", "60s"]);
     run(&["wait-synced", text(&reports), "--timeout", "60s"]);
     same("after kills", &reports, &here);
-    drop(told);
     at_alice.unmount();
     at_bob.unmount();
     bob.vault.check();
@@ -123,13 +115,11 @@ fn what_was_not_read_yet_is_fetched_when_it_is_and_only_then_needs_the_server() 
     let away = fs::read(here.join("three")).unwrap_err();
     assert_eq!(away.raw_os_error(), Some(libc::EHOSTUNREACH));
     fs::write(here.join("new"), "made meanwhile").unwrap();
-    let told = Told(&[&at_alice, &at_bob]);
     world.server.start();
     comes(&reports.join("new"), "made meanwhile");
     until("it can be read again", SOON, || {
         fs::read(here.join("three")).is_ok_and(|read| read == large)
     });
-    drop(told);
     at_alice.unmount();
     at_bob.unmount();
     bob.vault.check();
@@ -140,9 +130,7 @@ fn unmounting_waits_for_no_transfer_and_the_rest_goes_out_later() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     let large = pattern(3, 40 << 20);
     fs::write(reports.join("large"), &large).unwrap();
     world.server.freeze();
@@ -151,11 +139,9 @@ fn unmounting_waits_for_no_transfer_and_the_rest_goes_out_later() {
     eprintln!("unmounted after {:?}", begun.elapsed());
     world.server.thaw();
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
     run(&["wait-synced", text(at_alice.path()), "--timeout", "120s"]);
     run(&["wait-synced", text(&here), "--timeout", "60s"]);
     assert!(fs::read(here.join("large")).unwrap() == large);
-    drop(told);
     at_alice.unmount();
     at_bob.unmount();
 }

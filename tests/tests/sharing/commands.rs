@@ -2,14 +2,13 @@
 
 use std::fs;
 
-use crate::scene::{Told, World, command, run, status, text};
+use crate::scene::{World, command, run, status, text};
 
 #[test]
 fn a_line_that_makes_no_sense_fails_with_its_errno_and_says_why() {
     let world = World::new();
     let (alice, _bob) = world.two();
     let mount = alice.vault.mount();
-    let told = Told(&[&mount]);
     for directory in ["Reports/inner", "Linked", "Free"] {
         fs::create_dir_all(mount.join(directory)).unwrap();
     }
@@ -73,7 +72,6 @@ fn a_line_that_makes_no_sense_fails_with_its_errno_and_says_why() {
         .unwrap()
         .len();
     assert_eq!(shares, 1, "what failed left something behind");
-    drop(told);
     mount.unmount();
 
     let mount = alice.vault.mount_with(&["-o", "control=read"]);

@@ -1,36 +1,19 @@
 //! One account on two machines, and what is left to one that was lost.
 
 use std::fs;
-use std::path::Path;
 
-use keyfold_tests::{Vault, keyfold, until};
+use keyfold_tests::{keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    Person, SOON, Told, World, comes, on_vault, refused, run, same, share_status, shared, status,
-    text,
+    SOON, World, comes, members, on_vault, refused, run, same, share_status, shared, status, text,
 };
-
-fn logs_in(world: &World, name: &str, vault: &Vault, kit: &Path) {
-    let password = world.sandbox.file("account-password", "tall giraffe\n");
-    let url = world.server.url();
-    let login = ["account", "login", name, text(vault.path())];
-    let with = ["--server", &url, "--kit", text(kit)];
-    let password = ["--account-password-file", text(&password)];
-    let done = on_vault(vault, &[&login[..], &with, &password].concat());
-    done.expect_success("keyfold account login");
-}
-
-fn kit(person: &Person) -> std::path::PathBuf {
-    person.vault.sandbox().path().join("kit")
-}
 
 #[test]
 fn two_devices_of_one_user_have_the_same_shares_and_edits_travel_between_them() {
     let mut world = World::new();
     let (alice, bob) = world.two();
-    let tablet = Vault::new();
-    logs_in(&world, "alice", &tablet, &kit(&alice));
+    let tablet = alice.another_device(&world);
     let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
     let at_bob = bob.vault.mount();
     let own = shared(&at_alice, "bob", &["--write"]);
@@ -56,7 +39,6 @@ fn two_devices_of_one_user_have_the_same_shares_and_edits_travel_between_them() 
     fs::write(own.join("first"), "laptop offline").unwrap();
     fs::write(own_there.join("first"), "tablet offline").unwrap();
     world.server.start();
-    let told = Told(&[&at_alice, &at_tablet, &at_bob]);
     for mount in [&at_alice, &at_tablet, &at_bob] {
         run(&["wait-synced", text(mount.path()), "--timeout", "120s"]);
     }
@@ -77,10 +59,8 @@ fn two_devices_of_one_user_have_the_same_shares_and_edits_travel_between_them() 
     let carol = world.person("carol");
     let key = carol.fingerprint();
     run(&["share", text(&own_there), "carol", "--key", &key]);
-    let members = run(&["members", "Reports", text(at_alice.path()), "--json"]);
-    let members: Value = serde_json::from_str(&members).unwrap();
+    let members = members("Reports", &at_alice);
     assert_eq!(members["members"].as_array().unwrap().len(), 3);
-    drop(told);
     for mount in [at_alice, at_tablet, at_bob] {
         mount.unmount();
     }
@@ -91,11 +71,9 @@ fn two_devices_of_one_user_have_the_same_shares_and_edits_travel_between_them() 
 fn a_lost_device_reads_nothing_that_comes_later_and_comes_back_with_the_new_kit() {
     let world = World::new();
     let (alice, bob) = world.two();
-    let tablet = Vault::new();
-    logs_in(&world, "alice", &tablet, &kit(&alice));
+    let tablet = alice.another_device(&world);
     let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
     let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_tablet, &at_bob]);
     let own = shared(&at_alice, "bob", &["--write"]);
     let plans = at_bob.join("Plans");
     fs::create_dir(&plans).unwrap();
@@ -144,8 +122,7 @@ fn a_lost_device_reads_nothing_that_comes_later_and_comes_back_with_the_new_kit(
     comes(&at_bob.join("Shared/alice/Reports/first"), "later of alice");
     for (share, mount) in [("Plans", &at_bob), ("Reports", &at_alice)] {
         until("no new key is due", SOON, || {
-            let shown = run(&["members", share, text(mount.path()), "--json"]);
-            let shown: Value = serde_json::from_str(&shown).unwrap();
+            let shown = members(share, mount);
             shown["rotation_due"] == false
         });
     }
@@ -156,13 +133,13 @@ fn a_lost_device_reads_nothing_that_comes_later_and_comes_back_with_the_new_kit(
     assert!(!tablets.join("second").exists());
     fs::write(tablets.join("third"), "meanwhile on the tablet").unwrap();
 
-    logs_in(&world, "alice", &tablet, &new_kit);
+    let back = world.log_in((&alice, &tablet), &world.server.url(), &new_kit);
+    back.expect_success("keyfold account login");
     comes(&own_there.join("first"), "later of alice");
     comes(&tablets.join("second"), "later of the laptop");
     comes(&plans.join("third"), "meanwhile on the tablet");
     comes(&laptops.join("third"), "meanwhile on the tablet");
     assert_eq!(share_status(&at_tablet)["trouble"], Value::Array(vec![]));
-    drop(told);
     for mount in [at_alice, at_tablet, at_bob] {
         mount.unmount();
     }

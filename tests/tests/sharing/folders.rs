@@ -7,14 +7,13 @@ use std::path::Path;
 
 use keyfold_tests::{pattern, until};
 
-use crate::scene::{SOON, Told, World, comes, end, same, share_status, shared, tree};
+use crate::scene::{SOON, World, comes, end, given, same, share_status, shared, tree};
 
 #[test]
 fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     // The kernel remembers that there is none, and the listing.
     let listed = || -> Vec<_> {
         let entries = fs::read_dir(at_bob.path()).unwrap();
@@ -22,15 +21,12 @@ fn a_shared_folder_appears_and_what_either_writes_comes_to_the_other() {
     };
     assert!(!at_bob.join("Shared").exists());
     assert!(listed().is_empty());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     assert_eq!(listed(), ["Shared"]);
     fs::write(here.join("second"), "from bob").unwrap();
     comes(&reports.join("second"), "from bob");
     fs::write(reports.join("second"), "alice again").unwrap();
     comes(&here.join("second"), "alice again");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -39,10 +35,7 @@ fn all_that_is_done_in_a_shared_folder_comes_to_the_other() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
 
     // Longer than a pack, and not all the same.
     let large = pattern(1, 3 << 20);
@@ -65,7 +58,6 @@ fn all_that_is_done_in_a_shared_folder_comes_to_the_other() {
     same("after removing a tree", &reports, &here);
     assert!(!reports.join("deep").exists());
 
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -74,10 +66,7 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
 
     let writing = fs::File::options()
         .append(true)
@@ -102,13 +91,11 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
     reading.read_to_string(&mut kept).unwrap();
     assert_eq!(kept, "alice changed it");
     drop(reading);
-    drop(told);
 
     world.server.stop();
     fs::write(reports.join("first"), "alice offline").unwrap();
     fs::write(here.join("first"), "bob offline").unwrap();
     world.server.start();
-    let told = Told(&[&at_alice, &at_bob]);
     let contents = |dir: &Path| -> Vec<String> {
         let tree = tree(dir).unwrap_or_default().into_values();
         let text = tree.map(|(_, content)| String::from_utf8_lossy(&content).into_owned());
@@ -127,7 +114,6 @@ fn a_file_in_use_is_left_alone_and_both_edits_of_one_file_are_kept() {
         found.iter().all(|found| *found == both)
     });
     same("after the conflict", &reports, &here);
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -136,7 +122,6 @@ fn what_others_add_between_opening_and_listing_a_directory_is_in_every_later_lis
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = shared(&at_alice, "bob", &[]);
     let here = at_bob.join("Shared/alice/Reports");
     comes(&here.join("first"), "from alice");
@@ -149,7 +134,6 @@ fn what_others_add_between_opening_and_listing_a_directory_is_in_every_later_lis
         assert!(early.count() > n);
         assert_eq!(tree(&here).unwrap().len(), n + 2);
     }
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -159,13 +143,11 @@ fn another_device_of_the_owner_has_the_folder_too() {
     let (alice, bob) = world.two();
     let tablet = alice.another_device(&world);
     let (at_alice, at_tablet) = (alice.vault.mount(), tablet.mount());
-    let told = Told(&[&at_alice, &at_tablet]);
     let reports = shared(&at_alice, bob.name, &[]);
     let here = at_tablet.join("Shared/alice/Reports");
     comes(&here.join("first"), "from alice");
     fs::write(here.join("second"), "from the tablet").unwrap();
     comes(&reports.join("second"), "from the tablet");
-    drop(told);
     at_alice.unmount();
     at_tablet.unmount();
 }

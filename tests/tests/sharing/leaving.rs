@@ -1,38 +1,21 @@
 //! Who takes part no longer, because his time passed, he left, or his account ended.
 
 use std::fs;
-use std::path::Path;
 
 use keyfold_tests::{keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    SOON, Told, World, comes, end, on_vault, refused, run, share_status, shared, text,
+    SOON, World, comes, end, given, members, names, on_vault, refused, run, share_status, shared,
+    text,
 };
-
-/// What `members` tells of a share.
-fn members(share: &str, mount: &Path) -> Value {
-    let shown = run(&["members", share, text(mount), "--json"]);
-    serde_json::from_str(&shown).unwrap()
-}
-
-/// Who takes part in a share.
-fn names(share: &str, mount: &Path) -> Vec<String> {
-    let shown = members(share, mount);
-    let all = shown["members"].as_array().unwrap().iter();
-    all.map(|one| one["user"].as_str().unwrap().to_owned())
-        .collect()
-}
 
 #[test]
 fn whose_time_has_passed_reads_nothing_that_comes_later() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write", "--expires", "30d"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write", "--expires", "30d"]);
     let text_of = run(&["members", "Reports", text(at_alice.path())]);
     assert!(text_of.contains("until "), "{text_of}");
     let role = |with: &[&str]| {
@@ -42,7 +25,7 @@ fn whose_time_has_passed_reads_nothing_that_comes_later() {
     role(&["--expires", "never"]);
     let of_bob = |shown: &Value| shown["members"][1].clone();
     assert_eq!(
-        of_bob(&members("Reports", at_alice.path()))["expires"],
+        of_bob(&members("Reports", &at_alice))["expires"],
         Value::Null
     );
     let owner = ["role", "Reports", "bob", "owner", text(at_alice.path())];
@@ -52,9 +35,9 @@ fn whose_time_has_passed_reads_nothing_that_comes_later() {
     // Nobody does anything: the first owner online begins a new key.
     role(&["--expires", "1s"]);
     until("bob is out", SOON, || {
-        names("Reports", at_alice.path()) == ["alice"]
+        names("Reports", &at_alice) == ["alice"]
     });
-    assert_eq!(members("Reports", at_alice.path())["rotation_due"], false);
+    assert_eq!(members("Reports", &at_alice)["rotation_due"], false);
     fs::write(reports.join("first"), "later secret").unwrap();
     fs::write(reports.join("second"), "later secret").unwrap();
     run(&["wait-synced", text(&reports), "--timeout", "60s"]);
@@ -68,7 +51,6 @@ fn whose_time_has_passed_reads_nothing_that_comes_later() {
     // He can be given it again.
     run(&["share", text(&reports), "bob", "--expires", "30d"]);
     comes(&here.join("second"), "later secret");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -100,7 +82,7 @@ fn while_no_owner_is_online_who_left_or_expired_is_told_and_the_first_owner_make
     until("carol is out", SOON, || {
         share_status(&at_carol)["state"] == "removed"
     });
-    let shown = members("Shared/alice/Reports", at_bob.path());
+    let shown = members("Shared/alice/Reports", &at_bob);
     assert_eq!(shown["rotation_due"], true);
     assert_eq!(shown["members"][2]["expired"], true);
     let text_of = run(&["members", "Shared/alice/Reports", text(at_bob.path())]);
@@ -108,9 +90,8 @@ fn while_no_owner_is_online_who_left_or_expired_is_told_and_the_first_owner_make
     run(&["leave", "Shared/alice/Reports", text(at_bob.path())]);
 
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice, &at_bob, &at_carol]);
     until("alice's daemon made a key", SOON, || {
-        let shown = members("Reports", at_alice.path());
+        let shown = members("Reports", &at_alice);
         shown["rotation_due"] == false && shown["members"].as_array().unwrap().len() == 1
     });
     fs::write(reports.join("second"), "later secret").unwrap();
@@ -122,7 +103,6 @@ fn while_no_owner_is_online_who_left_or_expired_is_told_and_the_first_owner_make
             "from alice"
         );
     }
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob), (at_carol, &carol)]);
 }
 
@@ -131,14 +111,11 @@ fn whose_account_ended_is_taken_out_by_the_first_owner_online() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     let delete = ["account", "delete", text(at_bob.path()), "--confirm", "bob"];
     on_vault(&bob.vault, &delete).expect_success("keyfold account delete");
     until("bob is out", SOON, || {
-        names("Reports", at_alice.path()) == ["alice"]
+        names("Reports", &at_alice) == ["alice"]
     });
     fs::write(reports.join("second"), "later").unwrap();
     run(&["wait-synced", text(&reports), "--timeout", "60s"]);
@@ -147,7 +124,6 @@ fn whose_account_ended_is_taken_out_by_the_first_owner_online() {
         fs::read_to_string(here.join("first")).unwrap(),
         "from alice"
     );
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -156,9 +132,7 @@ fn what_is_taken_back_without_the_server_is_not_yet_revoked_and_nothing_is_sent_
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     until("alice's daemon has everything", SOON, || {
         share_status(&at_alice)["state"] == "synced"
     });
@@ -173,7 +147,6 @@ fn what_is_taken_back_without_the_server_is_not_yet_revoked_and_nothing_is_sent_
     // It is not forgotten.
     at_alice.kill9();
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
     assert_eq!(share_status(&at_alice)["revoking"][0], "bob");
     world.server.start();
     until("bob is out", SOON, || {
@@ -181,12 +154,11 @@ fn what_is_taken_back_without_the_server_is_not_yet_revoked_and_nothing_is_sent_
     });
     run(&["wait-synced", text(&reports), "--timeout", "60s"]);
     assert_eq!(share_status(&at_alice)["revoking"], Value::Array(vec![]));
-    assert_eq!(names("Reports", at_alice.path()), ["alice"]);
+    assert_eq!(names("Reports", &at_alice), ["alice"]);
     assert_eq!(
         fs::read_to_string(here.join("first")).unwrap(),
         "from alice"
     );
     assert!(!here.join("second").exists());
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

@@ -8,7 +8,8 @@ use keyfold_tests::{keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    SOON, Told, World, comes, end, refused, run, run_in, share_status, shared, status, text, tree,
+    SOON, World, comes, end, given, members, refused, run, run_in, share_status, shared, status,
+    text, tree,
 };
 
 #[test]
@@ -16,10 +17,7 @@ fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     let again = keyfold(["share", text(&reports), "bob"]);
     refused(&again, 21, "bob takes part already");
 
@@ -42,10 +40,8 @@ fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
     refused(&keyfold(["unshare", text(&reports)]), 2, "required");
 
     // What he had stays his, also once mounted anew, and he comes back where he was.
-    drop(told);
     at_bob.unmount();
     let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
     let write = fs::write(here.join("new"), "bob").unwrap_err();
     assert_eq!(write.raw_os_error(), Some(libc::EROFS));
     run(&["share", text(&reports), "bob", "--write"]);
@@ -58,10 +54,8 @@ fn who_is_taken_out_sees_nothing_more_and_can_write_nothing_more() {
     until("bob may not write", SOON, || {
         fs::write(here.join("third"), "bob once more").is_err()
     });
-    let members = run(&["members", "Reports", text(at_alice.path()), "--json"]);
-    let members: Value = serde_json::from_str(&members).unwrap();
+    let members = members("Reports", &at_alice);
     assert_eq!(members["members"].as_array().unwrap().len(), 1);
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -70,7 +64,6 @@ fn a_reader_sees_everything_and_changes_nothing_until_he_may() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = shared(&at_alice, "bob", &[]);
     fs::create_dir(reports.join("dir")).unwrap();
     let here = at_bob.join("Shared/alice/Reports");
@@ -132,7 +125,6 @@ fn a_reader_sees_everything_and_changes_nothing_until_he_may() {
     until("bob may not write", SOON, || {
         fs::write(here.join("x"), "bob").is_err()
     });
-    drop(told);
     at_alice.unmount();
     at_bob.unmount();
 }
@@ -143,7 +135,6 @@ fn nothing_comes_unasked_from_who_is_not_verified() {
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     let (key, key_of_alice) = (bob.fingerprint(), alice.fingerprint());
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = at_alice.join("Reports");
     fs::create_dir(&reports).unwrap();
     fs::write(reports.join("first"), "from alice").unwrap();
@@ -189,7 +180,6 @@ fn nothing_comes_unasked_from_who_is_not_verified() {
     assert!(fs::remove_dir_all(&theirs).is_err());
     run(&["leave", "Shared/bob/Mine", text(at_alice.path())]);
     fs::remove_dir_all(&theirs).unwrap();
-    drop(told);
     at_alice.unmount();
     at_bob.unmount();
 }
@@ -199,7 +189,6 @@ fn the_server_learns_neither_names_nor_contents_and_no_log_has_them() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let folder = at_alice.join("Planted-folder");
     fs::create_dir(&folder).unwrap();
     fs::write(
@@ -212,7 +201,6 @@ fn the_server_learns_neither_names_nor_contents_and_no_log_has_them() {
     until("it came", SOON, || {
         fs::read(here.join("planted-file")).is_ok_and(|read| read.len() == 160_000)
     });
-    drop(told);
     at_alice.unmount();
     at_bob.unmount();
     let mut searched = 0;
@@ -241,10 +229,7 @@ fn an_owner_gives_on_what_he_was_given_and_shares_do_not_mix() {
     carol.trusts(&bob);
     let mounts = [alice.vault.mount(), bob.vault.mount(), carol.vault.mount()];
     let [at_alice, at_bob, at_carol] = &mounts;
-    let told = Told(&[at_alice, at_bob, at_carol]);
-    let reports = shared(at_alice, "bob", &["--owner"]);
-    let at_bobs = at_bob.join("Shared/alice/Reports");
-    comes(&at_bobs.join("first"), "from alice");
+    let (reports, at_bobs) = given(at_alice, at_bob, &["--owner"]);
     run(&["share", text(&at_bobs), "carol", "--write"]);
     // A folder of the same name, of somebody else.
     let other = at_bob.join("Reports");
@@ -268,7 +253,6 @@ fn an_owner_gives_on_what_he_was_given_and_shares_do_not_mix() {
         &at_carol.join("Shared/bob/Reports/second"),
         "still for carol",
     );
-    drop(told);
     for mount in mounts {
         mount.unmount();
     }

@@ -6,7 +6,7 @@ use keyfold_tests::{Vault, keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    Person, SOON, Told, World, comes, end, on_vault, refused, run, share_status, status, text,
+    Person, SOON, World, comes, end, on_vault, refused, run, share_status, status, text,
 };
 
 #[test]
@@ -14,7 +14,6 @@ fn people_register_trust_and_share_without_ever_unmounting() {
     let world = World::new();
     let (alice, bob) = (Vault::new(), Vault::new());
     let (at_alice, at_bob) = (alice.mount(), bob.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let (alice, bob) = (
         world.person_with("alice", alice),
         world.person_with("bob", bob),
@@ -46,12 +45,11 @@ fn people_register_trust_and_share_without_ever_unmounting() {
     log_in(&world, &bob);
     comes(&reports.join("second"), "while logged out");
     comes(&here.join("third"), "from alice meanwhile");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
 fn log_in(world: &World, person: &Person) {
-    let kit = person.vault.sandbox().path().join("kit");
+    let kit = person.kit();
     let password = world.sandbox.file("account-password", "tall giraffe\n");
     let login = ["account", "login", person.name, text(person.vault.path())];
     let with = [
@@ -69,7 +67,6 @@ fn who_reads_while_the_account_is_changed_waits_and_reads() {
     let (alice, bob) = world.two();
     let carol = world.person("carol");
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = at_alice.join("Reports");
     fs::create_dir(&reports).unwrap();
     let large = keyfold_tests::pattern(1, 200_000);
@@ -101,6 +98,5 @@ fn who_reads_while_the_account_is_changed_waits_and_reads() {
         all.any(|one| one["user"] == name && one["verified"] == true)
     };
     assert!(verified("carol") && verified("alice"));
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

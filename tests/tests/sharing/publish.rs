@@ -10,7 +10,7 @@ use rustix::fs::XattrFlags;
 use serde_json::Value;
 
 use crate::scene::{
-    SOON, Told, World, comes, command, end, on_vault, refused, run, run_in, status, text,
+    SOON, World, comes, command, end, on_vault, refused, run, run_in, status, text,
 };
 
 /// The value of one of the attributes of the mount.
@@ -42,6 +42,14 @@ pub(crate) fn locked(path: &Path) {
     assert_eq!(errno, Some(libc::EACCES));
 }
 
+/// What is [`published`], and the locked directory of Bob's that stands for it.
+pub(crate) fn offered(at_alice: &Mount, at_bob: &Mount) -> (PathBuf, PathBuf) {
+    let folder = published(at_alice);
+    let stub = at_bob.join("Shared/alice/Plan 2027");
+    locked(&stub);
+    (folder, stub)
+}
+
 /// The id of the one request that waits for an answer.
 pub(crate) fn asked(mount: &Mount) -> String {
     until("a request is told", SOON, || {
@@ -57,12 +65,9 @@ fn what_is_published_is_locked_until_it_is_granted_and_then_opens_where_it_is() 
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let folder = published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (folder, stub) = offered(&at_alice, &at_bob);
     let before = fs::symlink_metadata(&stub).unwrap();
-    assert_eq!(before.mode() & 0o7777, 0);
+    assert_eq!(before.mode() & 0o7777, 0o600);
     assert_eq!(attribute("state", &stub), "locked");
     assert_eq!(attribute("owner", &stub), "alice");
     let link = attribute("link", &stub);
@@ -83,14 +88,13 @@ fn what_is_published_is_locked_until_it_is_granted_and_then_opens_where_it_is() 
     comes(&stub.join("first"), "from alice");
     let after = fs::symlink_metadata(&stub).unwrap();
     assert_eq!(after.ino(), before.ino(), "it is another directory");
-    assert_ne!(after.mode() & 0o700, 0);
+    assert_ne!(after.mode() & 0o100, 0);
     fs::write(stub.join("second"), "from bob").unwrap();
     comes(&folder.join("second"), "from bob");
     until("the stub is told as a share", SOON, || {
         let sharing = &status(&at_bob)["sharing"];
         sharing["locked"] == Value::Array(vec![]) && sharing["shares"][0]["role"] == "writer"
     });
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -99,10 +103,7 @@ fn a_stub_can_be_neither_entered_nor_changed_nor_moved_into_a_share() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (_, stub) = offered(&at_alice, &at_bob);
     let own = at_bob.join("Own");
     fs::create_dir(&own).unwrap();
     run(&["share", text(&own), "alice"]);
@@ -130,7 +131,6 @@ fn a_stub_can_be_neither_entered_nor_changed_nor_moved_into_a_share() {
     }
     let share = keyfold(["share", text(&stub), "alice"]);
     assert!(!share.succeeded(), "{share}");
-    drop(told);
     // Who is logged in nowhere is offered nothing.
     at_bob.unmount();
     let logout = on_vault(&bob.vault, &["account", "logout", text(bob.vault.path())]);
@@ -145,7 +145,6 @@ fn what_is_offered_by_who_is_not_verified_waits_to_be_accepted() {
     let world = World::new();
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let folder = published(&at_alice);
     until("bob is told", SOON, || {
         status(&at_bob)["sharing"]["offered"][0]["name"] == "Plan 2027"
@@ -166,7 +165,6 @@ fn what_is_offered_by_who_is_not_verified_waits_to_be_accepted() {
     until("the stub goes with the offer", SOON, || !stub.exists());
     let gone = keyfold(["request", text(&stub)]);
     assert!(!gone.succeeded(), "{gone}");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -175,25 +173,23 @@ fn a_stub_is_there_without_a_server_and_after_another_mount() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let folder = published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (folder, stub) = offered(&at_alice, &at_bob);
     world.server.stop();
     at_bob.unmount();
     let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
     locked(&stub);
     assert_eq!(attribute("state", &stub), "locked");
     let unreached = keyfold(["request", text(&stub)]);
     refused(&unreached, 50, "");
-    let asking = rustix::fs::setxattr(&stub, "user.keyfold.request", b"r", XattrFlags::empty());
+    let read = format!("r;{}", attribute("token", &stub));
+    let none = XattrFlags::empty();
+    let asking = rustix::fs::setxattr(&stub, "user.keyfold.request", read.as_bytes(), none);
     assert_eq!(asking.unwrap_err().raw_os_error(), libc::EHOSTUNREACH);
     world.server.start();
     until("alice can unpublish", SOON, || {
         keyfold(["unpublish", text(&folder)]).succeeded()
     });
     until("the stub goes with the offer", SOON, || !stub.exists());
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 

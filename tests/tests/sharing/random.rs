@@ -9,7 +9,7 @@ use std::path::Path;
 
 use keyfold_tests::{Seeded, pattern};
 
-use crate::scene::{Told, World, comes, end, same, shared};
+use crate::scene::{World, end, given, same};
 
 /// Does something at random below a directory. Fails as programs fail, which is as good.
 fn stir(random: &mut Seeded, dir: &Path) -> std::io::Result<()> {
@@ -42,9 +42,7 @@ fn random_changes(rounds: u64, steps: u64) {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (mut at_alice, mut at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     for round in 0..rounds {
         let accident = random.below(4);
         if accident == 0 {
@@ -70,9 +68,7 @@ fn random_changes(rounds: u64, steps: u64) {
             }
             _ => {}
         }
-        let told = Told(&[&at_alice, &at_bob]);
         same(&format!("after round {round}"), &reports, &here);
-        drop(told);
     }
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

@@ -4,10 +4,9 @@ use std::fs;
 use std::path::Path;
 
 use keyfold_tests::{Mount, Outcome, keyfold, until};
-use serde_json::Value;
 
-use crate::publish::{asked, attribute, locked, published};
-use crate::scene::{SOON, Told, World, comes, command, end, refused, run, status, text};
+use crate::publish::{asked, attribute, locked, offered};
+use crate::scene::{SOON, World, comes, command, end, members, refused, run, status, text};
 
 /// Asks for a locked folder. Returns the request's id.
 fn request(stub: &Path, options: &[&str]) -> String {
@@ -25,10 +24,7 @@ fn a_request_is_told_in_the_inbox_and_granted_through_the_control_file() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (_, stub) = offered(&at_alice, &at_bob);
     let id = request(&stub, &["--message", "for the\naudit"]);
     let again = request(&stub, &[]);
     assert_eq!(again, id, "what was asked for is asked for twice");
@@ -65,7 +61,6 @@ fn a_request_is_told_in_the_inbox_and_granted_through_the_control_file() {
     }
     let of_bob = activity(&at_bob);
     assert!(of_bob.contains("alice gives \"Plan"), "{of_bob}");
-    drop(told);
     at_alice.unmount();
     let at_alice = alice.vault.mount();
     assert_eq!(activity(&at_alice), of_alice);
@@ -77,10 +72,7 @@ fn a_request_that_was_refused_or_taken_back_gives_nothing_and_can_be_made_again(
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (_, stub) = offered(&at_alice, &at_bob);
     let state = |expected: &str| {
         until(expected, SOON, || attribute("state", &stub) == expected);
     };
@@ -107,10 +99,8 @@ fn a_request_that_was_refused_or_taken_back_gives_nothing_and_can_be_made_again(
     });
     assert!(!approve(&at_alice, &third).succeeded());
     locked(&stub);
-    let members = run(&["members", "Plan", text(at_alice.path()), "--json"]);
-    let members: Value = serde_json::from_str(&members).unwrap();
+    let members = members("Plan", &at_alice);
     assert_eq!(members["members"].as_array().unwrap().len(), 1);
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -120,7 +110,6 @@ fn what_is_not_offered_cannot_be_asked_for() {
     let (alice, bob) = world.two();
     let carol = world.person("carol");
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let folder = at_alice.join("Plan");
     fs::create_dir(&folder).unwrap();
     let publish = |options: &[&str]| {
@@ -161,7 +150,6 @@ fn what_is_not_offered_cannot_be_asked_for() {
         "--everyone",
     ];
     refused(&keyfold(taken), 2, "offered as plan");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -178,10 +166,7 @@ fn an_offer_that_was_changed_since_is_granted_as_it_was_shown() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let folder = published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (folder, stub) = offered(&at_alice, &at_bob);
     let id = request(&stub, &[]);
     assert_eq!(asked(&at_alice), id);
     run(&[
@@ -198,7 +183,6 @@ fn an_offer_that_was_changed_since_is_granted_as_it_was_shown() {
     assert_eq!(attribute("state", &stub), "requested");
     approve(&at_alice, &id).expect_success("approve");
     comes(&stub.join("first"), "from alice");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -207,7 +191,6 @@ fn a_title_leads_nowhere_else_and_takes_no_name_that_is_there() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     fs::create_dir_all(at_bob.join("Shared/alice/Mine")).unwrap();
     fs::write(at_bob.join("Shared/alice/Mine/own"), "bob's").unwrap();
     for (number, title) in ["..", ".keyfold", "a/../../b", "Mine", "Mine"]
@@ -251,7 +234,6 @@ fn a_title_leads_nowhere_else_and_takes_no_name_that_is_there() {
     assert_eq!(listed(""), ["Shared"]);
     let own = fs::read_to_string(at_bob.join("Shared/alice/Mine/own"));
     assert_eq!(own.unwrap(), "bob's");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -260,9 +242,7 @@ fn a_mount_that_takes_no_commands_neither_asks_nor_gives() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    published(&at_alice);
-    let stub = at_bob.join("Shared/alice/Plan 2027");
-    locked(&stub);
+    let (_, stub) = offered(&at_alice, &at_bob);
     let id = request(&stub, &[]);
     asked(&at_alice);
     at_alice.unmount();

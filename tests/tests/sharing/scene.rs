@@ -70,7 +70,7 @@ impl World {
     pub(crate) fn register(&self, (name, vault): (&str, &Vault), how: &[&str]) -> Outcome {
         let password = self.sandbox.file("account-password", "tall giraffe\n");
         let (url, email) = (self.server.url(), format!("{name}@example.org"));
-        let kit = vault.sandbox().path().join("kit");
+        let kit = kit_of(vault);
         let who = [
             "account",
             "register",
@@ -88,6 +88,20 @@ impl World {
         let kept = ["--kit-file", text(&kit)];
         let by = ["--new-account-password-file", text(&password)];
         on_vault(vault, &[&who[..], server, &kept, &by, how].concat())
+    }
+
+    /// What a vault is told that logs in to an account, at this address with this kit.
+    pub(crate) fn log_in(
+        &self,
+        (person, vault): (&Person, &Vault),
+        url: &str,
+        kit: &Path,
+    ) -> Outcome {
+        let password = self.sandbox.file("account-password", "tall giraffe\n");
+        let who = ["account", "login", person.name, text(vault.path())];
+        let how = ["--server", url, "--kit", text(kit)];
+        let by = ["--account-password-file", text(&password)];
+        on_vault(vault, &[&who[..], &how, &by].concat())
     }
 
     /// Alice and Bob, who verified one another.
@@ -109,15 +123,15 @@ impl Person {
 
     /// A vault of another device of the account, logged in by the kit.
     pub(crate) fn another_device(&self, world: &World) -> Vault {
-        let (vault, url) = (Vault::new(), world.server.url());
-        let kit = self.vault.sandbox().path().join("kit");
-        let password = world.sandbox.file("account-password", "tall giraffe\n");
-        let (kit, password) = (text(&kit), text(&password));
-        let who = ["account", "login", self.name, text(vault.path())];
-        let how = ["--server", &url, "--kit", kit];
-        let by = ["--account-password-file", password];
-        on_vault(&vault, &[&who[..], &how, &by].concat()).expect_success("keyfold account login");
+        let vault = Vault::new();
+        let logged_in = world.log_in((self, &vault), &world.server.url(), &self.kit());
+        logged_in.expect_success("keyfold account login");
         vault
+    }
+
+    /// Where his kit is.
+    pub(crate) fn kit(&self) -> PathBuf {
+        kit_of(&self.vault)
     }
 
     pub(crate) fn trusts(&self, other: &Self) {
@@ -125,6 +139,11 @@ impl Person {
         let trust = ["trust", other.name, path, "--fingerprint", &fingerprint];
         on_vault(&self.vault, &trust).expect_success("keyfold trust");
     }
+}
+
+/// Where the kit is of the account that was registered with a vault.
+fn kit_of(vault: &Vault) -> PathBuf {
+    vault.sandbox().path().join("kit")
 }
 
 /// Unmounts everybody's vault, and then checks them.
@@ -169,6 +188,15 @@ pub(crate) fn shared(mount: &Mount, user: &str, role: &[&str]) -> PathBuf {
     reports
 }
 
+/// What [`shared`] gave Bob, once it has come to him: the directory of Alice's, and his.
+#[track_caller]
+pub(crate) fn given(at_alice: &Mount, at_bob: &Mount, role: &[&str]) -> (PathBuf, PathBuf) {
+    let reports = shared(at_alice, "bob", role);
+    let here = at_bob.join("Shared/alice/Reports");
+    comes(&here.join("first"), "from alice");
+    (reports, here)
+}
+
 pub(crate) fn status(mount: &Mount) -> Value {
     let status = fs::read_to_string(mount.join(".keyfold/status")).unwrap();
     serde_json::from_str(&status).unwrap()
@@ -179,20 +207,18 @@ pub(crate) fn share_status(mount: &Mount) -> Value {
     status(mount)["sharing"]["shares"][0].clone()
 }
 
-/// What the mounts know, should the test fail.
-pub(crate) struct Told<'m>(pub(crate) &'m [&'m Mount]);
+/// What is told of who takes part in a share.
+pub(crate) fn members(share: &str, mount: &Mount) -> Value {
+    let shown = run(&["members", share, text(mount.path()), "--json"]);
+    serde_json::from_str(&shown).unwrap()
+}
 
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            for mount in self.0 {
-                let status = fs::read_to_string(mount.join(".keyfold/status"));
-                let status = serde_json::from_str::<Value>(&status.unwrap_or_default());
-                let sharing = &status.unwrap_or_default()["sharing"];
-                eprintln!("--- {}\n{sharing:#}", mount.path().display());
-            }
-        }
-    }
+/// Who takes part in a share.
+pub(crate) fn names(share: &str, mount: &Mount) -> Vec<String> {
+    let shown = members(share, mount);
+    let all = shown["members"].as_array().unwrap().iter();
+    all.map(|one| one["user"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[track_caller]

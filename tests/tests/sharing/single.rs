@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use keyfold_tests::{Mount, keyfold, pattern, shell, until};
 
-use crate::scene::{
-    SOON, Told, World, comes, end, refused, run, run_in, share_status, status, text,
-};
+use crate::scene::{SOON, World, comes, end, refused, run, run_in, share_status, status, text};
 
 /// A file of a mount, given to somebody.
 fn plan(mount: &Mount, user: &str, role: &[&str]) -> PathBuf {
@@ -43,7 +41,6 @@ fn a_shared_file_appears_as_a_file_and_both_edit_it_with_ordinary_programs() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let plan = plan(&at_alice, "bob", &["--write"]);
     let here = at_bob.join("Shared/alice/Plan.txt");
     comes(&here, "from alice");
@@ -110,7 +107,6 @@ fn a_shared_file_appears_as_a_file_and_both_edit_it_with_ordinary_programs() {
         attribute(&plan.with_file_name("private"), "state"),
         "private"
     );
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -128,7 +124,6 @@ fn both_versions_of_a_shared_file_are_kept_when_both_write_it() {
     fs::write(here.with_extension("tmp"), "bob offline").unwrap();
     fs::rename(here.with_extension("tmp"), &here).unwrap();
     world.server.start();
-    let told = Told(&[&at_alice, &at_bob]);
     until("both are the same and nothing is lost", SOON, || {
         let (one, other) = (fs::read_to_string(&plan), fs::read_to_string(&here));
         let dirs = [plan.parent().unwrap(), here.parent().unwrap()];
@@ -154,7 +149,6 @@ fn both_versions_of_a_shared_file_are_kept_when_both_write_it() {
     });
     fs::write(&plan, "after it").unwrap();
     comes(&here, "after it");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -163,7 +157,6 @@ fn who_may_read_a_file_or_was_taken_out_changes_nothing_at_its_name() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let plan = plan(&at_alice, "bob", &[]);
     let here = at_bob.join("Shared/alice/Plan.txt");
     comes(&here, "from alice");
@@ -219,7 +212,6 @@ fn who_may_read_a_file_or_was_taken_out_changes_nothing_at_its_name() {
             .is_empty()
     );
     assert_eq!(fs::read_to_string(&plan).unwrap(), "later secret");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -228,7 +220,6 @@ fn what_cannot_be_at_the_name_of_a_shared_file_says_so() {
     let world = World::new();
     let (alice, bob) = world.two();
     let at_alice = alice.vault.mount();
-    let told = Told(&[&at_alice]);
     let plan = plan(&at_alice, "bob", &["--write"]);
     let errno = |result: std::io::Result<()>| result.unwrap_err().raw_os_error();
     let linked = fs::hard_link(&plan, at_alice.join("again"));
@@ -252,7 +243,6 @@ fn what_cannot_be_at_the_name_of_a_shared_file_says_so() {
     assert_eq!(errno(fs::remove_dir(work)), Some(libc::EBUSY));
     fs::write(&plan, "of alice").unwrap();
     run(&["wait-synced", text(&plan), "--timeout", "60s"]);
-    drop(told);
     at_alice.unmount();
     alice.vault.check();
     drop(bob);
@@ -280,10 +270,8 @@ fn a_shared_file_outlives_daemons_that_are_killed_and_its_directory_moves() {
         at_alice.kill9();
         at_bob.kill9();
         (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-        let _told = Told(&[&at_alice, &at_bob]);
         comes(&here, &said);
     }
-    let told = Told(&[&at_alice, &at_bob]);
     fs::rename(at_bob.join("Shared/alice"), at_bob.join("Moved")).unwrap();
     fs::write(at_bob.join("Moved/Plan.txt"), "from where it moved").unwrap();
     comes(&plan, "from where it moved");
@@ -295,7 +283,6 @@ fn a_shared_file_outlives_daemons_that_are_killed_and_its_directory_moves() {
     fs::write(at_bob.join("Shared/alice/Plan.txt"), "in the way").unwrap();
     run(&["share", text(&other), "bob"]);
     comes(&at_bob.join("Shared/alice/Plan (2).txt"), "another plan");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -305,7 +292,6 @@ fn a_file_from_somebody_who_is_not_verified_waits_to_be_accepted() {
     let (alice, bob) = (world.person("alice"), world.person("bob"));
     alice.trusts(&bob);
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     plan(&at_alice, "bob", &["--write"]);
     until("it is offered", SOON, || {
         status(&at_bob)["sharing"]["offered"][0]["name"] == "Plan.txt"
@@ -313,6 +299,5 @@ fn a_file_from_somebody_who_is_not_verified_waits_to_be_accepted() {
     assert!(!at_bob.join("Shared").exists());
     run(&["accept", "alice/Plan.txt", text(at_bob.path())]);
     comes(&at_bob.join("Shared/alice/Plan.txt"), "from alice");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

@@ -7,7 +7,7 @@ use keyfold_tests::{Mount, keyfold, pattern, until};
 use serde_json::Value;
 
 use crate::scene::{
-    Person, SOON, Told, World, comes, command, end, refused, run, share_status, shared, text,
+    Person, SOON, World, comes, command, end, given, refused, run, share_status, shared, text,
 };
 
 const LARGE: usize = 6 << 20;
@@ -55,7 +55,6 @@ fn what_is_kept_needs_no_server_and_what_is_freed_takes_no_room() {
     // Snapshots hold back what they show.
     let mount = || alice.vault.mount_with(&["-o", "snapshots=off"]);
     let (at_alice, at_bob) = (mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let (reports, there, large) = large_file(&at_alice, &at_bob);
     let nothing = here(&there.join("dir"));
     assert_eq!(nothing["bytes_here"], 0, "{nothing}");
@@ -68,9 +67,7 @@ fn what_is_kept_needs_no_server_and_what_is_freed_takes_no_room() {
     assert_eq!(all["kept"], true);
     world.server.stop();
     assert!(fs::read(there.join("dir/large")).unwrap() == large);
-    drop(told);
     world.server.start();
-    let told = Told(&[&at_alice, &at_bob]);
 
     // What others add to what is kept comes by itself, without being read.
     fs::write(reports.join("added"), pattern(8, 300_000)).unwrap();
@@ -92,7 +89,6 @@ fn what_is_kept_needs_no_server_and_what_is_freed_takes_no_room() {
 
     // The owner's own are given up, too, once they were sent.
     is_synced(&reports);
-    drop(told);
     at_alice.unmount();
     assert!(taken(&alice) > LARGE as u64, "{}", taken(&alice));
     let at_alice = mount();
@@ -113,7 +109,6 @@ fn beyond_a_bound_what_was_used_least_is_given_up() {
     let (alice, bob) = world.two();
     let at_alice = alice.vault.mount();
     let at_bob = bob.vault.mount_with(&["-o", "cache=1M"]);
-    let told = Told(&[&at_alice, &at_bob]);
     let (reports, there, large) = large_file(&at_alice, &at_bob);
     fs::write(reports.join("small"), "read last").unwrap();
     comes(&there.join("small"), "read last");
@@ -124,7 +119,6 @@ fn beyond_a_bound_what_was_used_least_is_given_up() {
     });
     assert_eq!(here(&there.join("small"))["bytes_here"], 4096);
     assert!(fs::read(there.join("dir/large")).unwrap() == large);
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -139,10 +133,7 @@ fn earlier_versions_and_deleted_files_come_back_until_they_are_purged() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let there = at_bob.join("Shared/alice/Reports");
-    comes(&there.join("first"), "from alice");
+    let (reports, there) = given(&at_alice, &at_bob, &["--write"]);
     is_synced(&reports);
     fs::write(there.join("first"), "bob wrote this").unwrap();
     comes(&reports.join("first"), "bob wrote this");
@@ -195,7 +186,6 @@ fn earlier_versions_and_deleted_files_come_back_until_they_are_purged() {
     );
     let kept = run(&["history", text(&reports), "--retention", "60d"]);
     assert!(kept.contains("60 days"), "{kept}");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -204,7 +194,6 @@ fn a_server_that_says_nothing_is_not_waited_for_twice() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let (_, there, large) = large_file(&at_alice, &at_bob);
     is_synced(&there);
     world.server.freeze();
@@ -217,7 +206,6 @@ fn a_server_that_says_nothing_is_not_waited_for_twice() {
     until("it can be read again", SOON, || {
         fs::read(there.join("dir/large")).is_ok_and(|read| read == large)
     });
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -226,7 +214,6 @@ fn how_far_sending_is_can_be_seen() {
     let world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let reports = shared(&at_alice, "bob", &["--write"]);
     is_synced(&reports);
     // Nothing more arrives than the first packs, so there is a moment to look.
@@ -247,6 +234,5 @@ fn how_far_sending_is_can_be_seen() {
     }
     is_synced(&reports);
     assert!(share_status(&at_alice)["sending"].is_null());
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use keyfold_tests::until;
 use serde_json::Value;
 
-use crate::scene::{SOON, Told, World, comes, end, run, same, share_status, shared, text, tree};
+use crate::scene::{SOON, World, comes, end, given, run, same, share_status, shared, text, tree};
 
 #[test]
 fn who_may_write_no_more_finds_what_he_did_not_send_and_the_share_as_it_is() {
@@ -36,7 +36,6 @@ fn who_may_write_no_more_finds_what_he_did_not_send_and_the_share_as_it_is() {
     world.server.start();
     run(&["role", "Reports", "bob", "reader", text(at_alice.path())]);
     let at_bob = bob.vault.mount();
-    let told = Told(&[&at_alice, &at_bob]);
     until("bob is told", SOON, || {
         share_status(&at_bob)["unsent"] == "Unsent/Reports (2)"
     });
@@ -62,7 +61,6 @@ fn who_may_write_no_more_finds_what_he_did_not_send_and_the_share_as_it_is() {
     });
     comes(&reports.join("again"), "bob again");
     same("once bob writes again", &reports, &here);
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }
 
@@ -124,9 +122,7 @@ fn a_crash_while_it_is_saved_loses_nothing_of_what_was_not_sent() {
     let mut world = World::new();
     let (alice, bob) = world.two();
     let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
-    let reports = shared(&at_alice, "bob", &["--write"]);
-    let here = at_bob.join("Shared/alice/Reports");
-    comes(&here.join("first"), "from alice");
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
     world.server.stop();
     let content = |file: u64| keyfold_tests::pattern(file, 100_000);
     for file in 0..40 {

@@ -7,7 +7,7 @@ use keyfold_tests::{Mount, Vault, keyfold, until};
 use serde_json::Value;
 
 use crate::scene::{
-    Person, SOON, Told, World, comes, command, end, on_vault, refused, run, share_status, text,
+    Person, SOON, World, comes, command, end, members, on_vault, refused, run, share_status, text,
 };
 
 fn folder(mount: &Mount, name: &str) -> std::path::PathBuf {
@@ -29,7 +29,6 @@ fn a_group_is_everybody_in_it_when_something_is_given_to_it() {
     alice.trusts(&carol);
     let mounts = [&alice, &bob, &carol, &dave].map(|one| one.vault.mount());
     let [at_alice, at_bob, at_carol, at_dave] = &mounts;
-    let told = Told(&[at_alice, at_bob, at_carol, at_dave]);
     let group = |words: &[&str]| {
         let vault = ["--vault", text(at_alice.path())];
         keyfold([&["group"][..], words, &vault].concat())
@@ -60,8 +59,7 @@ fn a_group_is_everybody_in_it_when_something_is_given_to_it() {
     assert!(changed.stdout.contains("stays as it is"), "{changed}");
     group(&["remove", "team", "bob"]).expect_success("keyfold group remove");
     let members = || {
-        let shown = run(&["members", "Reports", text(at_alice.path()), "--json"]);
-        let shown: Value = serde_json::from_str(&shown).unwrap();
+        let shown = members("Reports", at_alice);
         shown["members"].as_array().unwrap().len()
     };
     assert_eq!(members(), 3);
@@ -76,7 +74,6 @@ fn a_group_is_everybody_in_it_when_something_is_given_to_it() {
     // The control file takes the same words.
     let (failed, reply) = command(at_alice, "group create other bob");
     assert_eq!(failed, None, "{reply}");
-    drop(told);
     for mount in mounts {
         mount.unmount();
     }
@@ -106,7 +103,6 @@ fn who_is_invited_by_an_address_is_given_the_folder_once_he_is_verified_and_not_
     let world = World::with_mail();
     let (alice, bob) = (Vault::new(), Vault::new());
     let (at_alice, at_bob) = (alice.mount(), bob.mount());
-    let told = Told(&[&at_alice, &at_bob]);
     let alice = comes_by_mail(&world, "alice", at_alice.path(), alice);
     let reports = folder(&at_alice, "Reports");
     let before = world.server.mails().len();
@@ -148,6 +144,5 @@ fn who_is_invited_by_an_address_is_given_the_folder_once_he_is_verified_and_not_
     let key = bob.fingerprint();
     run(&["share", text(&plans), "bob@example.org", "--key", &key]);
     comes(&at_bob.join("Shared/alice/Plans/first"), "from alice");
-    drop(told);
     end([(at_alice, &alice), (at_bob, &bob)]);
 }

@@ -5,7 +5,7 @@ use keyfold_protocol::ids::{ChainRoot, EntryHash, RecordHash, RequestHash, Seq, 
 use keyfold_protocol::limits;
 use keyfold_protocol::names::{Slug, UserName};
 
-use super::{LIST, LONGEST};
+use super::{AccountError, Changes, Kept, LIST, LONGEST, Slot};
 
 /// Bytes of the longest line of what happened.
 const LINE: usize = 8 << 10;
@@ -198,5 +198,23 @@ impl<T: Encoded> Encoded for Listed<T> {
         r.array(2)?;
         r.version()?;
         Ok(Self(r.list(LIST)?))
+    }
+}
+
+impl Kept<'_> {
+    /// Keeps a list as `change` makes it, while nobody else changes it.
+    pub(super) fn change_list<T: Encoded + Clone + PartialEq>(
+        self,
+        slot: Slot,
+        change: impl FnOnce(&mut Vec<T>),
+    ) -> Result<(), AccountError> {
+        let _alone = self.alone();
+        let before: Listed<T> = self.read(slot)?.unwrap_or_default();
+        let mut after = before.clone();
+        change(&mut after.0);
+        if before == after {
+            return Ok(());
+        }
+        self.change(&Changes::default().put(slot, &after))
     }
 }

@@ -3,7 +3,7 @@
 use keyfold_protocol::cbor::{Decoded, Encoded, Reader, Writer};
 use keyfold_protocol::ids::{NodeId, ShareId};
 
-use super::{AccountError, Changes, Kept, LONGEST, Listed, Slot};
+use super::{AccountError, Kept, LONGEST, Listed, Slot};
 
 /// A file or folder of a share that is to stay in this vault, with all that is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,13 +44,6 @@ impl Kept<'_> {
         self,
         change: impl FnOnce(&mut Vec<Staying>),
     ) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let before = self.staying()?;
-        let mut after = before.clone();
-        change(&mut after);
-        if before == after {
-            return Ok(());
-        }
-        self.change(&Changes::default().put(Slot::Staying, &Listed(after)))
+        self.change_list(Slot::Staying, change)
     }
 }

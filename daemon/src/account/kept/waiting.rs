@@ -5,7 +5,7 @@ use keyfold_protocol::ids::{ShareId, Time};
 use keyfold_protocol::names::{Email, UserName};
 use keyfold_protocol::roster::Role;
 
-use super::{Changes, Kept, LONGEST, Listed, Slot};
+use super::{Kept, LONGEST, Listed, Slot};
 use crate::account::error::AccountError;
 
 /// Somebody who is to be taken out of a share, or everybody else.
@@ -87,21 +87,18 @@ impl Kept<'_> {
 
     /// Adds one that waits.
     pub(crate) fn add_revocation(self, wanted: &Revocation) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept = self.revocations()?;
-        if kept.contains(wanted) {
-            return Ok(());
-        }
-        kept.push(wanted.clone());
-        self.change(&Changes::default().put(Slot::Revocations, &Listed(kept)))
+        self.change_list(Slot::Revocations, |kept| {
+            if !kept.contains(wanted) {
+                kept.push(wanted.clone());
+            }
+        })
     }
 
     /// Forgets one that is done.
     pub(crate) fn end_revocation(self, done: &Revocation) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept = self.revocations()?;
-        kept.retain(|one| one != done);
-        self.change(&Changes::default().put(Slot::Revocations, &Listed(kept)))
+        self.change_list(Slot::Revocations, |kept| {
+            kept.retain(|one: &Revocation| one != done);
+        })
     }
 
     /// Who is invited to shares.
@@ -112,18 +109,16 @@ impl Kept<'_> {
 
     /// Adds one that waits, in place of one of the same address.
     pub(crate) fn add_invitation(self, wanted: &Invitation) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept = self.invitations()?;
-        kept.retain(|one| (one.share, &one.email) != (wanted.share, &wanted.email));
-        kept.push(wanted.clone());
-        self.change(&Changes::default().put(Slot::Invitations, &Listed(kept)))
+        self.change_list(Slot::Invitations, |kept: &mut Vec<Invitation>| {
+            kept.retain(|one| (one.share, &one.email) != (wanted.share, &wanted.email));
+            kept.push(wanted.clone());
+        })
     }
 
     /// Forgets one.
     pub(crate) fn end_invitation(self, done: &Invitation) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut kept = self.invitations()?;
-        kept.retain(|one| one != done);
-        self.change(&Changes::default().put(Slot::Invitations, &Listed(kept)))
+        self.change_list(Slot::Invitations, |kept| {
+            kept.retain(|one: &Invitation| one != done);
+        })
     }
 }

@@ -3,22 +3,18 @@
 use std::time::Instant;
 
 use keyfold_fs::share::Kept;
-use keyfold_protocol::roster::Role;
 
 use super::site::{People, Site, assert_same};
-use super::snapshots::{add, alone};
+use super::snapshots::both;
 use crate::remote::tests::run;
 use crate::remote::tests::script::Answer;
-use crate::sharing::{Reads, Shared};
+use crate::sharing::Shared;
 
 #[test]
 fn what_was_brought_here_is_there_again_without_the_server() {
     let people = People::new();
     let (a, b) = people.sessions();
-    let (mut alice, id) = alone(&people, &a);
-    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
-    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
-    bob.pull();
+    let (mut alice, mut bob, _) = both(&people, (&a, &b));
     bob.unlink("dir/file");
     bob.rmdir("dir");
     bob.file("of bob", b"local");
@@ -43,10 +39,7 @@ fn what_was_brought_here_is_there_again_without_the_server() {
 fn what_was_kept_and_is_none_is_learned_anew_and_loses_nothing() {
     let people = People::new();
     let (a, b) = people.sessions();
-    let (mut alice, id) = alone(&people, &a);
-    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
-    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
-    bob.pull();
+    let (mut alice, mut bob, _) = both(&people, (&a, &b));
     bob.file("new", b"of bob");
     // What was never read here cannot be compared, and would be kept twice.
     bob.read("dir/file");

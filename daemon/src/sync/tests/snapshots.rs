@@ -41,6 +41,18 @@ pub(super) fn add(session: &Session<'_>, share: ShareId, user: &str, (role, read
     run(shared.add(&whom)).unwrap();
 }
 
+/// The same share, in which Bob writes and has everything.
+pub(super) fn both<'s, 'a>(
+    people: &'a People,
+    (a, b): (&'s Session<'a>, &'s Session<'a>),
+) -> (Site<'s, 'a>, Site<'s, 'a>, ShareId) {
+    let (alice, id) = alone(people, a);
+    add(a, id, "bob", (Role::Writer, Reads::ThisEpoch));
+    let mut bob = Site::try_begin((&people.bob, b), id).unwrap();
+    bob.pull();
+    (alice, bob, id)
+}
+
 /// Appends a snapshot of a tree, whatever it is.
 fn forge(sync: &mut ShareSync<'_, '_>, tree: &Tree) {
     run(sync.pull()).unwrap();
@@ -341,10 +353,7 @@ fn opening_after_many_records_downloads_few() {
 fn after_many_records_an_owner_makes_a_snapshot_and_a_writer_none() {
     let people = People::new();
     let (a, b) = people.sessions();
-    let (mut alice, id) = alone(&people, &a);
-    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
-    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
-    bob.pull();
+    let (mut alice, mut bob, _) = both(&people, (&a, &b));
     chatter(&mut bob.sync, 520);
     bob.push();
     assert!(bob.sync.newest.is_none());
@@ -365,10 +374,7 @@ fn after_many_records_an_owner_makes_a_snapshot_and_a_writer_none() {
 fn who_was_removed_and_is_given_the_share_again_goes_on_from_a_snapshot() {
     let people = People::new();
     let (a, b) = people.sessions();
-    let (mut alice, id) = alone(&people, &a);
-    add(&a, id, "bob", (Role::Writer, Reads::ThisEpoch));
-    let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
-    bob.pull();
+    let (mut alice, mut bob, id) = both(&people, (&a, &b));
     bob.file("before", b"of bob");
     bob.push();
     let mut shared = run(Shared::open(&a, id)).unwrap();

@@ -40,7 +40,7 @@ impl Volume {
             btime: row.btime,
         };
         if row.kind == FileKind::Directory && self.is_locked(ino) {
-            attr.perm = 0;
+            attr.perm = Self::LOCKED_PERM;
         }
         match &row.body {
             InodeBody::File(_) => self.content_attr(ino, &mut attr)?,

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use parking_lot::{MutexGuard, RwLockWriteGuard};
+
 use super::{forget_node, live_share, new_node_id, put_node, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
@@ -26,6 +28,13 @@ struct Walk<'a> {
     parents: BTreeMap<Ino, (Ino, Box<[u8]>)>,
     /// Files with several names.
     linked: BTreeMap<Ino, Linked>,
+}
+
+/// A share that begins. While it is held nobody is between finding a file in no share and changing it.
+struct Beginning<'a> {
+    txn: Txn<'a>,
+    share: ShareNumber,
+    _alone: (MutexGuard<'a, ()>, RwLockWriteGuard<'a, ()>),
 }
 
 /// A file with several names.
@@ -50,16 +59,7 @@ impl Volume {
         root: Ino,
         data: &[u8],
     ) -> Result<ShareNumber, BeginError> {
-        self.check_may_grow()?;
-        self.wait_for_rows()?;
-        // Exclusively: nobody is between finding a file in no share and changing it.
-        let _gate = self.gate.write();
-        let _namespace = self.namespace.lock();
-        let shares = self.each_share()?;
-        check_not_there(&shares, id)?;
-        let share = next_open(&shares);
-        let txn = self.meta.txn();
-        check_no_share_above(&txn, root)?;
+        let Beginning { txn, share, _alone } = self.beginning(id, root)?;
         let mut walk = Walk {
             volume: self,
             txn,
@@ -101,15 +101,11 @@ impl Volume {
         at: Place<'_>,
         data: &[u8],
     ) -> Result<ShareNumber, BeginError> {
-        self.check_may_grow()?;
-        self.wait_for_rows()?;
-        let _gate = self.gate.write();
-        let _namespace = self.namespace.lock();
-        let shares = self.each_share()?;
-        check_not_there(&shares, id)?;
-        let share = next_open(&shares);
-        let mut txn = self.meta.txn();
-        check_no_share_above(&txn, at.parent)?;
+        let Beginning {
+            mut txn,
+            share,
+            _alone,
+        } = self.beginning(id, at.parent)?;
         if self.single_at(at).is_some() {
             return Err(FsError::Busy.into());
         }
@@ -139,6 +135,23 @@ impl Volume {
         drop(places);
         self.shares.any.store(true, Ordering::Relaxed);
         Ok(share)
+    }
+
+    /// Begins a share in this directory, or over it, which lies in no other.
+    fn beginning(&self, id: ShareId, dir: Ino) -> Result<Beginning<'_>, BeginError> {
+        self.check_may_grow()?;
+        self.wait_for_rows()?;
+        let gate = self.gate.write();
+        let namespace = self.namespace.lock();
+        let shares = self.each_share()?;
+        check_not_there(&shares, id)?;
+        let txn = self.meta.txn();
+        check_no_share_above(&txn, dir)?;
+        Ok(Beginning {
+            txn,
+            share: next_open(&shares),
+            _alone: (namespace, gate),
+        })
     }
 
     /// Ends a share: its files stay as they are. What of them lies in blobs only stays named, and

@@ -1,7 +1,7 @@
 //! Locked shares: directories that stand for what this account was not given.
 //!
 //! Such a share has a number of its own range, so that being locked is kept with it and cannot be lost.
-//! Of it there is the root alone: it is shown without any permission, whatever its row says, and nobody
+//! Of it there is the root alone: whatever its row says, it is shown as one that nobody enters, and nobody
 //! gets into it, root included. Who is given the share finds it at the same place.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,11 @@ impl Locked {
 }
 
 impl Volume {
+    /// Permission bits that a locked directory is shown with. By them the kernel lets its owner ask for its
+    /// extended attributes and set those that act, and does not let him enter it. That he cannot list it
+    /// either is up to the volume, which goes by no bits.
+    pub(in crate::volume) const LOCKED_PERM: u16 = 0o600;
+
     /// Whether nobody may open a directory.
     pub(in crate::volume) fn is_locked(&self, ino: Ino) -> bool {
         self.shares.locked.has(ino)
