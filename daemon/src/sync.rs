@@ -436,6 +436,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             reset: &decided.reset,
             stays: &decided.stays,
             waits,
+            makers: self.shared.makers(),
         };
         let attr = self.volume.getattr(self.root.dir)?;
         Ok(Changes {

@@ -7,5 +7,6 @@ mod random;
 mod single;
 mod site;
 mod snapshots;
+mod symlinks;
 mod transfers;
 mod travels;

@@ -1,0 +1,62 @@
+//! Whose symlinks those are that come with a log.
+//!
+//! A tree does not say who made what is in it, and a snapshot hides the records that would. So a symlink
+//! counts as one's own only where that is certain: one's own record made it, or nobody else has written
+//! anything since the log was opened, from where the volume has everything.
+
+use std::collections::BTreeSet;
+
+use keyfold_protocol::ids::{ChainRoot, NodeId};
+use keyfold_protocol::log::{Applied, Outcome};
+use keyfold_protocol::operation::{Action, What};
+
+/// Who made symlinks, of the records that were applied since a log was opened.
+#[derive(Debug, Default)]
+pub(crate) struct Makers {
+    /// Somebody else wrote something.
+    others: bool,
+    /// Symlinks that this account made, and nobody else after it.
+    own: BTreeSet<NodeId>,
+}
+
+impl Makers {
+    /// Takes note of records, as they come. `own` is who this account is.
+    pub(super) fn note(&mut self, own: ChainRoot, applied: &[Applied]) {
+        for record in applied {
+            let is_own = record.author.root == own;
+            match &record.outcome {
+                Outcome::Roster => {}
+                Outcome::Content(body) => {
+                    for operation in &body.operations {
+                        self.note_action(&operation.action, is_own);
+                    }
+                    self.others |= !is_own;
+                }
+                // What somebody else says in it may have the id of something of one's own.
+                Outcome::Unreadable | Outcome::Pruned if !is_own => {
+                    self.own.clear();
+                    self.others = true;
+                }
+                Outcome::Unreadable | Outcome::Pruned | Outcome::Snapshot(_) | Outcome::Void(_) => {
+                    self.others |= !is_own
+                }
+            }
+        }
+    }
+
+    fn note_action(&mut self, action: &Action, is_own: bool) {
+        let Action::Make { node, what, .. } = action else {
+            return;
+        };
+        if is_own && matches!(what, What::Symlink(_)) {
+            self.own.insert(*node);
+        } else {
+            self.own.remove(node);
+        }
+    }
+
+    /// Whether it is certain that this account made a symlink that is new here.
+    pub(crate) fn is_own(&self, node: NodeId) -> bool {
+        !self.others || self.own.contains(&node)
+    }
+}
