@@ -23,6 +23,7 @@ mod error;
 mod fetcher;
 mod head;
 mod history;
+mod in_the_way;
 mod kept;
 mod members;
 mod merge;
@@ -68,7 +69,7 @@ pub(crate) use fetcher::Fetcher;
 pub(crate) use history::{Past, Reading, Removed, There, Version};
 pub(crate) use kept::as_it_was;
 use kept::{Becoming, KeptShare, NewestSnapshot, is_copied};
-use merge::{Rename, Sides, merge};
+use merge::{Rename, Sides, as_there, merge};
 pub(crate) use packs::Packs;
 pub(crate) use progress::{Progress, Transfer};
 use shown::{Nodes, Root, Seen, of_tree, of_volume};
@@ -315,7 +316,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             }
             let (marks, seen) = self.look()?;
             let sent = self.waits.sent(&marks, &seen);
-            let kept_back = seen.kept_back;
+            let kept_back = seen.kept_back();
             if !sent.is_empty() || !self.position.begun {
                 let plan = self.plan(&seen, &marks, &sent);
                 let done = self.send_all(plan, sent).await;
@@ -390,6 +391,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         if decided.copies > 0 {
             seen = self.look()?.1;
         }
+        let stay = seen.stay();
         let mut waits = Waits {
             held: decided.held.clone(),
             apart: decided.apart.clone(),
@@ -397,11 +399,19 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         loop {
             let there = waits.part(&base, &of_tree(&head));
             let rename = |name: &EntryName, n| self.other_name(name, who, n);
-            let want = if self.may_send() {
-                wanted((&base, &seen.nodes, &there), &decided, &waits, &rename)
-            } else {
-                there
+            let sides = Sides {
+                base: &base,
+                here: &seen.nodes,
+                there: &there,
+                given_up: &decided.given_up,
+                stay: &stay,
             };
+            let want = if self.may_send() {
+                wanted(&sides, &decided, &waits, &rename)
+            } else {
+                as_there(&sides, &rename)
+            };
+            self.clear_the_way(&seen, &want, who)?;
             let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
                 self.tidy_beside(&decided, &want);
                 return Ok(Brought::There);
@@ -510,19 +520,9 @@ impl<'s, 'a> ShareSync<'s, 'a> {
 }
 
 /// What the volume is to be, of what it was brought to, what is in it and what the others have.
-fn wanted(
-    (base, here, there): (&Nodes, &Nodes, &Nodes),
-    decided: &Decided,
-    waits: &Waits,
-    rename: Rename<'_>,
-) -> Nodes {
-    let sides = Sides {
-        base,
-        here,
-        there,
-        given_up: &decided.given_up,
-    };
-    let mut want = merge(&sides, rename);
+fn wanted(sides: &Sides<'_>, decided: &Decided, waits: &Waits, rename: Rename<'_>) -> Nodes {
+    let (here, there) = (sides.here, sides.there);
+    let mut want = merge(sides, rename);
     for (copy, place) in &decided.renamed {
         let taken = want.values().any(|node| node.names.contains(place));
         if let (false, Some(node)) = (taken, want.get_mut(copy)) {

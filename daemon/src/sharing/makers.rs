@@ -60,3 +60,74 @@ impl Makers {
         !self.others || self.own.contains(&node)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use keyfold_protocol::ids::{EntryHash, OperationId, RecordHash, Seq};
+    use keyfold_protocol::operation::{ContentBody, Mode, Mtime, Operation, Place};
+    use keyfold_protocol::record::Author;
+
+    use super::*;
+
+    const OWN: ChainRoot = ChainRoot([1; 32]);
+    const OTHER: ChainRoot = ChainRoot([2; 32]);
+
+    fn record(root: ChainRoot, outcome: Outcome) -> Applied {
+        Applied {
+            seq: Seq(1),
+            record: RecordHash([0; 32]),
+            author: Author {
+                user: "somebody".parse().unwrap(),
+                root,
+                entry: EntryHash([0; 32]),
+            },
+            role: None,
+            outcome,
+            events: Vec::new(),
+        }
+    }
+
+    fn made(node: u8, what: What) -> Outcome {
+        let action = Action::Make {
+            at: Place {
+                parent: NodeId::ROOT,
+                name: "name".parse().unwrap(),
+            },
+            node: NodeId([node; 16]),
+            what,
+            mode: Mode::new(7).unwrap(),
+            mtime: Mtime {
+                seconds: 0,
+                nanoseconds: 0,
+            },
+        };
+        let id = OperationId::generate().unwrap();
+        Outcome::Content(ContentBody {
+            operations: vec![Operation { id, action }],
+        })
+    }
+
+    fn link() -> What {
+        What::Symlink("/etc/passwd".parse().unwrap())
+    }
+
+    #[test]
+    fn what_is_new_is_ones_own_only_where_that_is_certain() {
+        let mut makers = Makers::default();
+        let is_own = |makers: &Makers, node| makers.is_own(NodeId([node; 16]));
+        makers.note(OWN, &[record(OWN, made(1, link()))]);
+        // A snapshot may have had it, and nobody else wrote.
+        assert!(is_own(&makers, 1) && is_own(&makers, 9));
+        makers.note(OWN, &[record(OTHER, made(2, link()))]);
+        assert!(is_own(&makers, 1) && !is_own(&makers, 2) && !is_own(&makers, 9));
+        // Somebody makes something else under the id of what is gone.
+        makers.note(OWN, &[record(OTHER, made(1, link()))]);
+        assert!(!is_own(&makers, 1));
+        for unknown in [Outcome::Unreadable, Outcome::Pruned] {
+            makers.note(OWN, &[record(OWN, made(3, link()))]);
+            assert!(is_own(&makers, 3));
+            makers.note(OWN, &[record(OTHER, unknown)]);
+            assert!(!is_own(&makers, 3));
+        }
+    }
+}

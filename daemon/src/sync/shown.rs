@@ -42,9 +42,22 @@ pub(super) const LOCAL: OperationId = OperationId([0xff; 16]);
 pub(super) struct Seen {
     pub(super) nodes: Nodes,
     pub(super) inos: BTreeMap<NodeId, Ino>,
-    /// Names that are not sent: devices, names that are no text that shows as it is, those that other
-    /// shares have, of which nothing is shown here, and symlinks of others that only this volume has.
-    pub(super) kept_back: u64,
+    /// Names that are not sent, with the directories that they are in, if they are text that shows as it
+    /// is: devices, those that other shares have, of which nothing is shown here, and symlinks of others
+    /// that only this volume has.
+    pub(super) unsent: Vec<(NodeId, Option<EntryName>)>,
+}
+
+impl Seen {
+    /// How many names are not sent.
+    pub(super) fn kept_back(&self) -> u64 {
+        self.unsent.len() as u64
+    }
+
+    /// Directories that have such names.
+    pub(super) fn stay(&self) -> BTreeSet<NodeId> {
+        self.unsent.iter().map(|(dir, _)| *dir).collect()
+    }
 }
 
 pub(super) fn engine_node(id: NodeId) -> engine::NodeId {
@@ -174,11 +187,14 @@ pub(super) fn of_volume(
             let id = NodeId(entry.node.0);
             let name = std::str::from_utf8(&entry.name).ok();
             let name: Option<EntryName> = name.and_then(|name| name.parse().ok());
-            let free = |name: &EntryName| share_point(base, parent, name).is_none();
+            let is_free = |name: &EntryName| share_point(base, parent, name).is_none();
             let travels = travels(entry.kind) && !is_barred(volume, base, &entry)?;
-            let (Some(name), true) = (name.filter(free), travels) else {
-                seen.kept_back += 1;
-                continue;
+            let name = match name {
+                Some(name) if travels && is_free(&name) => name,
+                name => {
+                    seen.unsent.push((parent, name));
+                    continue;
+                }
             };
             let node = match seen.nodes.entry(id) {
                 Entry::Occupied(node) => node.into_mut(),

@@ -3,6 +3,7 @@
 mod apart;
 mod broken_off;
 mod kept;
+mod kept_back;
 mod random;
 mod single;
 mod site;
