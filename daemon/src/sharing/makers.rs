@@ -28,7 +28,19 @@ impl Makers {
                 Outcome::Roster => {}
                 Outcome::Content(body) => {
                     for operation in &body.operations {
-                        self.note_action(&operation.action, is_own);
+                        match &operation.action {
+                            Action::Make {
+                                node,
+                                what: What::Symlink(_),
+                                ..
+                            } if is_own => {
+                                self.own.insert(*node);
+                            }
+                            Action::Make { node, .. } => {
+                                self.own.remove(node);
+                            }
+                            _ => {}
+                        }
                     }
                     self.others |= !is_own;
                 }
@@ -38,20 +50,9 @@ impl Makers {
                     self.others = true;
                 }
                 Outcome::Unreadable | Outcome::Pruned | Outcome::Snapshot(_) | Outcome::Void(_) => {
-                    self.others |= !is_own
+                    self.others |= !is_own;
                 }
             }
-        }
-    }
-
-    fn note_action(&mut self, action: &Action, is_own: bool) {
-        let Action::Make { node, what, .. } = action else {
-            return;
-        };
-        if is_own && matches!(what, What::Symlink(_)) {
-            self.own.insert(*node);
-        } else {
-            self.own.remove(node);
         }
     }
 
