@@ -12,7 +12,8 @@ use keyfold_fs::repair::{self, RepairError, RepairOptions, RepairReport};
 use keyfold_fs::vault::{UnlockedVault, VaultError};
 use keyfold_fs::vfs::{FileRange, Vfs};
 use keyfold_fs::volume::{
-    AccountChange, AccountSlot, Verification, Verify, Volume, VolumeError, VolumeOptions,
+    AccountChange, AccountSlot, BarredSymlinks, Verification, Verify, Volume, VolumeError,
+    VolumeOptions,
 };
 use parking_lot::{Mutex, MutexGuard};
 use zeroize::Zeroizing;
@@ -31,6 +32,8 @@ pub(crate) struct EngineOptions {
     pub(crate) verify: Verify,
     /// Time between automatic snapshots, if any are to be made.
     pub(crate) snapshot_interval: Option<Duration>,
+    /// What becomes of symlinks of others that may lead out of their share.
+    pub(crate) foreign_symlinks: BarredSymlinks,
 }
 
 /// Why the engine failed as a whole.
@@ -64,6 +67,7 @@ impl Engine {
         let mut options = VolumeOptions {
             verify: wanted.verify,
             image_interval: wanted.snapshot_interval,
+            barred_symlinks: wanted.foreign_symlinks,
             ..VolumeOptions::default()
         };
         if let Some(limit) = wanted.dirty_limit {

@@ -12,6 +12,7 @@ mod draft;
 mod error;
 mod groups;
 mod inbox;
+mod makers;
 mod members;
 mod offers;
 mod revoking;
@@ -47,6 +48,7 @@ pub(crate) use groups::{GroupShown, in_group};
 pub(crate) use inbox::{
     InboxItem, Terms, approve, deny, gather, inbox, note_shown, trusted, withdraw,
 };
+pub(crate) use makers::Makers;
 pub(crate) use offers::{Offer, Wish, publish, request, unpublish, verify_publication};
 pub(crate) use revoking::{remove_deleted, revoke};
 pub(crate) use stub::{Asked, Stub};
@@ -113,6 +115,8 @@ pub(crate) struct Shared<'s, 'a> {
     told: Vec<Notice>,
     /// What content records say, where somebody wants to know.
     content: Option<Vec<ContentRecord>>,
+    /// Whose symlinks those are that came since this was opened.
+    makers: Makers,
     /// Bodies of content and snapshots before this place are not pulled.
     bodies_from: Option<Seq>,
 }
@@ -147,6 +151,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             events: Vec::new(),
             told: Vec::new(),
             content: None,
+            makers: Makers::default(),
             // Rosters are always whole.
             bodies_from: Some(Seq(limits::NUMBER)),
         }
@@ -160,6 +165,11 @@ impl<'s, 'a> Shared<'s, 'a> {
     /// What its log says.
     pub(crate) fn log(&self) -> &Log {
         &self.log
+    }
+
+    /// Whose symlinks those are that came since this was opened.
+    pub(crate) fn makers(&self) -> &Makers {
+        &self.makers
     }
 
     /// What there was to tell the user of records applied here.
@@ -211,6 +221,7 @@ impl<'s, 'a> Shared<'s, 'a> {
                 Ok(applied) => applied,
                 Err(stop) => return Err(self.stopped(stop).await),
             };
+            self.makers.note(self.log.own().root, &applied);
             if let Some(content) = &mut self.content {
                 content::collect(content, &applied, &pulled.records);
             }

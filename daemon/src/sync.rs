@@ -24,6 +24,7 @@ mod error;
 mod fetcher;
 mod head;
 mod history;
+mod in_the_way;
 mod kept;
 mod members;
 mod merge;
@@ -302,7 +303,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             }
             let (marks, seen) = self.look()?;
             let sent = self.waits.sent(&marks, &seen);
-            let kept_back = seen.kept_back;
+            let kept_back = seen.kept_back();
             if !sent.is_empty() || !self.position.begun {
                 let plan = self.plan(&seen, &marks, &sent);
                 let done = self.send_all(plan, sent).await;

@@ -172,7 +172,8 @@ pub enum What {
     Directory,
     /// A regular file; the node's id becomes its file id.
     File,
-    /// A symlink with this target.
+    /// A symlink with this target. One that is made without permissions cannot be followed, nor read
+    /// ([`crate::volume::BarredSymlinks`]).
     Symlink(Vec<u8>),
 }
 

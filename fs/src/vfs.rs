@@ -350,6 +350,8 @@ pub trait Vfs: Send + Sync {
     /// Changes attributes. `handle` is the open handle the change came through, if any.
     fn setattr(&self, ino: Ino, handle: Option<Handle>, set: &SetAttr) -> FsResult<Attr>;
     /// Reads a symlink's target.
+    ///
+    /// [`FsError::AccessDenied`] when it is not to be followed.
     fn readlink(&self, ino: Ino) -> FsResult<Vec<u8>>;
 
     /// Makes a file, FIFO, socket or device node.

@@ -93,6 +93,8 @@ pub struct VolumeOptions {
     pub clock: Arc<dyn Clock>,
     /// When the metadata is verified.
     pub verify: Verify,
+    /// What becomes of symlinks that nobody may read.
+    pub barred_symlinks: BarredSymlinks,
 }
 
 impl Default for VolumeOptions {
@@ -105,6 +107,7 @@ impl Default for VolumeOptions {
             flushers: 2,
             clock: Arc::new(SystemClock),
             verify: Verify::default(),
+            barred_symlinks: BarredSymlinks::default(),
         }
     }
 }
@@ -117,6 +120,17 @@ impl VolumeOptions {
             ..Self::default()
         }
     }
+}
+
+/// What becomes of symlinks that nobody may read: those that others made in a share and that whoever
+/// applied that does not trust. A program makes none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BarredSymlinks {
+    /// Reading one, and so following it, gives [`FsError::AccessDenied`].
+    #[default]
+    Refused,
+    /// They are like any other.
+    Followed,
 }
 
 /// Why a volume turned read-only.

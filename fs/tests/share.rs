@@ -29,6 +29,8 @@ mod single;
 mod site;
 #[path = "share/spare.rs"]
 mod spare;
+#[path = "share/symlinks.rs"]
+mod symlinks;
 #[path = "share/trees.rs"]
 mod trees;
 #[path = "share/view.rs"]

@@ -32,6 +32,8 @@ mod scene;
 mod single;
 #[path = "sharing/storage.rs"]
 mod storage;
+#[path = "sharing/symlinks.rs"]
+mod symlinks;
 #[path = "sharing/unsent.rs"]
 mod unsent;
 #[path = "sharing/whom.rs"]

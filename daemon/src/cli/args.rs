@@ -200,7 +200,7 @@ pub(crate) struct InitArgs {
 }
 
 /// What -o takes, with what it does.
-pub(crate) const MOUNT_OPTIONS: [(&str, &str); 17] = [
+pub(crate) const MOUNT_OPTIONS: [(&str, &str); 18] = [
     ("ro, rw", "read-only, as with --read-only, or not"),
     ("allow_other", "as with --allow-other"),
     ("nonempty", "mount over a directory that is not empty"),
@@ -212,6 +212,10 @@ pub(crate) const MOUNT_OPTIONS: [(&str, &str); 17] = [
     (
         "cache=SIZE",
         "bound on what is here of shares and at their server",
+    ),
+    (
+        "foreign-symlinks",
+        "follow symlinks of others out of their shares",
     ),
     (
         "snapshots=TIME|off",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 
-use keyfold_fs::error::FsResult;
+use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::vfs::{Attr, Cookie, FileKind, Handle, Ino, Listing, Vfs};
 use keyfold_fs::volume::Verify;
 use serde::Serialize;
@@ -107,9 +107,14 @@ fn read_directory(vfs: &dyn Vfs, ino: Ino) -> FsResult<Vec<Row>> {
 }
 
 fn target_of(vfs: &dyn Vfs, attr: &Attr) -> FsResult<Option<Vec<u8>>> {
-    (attr.kind == FileKind::Symlink)
-        .then(|| vfs.readlink(attr.ino))
-        .transpose()
+    if attr.kind != FileKind::Symlink {
+        return Ok(None);
+    }
+    match vfs.readlink(attr.ino) {
+        // It is listed all the same.
+        Err(FsError::AccessDenied) => Ok(None),
+        target => target.map(Some),
+    }
 }
 
 struct OpenDirectory<'a> {

@@ -83,6 +83,15 @@ pub(crate) enum RingUse {
     Never,
 }
 
+/// Whether symlinks that others made are followed out of their share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ForeignSymlinks {
+    /// They are refused.
+    Refused,
+    /// They lead where they lead.
+    Followed,
+}
+
 /// How a vault is mounted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct MountOptions {
@@ -102,6 +111,7 @@ pub(crate) struct MountOptions {
     pub(crate) threads: Option<usize>,
     pub(crate) cpu_idle: CpuIdle,
     pub(crate) ring: RingUse,
+    pub(crate) foreign_symlinks: ForeignSymlinks,
     /// What to do about a vault that is not as it was last seen. No word of `-o` accepts one.
     pub(crate) rollback: Rollback,
     /// When the metadata is verified.
@@ -127,6 +137,7 @@ impl Default for MountOptions {
             threads: None,
             cpu_idle: CpuIdle::Shallow,
             ring: RingUse::WhereOffered,
+            foreign_symlinks: ForeignSymlinks::Refused,
             rollback: Rollback::default(),
             verify: Verify::default(),
             flags: Vec::new(),
@@ -175,6 +186,7 @@ impl MountOptions {
             "ring" => self.ring = RingUse::WhereOffered,
             "no_ring" => self.ring = RingUse::Never,
             "nonempty" => self.cover = Cover::Anything,
+            "foreign-symlinks" => self.foreign_symlinks = ForeignSymlinks::Followed,
             "suid" => self.flag(KernelFlag::Suid),
             "nosuid" => self.flag(KernelFlag::NoSuid),
             "dev" => self.flag(KernelFlag::Dev),
@@ -244,7 +256,7 @@ impl MountOptions {
                 self.source = Some(Source::Command(value.to_owned()));
             }
             "passwordcommand" => return Err(bad("a command")),
-            "ro" | "rw" | "allow_other" | "nonempty" => {
+            "ro" | "rw" | "allow_other" | "nonempty" | "foreign-symlinks" => {
                 return Err(OptionError::Value(name.to_owned()));
             }
             name if name.starts_with("x-") || name.starts_with("X-") || name == "comment" => {}
@@ -417,7 +429,8 @@ mod tests {
     #[test]
     fn every_option_of_ours_takes_effect() {
         let options = parse(
-            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,no_ring,control=read,\
+            "ro,allow_other,nonempty,idle=1h30m,dirty=64M,snapshots=1h,threads=3,deep_idle,no_ring,foreign-symlinks,\
+             control=read,\
              passwordcommand=pass show a\\,b",
         )
         .unwrap();
@@ -430,6 +443,7 @@ mod tests {
         assert_eq!(options.threads, Some(3));
         assert_eq!(options.cpu_idle, CpuIdle::Deep);
         assert_eq!(options.ring, RingUse::Never);
+        assert_eq!(options.foreign_symlinks, ForeignSymlinks::Followed);
         assert_eq!(options.control, ControlAccess::Read);
         assert_eq!(
             options.source,

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use keyfold_fs::vault::{Access, LockedVault};
+use keyfold_fs::volume::BarredSymlinks;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -22,7 +23,9 @@ use crate::fuse::{self, Activity, FuseOptions, Mounted, Unmount, UnmountError, U
 use crate::mount::front::FrontError;
 use crate::mount::harden;
 use crate::mount::log;
-use crate::mount::options::{Audience, CpuIdle, KernelFlag, MountAccess, MountOptions, RingUse};
+use crate::mount::options::{
+    Audience, CpuIdle, ForeignSymlinks, KernelFlag, MountAccess, MountOptions, RingUse,
+};
 use crate::mount::pins;
 use crate::mount::point::MountPoint;
 use crate::mount::swap::Swap;
@@ -180,6 +183,10 @@ fn start(job: Job, events: &Sender<Event>) -> Result<(Served, Mounted), CliError
             dirty_limit: options.dirty_limit,
             verify: options.verify,
             snapshot_interval: options.snapshot_interval,
+            foreign_symlinks: match options.foreign_symlinks {
+                ForeignSymlinks::Followed => BarredSymlinks::Followed,
+                ForeignSymlinks::Refused => BarredSymlinks::Refused,
+            },
         },
     )?);
     let online = Arc::new(Online::prepare(

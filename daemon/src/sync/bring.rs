@@ -12,12 +12,13 @@ use super::ShareSync;
 use super::conflict::{Conflicts, Decided};
 use super::error::SyncError;
 use super::kept::Becoming;
-use super::merge::{Rename, Sides, merge};
+use super::merge::{Rename, Sides, as_there, merge};
 use super::shown::{Nodes, of_tree};
 use super::take::Taking;
 use super::waits::Waits;
 use crate::account::now;
 use crate::calendar::date;
+
 /// What came of bringing the volume to the head.
 pub(super) enum Brought {
     /// It is there, but for files that are in use.
@@ -57,6 +58,7 @@ impl ShareSync<'_, '_> {
         if decided.copies > 0 {
             seen = self.look()?.1;
         }
+        let stay = seen.stay();
         let mut waits = Waits {
             held: decided.held.clone(),
             apart: decided.apart.clone(),
@@ -64,11 +66,19 @@ impl ShareSync<'_, '_> {
         loop {
             let there = waits.part(&base, &of_tree(&head));
             let rename = |name: &EntryName, n| self.other_name(name, who, n);
-            let want = if self.may_send() {
-                wanted((&base, &seen.nodes, &there), &decided, &waits, &rename)
-            } else {
-                there
+            let sides = Sides {
+                base: &base,
+                here: &seen.nodes,
+                there: &there,
+                given_up: &decided.given_up,
+                stay: &stay,
             };
+            let want = if self.may_send() {
+                wanted(&sides, &decided, &waits, &rename)
+            } else {
+                as_there(&sides, &rename)
+            };
+            self.clear_the_way(&seen, &want, who)?;
             let Some(busy) = self.apply((&seen.nodes, &want), &decided, &waits)? else {
                 self.tidy_beside(&decided, &want);
                 return Ok(Brought::There);
@@ -103,6 +113,7 @@ impl ShareSync<'_, '_> {
             reset: &decided.reset,
             stays: &decided.stays,
             waits,
+            makers: self.shared.makers(),
         };
         let attr = self.volume.getattr(self.root.dir)?;
         Ok(Changes {
@@ -176,19 +187,9 @@ impl ShareSync<'_, '_> {
 }
 
 /// What the volume is to be, of what it was brought to, what is in it and what the others have.
-fn wanted(
-    (base, here, there): (&Nodes, &Nodes, &Nodes),
-    decided: &Decided,
-    waits: &Waits,
-    rename: Rename<'_>,
-) -> Nodes {
-    let sides = Sides {
-        base,
-        here,
-        there,
-        given_up: &decided.given_up,
-    };
-    let mut want = merge(&sides, rename);
+fn wanted(sides: &Sides<'_>, decided: &Decided, waits: &Waits, rename: Rename<'_>) -> Nodes {
+    let (here, there) = (sides.here, sides.there);
+    let mut want = merge(sides, rename);
     for (copy, place) in &decided.renamed {
         let taken = want.values().any(|node| node.names.contains(place));
         if let (false, Some(node)) = (taken, want.get_mut(copy)) {

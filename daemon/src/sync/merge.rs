@@ -22,6 +22,8 @@ pub(super) struct Sides<'a> {
     pub(super) there: &'a Nodes,
     /// Nodes of which what is here was put elsewhere.
     pub(super) given_up: &'a BTreeSet<NodeId>,
+    /// Directories that have something which is not sent.
+    pub(super) stay: &'a BTreeSet<NodeId>,
 }
 
 /// How a name of a conflict is made: the n-th for a name.
@@ -39,6 +41,15 @@ pub(super) fn merge(sides: &Sides<'_>, rename: Rename<'_>) -> Nodes {
     }
     keep_parents(sides, &mut merged);
     undo_cycles(sides, &mut merged);
+    part_names(sides, &mut merged, rename);
+    merged
+}
+
+/// What it becomes where it may not be changed here: what the others have, and directories that have
+/// something which is not sent.
+pub(super) fn as_there(sides: &Sides<'_>, rename: Rename<'_>) -> Nodes {
+    let mut merged = sides.there.clone();
+    keep_parents(sides, &mut merged);
     part_names(sides, &mut merged, rename);
     merged
 }
@@ -118,7 +129,8 @@ fn merge_fields(base: &Shown, here: Shown, there: Shown) -> Shown {
 fn keep_parents(sides: &Sides<'_>, merged: &mut Nodes) {
     loop {
         let names = merged.values().flat_map(|node| &node.names);
-        let parents: BTreeSet<NodeId> = names.map(|(parent, _)| *parent).collect();
+        let parents = names.map(|(parent, _)| parent).chain(sides.stay);
+        let parents: BTreeSet<NodeId> = parents.copied().collect();
         let missing = parents.into_iter().filter(|id| !merged.contains_key(id));
         let found: Vec<(NodeId, Shown)> = missing
             .filter_map(|id| {

@@ -42,9 +42,22 @@ pub(super) const LOCAL: OperationId = OperationId([0xff; 16]);
 pub(super) struct Seen {
     pub(super) nodes: Nodes,
     pub(super) inos: BTreeMap<NodeId, Ino>,
-    /// Names that cannot be sent: devices, names that are no text that shows as it is, and those that
-    /// other shares have, of which nothing is shown here.
-    pub(super) kept_back: u64,
+    /// Names that are not sent, with the directories that they are in, if they are text that shows as it
+    /// is: devices, those that other shares have, of which nothing is shown here, and symlinks of others
+    /// that only this volume has.
+    pub(super) unsent: Vec<(NodeId, Option<EntryName>)>,
+}
+
+impl Seen {
+    /// How many names are not sent.
+    pub(super) fn kept_back(&self) -> u64 {
+        self.unsent.len() as u64
+    }
+
+    /// Directories that have such names.
+    pub(super) fn stay(&self) -> BTreeSet<NodeId> {
+        self.unsent.iter().map(|(dir, _)| *dir).collect()
+    }
 }
 
 pub(super) fn engine_node(id: NodeId) -> engine::NodeId {
@@ -174,10 +187,14 @@ pub(super) fn of_volume(
             let id = NodeId(entry.node.0);
             let name = std::str::from_utf8(&entry.name).ok();
             let name: Option<EntryName> = name.and_then(|name| name.parse().ok());
-            let free = |name: &EntryName| share_point(base, parent, name).is_none();
-            let (Some(name), true) = (name.filter(free), travels(entry.kind)) else {
-                seen.kept_back += 1;
-                continue;
+            let is_free = |name: &EntryName| share_point(base, parent, name).is_none();
+            let travels = travels(entry.kind) && !is_barred(volume, base, &entry)?;
+            let name = match name {
+                Some(name) if travels && is_free(&name) => name,
+                name => {
+                    seen.unsent.push((parent, name));
+                    continue;
+                }
             };
             let node = match seen.nodes.entry(id) {
                 Entry::Occupied(node) => node.into_mut(),
@@ -222,6 +239,15 @@ fn travels(kind: FileKind) -> bool {
         kind,
         FileKind::Regular | FileKind::Directory | FileKind::Symlink
     )
+}
+
+/// Whether this is a symlink of somebody else that is not followed here, and that the others do not have
+/// any more. Sent, it would be one of this account, which its other devices follow.
+fn is_barred(volume: &Volume, base: &Tree, entry: &EntryView) -> FsResult<bool> {
+    if entry.kind != FileKind::Symlink || base.node(NodeId(entry.node.0)).is_some() {
+        return Ok(false);
+    }
+    Ok(volume.view_node(entry.ino)?.perm & 0o444 == 0)
 }
 
 fn shown(view: &NodeView, id: NodeId) -> Shown {

@@ -6,12 +6,14 @@ use keyfold_crypto::{FileKey, LEAF_BLOCKS};
 use keyfold_fs::layout::{self as engine, BlobKey};
 use keyfold_fs::share::{At, Blob, BlockChange, Change, Changes, LeafChange, What, Written};
 use keyfold_protocol::ids::{BlobId, NodeId};
+use keyfold_protocol::names::LinkTarget;
 use keyfold_protocol::operation as protocol;
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 
 use super::names::{Step, steps};
 use super::shown::{Nodes, Place, Shown, engine_node, timestamp};
 use super::waits::Waits;
+use crate::sharing::Makers;
 
 /// What a volume has, and what it is to have.
 pub(super) struct Taking<'a> {
@@ -29,6 +31,8 @@ pub(super) struct Taking<'a> {
     pub(super) stays: &'a BTreeSet<NodeId>,
     /// Of these the content stays as it is here, too: they are in use.
     pub(super) waits: &'a Waits,
+    /// Whose symlinks those are that are new.
+    pub(super) makers: &'a Makers,
 }
 
 pub(super) fn at(place: &Place) -> At {
@@ -71,7 +75,14 @@ impl Taking<'_> {
                     at: at(to),
                     node: engine_node(*id),
                     what: what(&node.what)?,
-                    perm: permissions(node),
+                    perm: match &node.what {
+                        protocol::What::Symlink(target)
+                            if !self.makers.is_own(*id) && may_lead_out(target) =>
+                        {
+                            0
+                        }
+                        _ => permissions(node),
+                    },
                     mtime: stamp.map(timestamp).unwrap_or_default(),
                 }
             }
@@ -249,6 +260,13 @@ fn what(what: &protocol::What) -> Option<What> {
         protocol::What::Symlink(target) => What::Symlink(target.as_str().as_bytes().to_vec()),
         protocol::What::SharePoint(_) => return None,
     })
+}
+
+/// Whether a symlink may lead out of its share, wherever in it that lies: by moving it, or a directory
+/// above it, or by another symlink on its way, `..` leads further up than its number tells.
+fn may_lead_out(target: &LinkTarget) -> bool {
+    let target = target.as_str();
+    target.starts_with('/') || target.split('/').any(|name| name == "..")
 }
 
 /// Of a mode only the owner's bits travel, and only he has any here.

@@ -3,9 +3,11 @@
 mod apart;
 mod broken_off;
 mod kept;
+mod kept_back;
 mod random;
 mod single;
 mod site;
 mod snapshots;
+mod symlinks;
 mod transfers;
 mod travels;

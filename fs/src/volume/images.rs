@@ -245,6 +245,7 @@ impl Volume {
     fn open_kept(&self, id: ImageId, row: &ImageRow) -> FsResult<Arc<Self>> {
         let options = VolumeOptions {
             clock: Arc::clone(&self.options.clock),
+            barred_symlinks: self.options.barred_symlinks,
             verify: match self.options.verify {
                 // Whoever checks the volume looks at the image when its row is passed.
                 Verify::Never => Verify::BySize,

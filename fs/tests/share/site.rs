@@ -14,7 +14,7 @@ use keyfold_fs::vault::{
 use keyfold_fs::vfs::{
     Caller, FileRange, Handle, Ino, Name, OpenMode, Place, RenameMode, SetAttr, Vfs,
 };
-use keyfold_fs::volume::{Volume, VolumeOptions};
+use keyfold_fs::volume::{BarredSymlinks, Volume, VolumeOptions};
 
 pub(crate) const CALLER: Caller = Caller {
     uid: 0,
@@ -101,11 +101,15 @@ impl Site {
 
     fn reopen(&mut self) {
         self.volume.take();
+        self.open_with(options());
+    }
+
+    fn open_with(&mut self, options: VolumeOptions) {
         let vault = LockedVault::open(&self.dir.path().join("v"), Access::ReadWrite)
             .unwrap()
             .unlock(&Secret::Password(password()))
             .unwrap();
-        self.volume = Some(Volume::open(vault, options()).unwrap());
+        self.volume = Some(Volume::open(vault, options).unwrap());
     }
 
     /// What segments take of the disk, once nothing more is written.
@@ -121,6 +125,16 @@ impl Site {
     pub(crate) fn remount(&mut self) {
         self.v().close().unwrap();
         self.reopen();
+    }
+
+    /// The same, opened so.
+    pub(crate) fn remount_with(&mut self, barred_symlinks: BarredSymlinks) {
+        self.v().close().unwrap();
+        self.volume.take();
+        self.open_with(VolumeOptions {
+            barred_symlinks,
+            ..options()
+        });
     }
 
     pub(crate) fn crash(&mut self) {

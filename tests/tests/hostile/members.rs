@@ -413,3 +413,79 @@ fn what_a_member_says_beyond_files_is_harmless_and_a_version_of_the_future_stops
     at_alice.unmount();
     alice.vault.check();
 }
+
+#[test]
+fn a_members_symlinks_lead_nobody_out_of_the_share_however_they_are_moved() {
+    let stage = Stage::new();
+    let (alice, bob) = (&stage.alice, &stage.bob);
+    let at_alice = alice.vault.mount();
+    let reports = shared(&at_alice, "bob", &["--write"]);
+    synced(&at_alice);
+    fs::write(at_alice.join("diary"), "for nobody else").unwrap();
+    let id = share_id(&at_alice);
+    let writer = Insider::of(bob, stage.world.server.address());
+    let link = |name: &str, number, target: &str| {
+        make(name, number, What::Symlink(target.parse().unwrap()))
+    };
+    let nested = |action: Action, parent| match action {
+        Action::Make {
+            at: place,
+            node,
+            what,
+            mode,
+            mtime,
+        } => Action::Make {
+            at: Place { parent, ..place },
+            node,
+            what,
+            mode,
+            mtime,
+        },
+        other => other,
+    };
+    let absolute = at_alice.join("diary");
+    let said = body(vec![
+        make("dir", 1, What::Directory),
+        link("absolute", 2, text(&absolute)),
+        link("up", 3, "../diary"),
+        // It leads to the share's own folder where it is made, and out where it is moved.
+        nested(link("moved", 4, "../diary"), node(1)),
+        link("step", 5, "dir/here"),
+        nested(link("here", 6, "."), node(1)),
+        link("through", 7, "dir/here/../../diary"),
+        link("inside", 8, "first"),
+    ]);
+    let append = writer.content(&writer.log(id), &said, vec![]);
+    assert_eq!(writer.append(id, &append).status, 200);
+    comes(&reports.join("inside"), "from alice");
+    let refused = |path: &std::path::Path| {
+        let errno = |e: std::io::Error| e.raw_os_error();
+        let denied = Some(libc::EACCES);
+        assert_eq!(fs::read_link(path).map_err(errno), Err(denied), "{path:?}");
+        assert_eq!(fs::read(path).map_err(errno), Err(denied), "{path:?}");
+        let written = fs::write(path, "overwritten").map_err(errno);
+        assert_eq!(written, Err(denied), "{path:?}");
+        // It is listed.
+        assert!(path.symlink_metadata().unwrap().is_symlink());
+    };
+    for name in ["absolute", "up", "dir/moved", "through"] {
+        refused(&reports.join(name));
+    }
+    let rename = Action::Rename {
+        from: at(node(1), "moved"),
+        to: at(NodeId::ROOT, "moved"),
+        node: node(4),
+        replaced: None,
+    };
+    let append = writer.content(&writer.log(id), &body(vec![rename]), vec![]);
+    assert_eq!(writer.append(id, &append).status, 200);
+    until("it moved", SOON, || reports.join("moved").is_symlink());
+    refused(&reports.join("moved"));
+    // What alice makes of it herself, anywhere, is no way out either.
+    fs::rename(reports.join("up"), reports.join("dir/up")).unwrap();
+    refused(&reports.join("dir/up"));
+    assert!(fs::hard_link(reports.join("absolute"), at_alice.join("out")).is_err());
+    assert_eq!(fs::read_to_string(&absolute).unwrap(), "for nobody else");
+    synced(&at_alice);
+    end([(at_alice, alice)]);
+}

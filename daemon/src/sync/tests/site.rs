@@ -30,7 +30,7 @@ pub(super) const RW: OpenMode = OpenMode {
     truncate: false,
     sync: false,
 };
-const CALLER: Caller = Caller {
+pub(super) const CALLER: Caller = Caller {
     uid: 0,
     gid: 0,
     umask: 0o022,
@@ -225,7 +225,7 @@ impl<'s, 'a> Site<'s, 'a> {
         Some(at)
     }
 
-    fn place<'n>(&self, path: &'n str) -> Place<'n> {
+    pub(super) fn place<'n>(&self, path: &'n str) -> Place<'n> {
         let (dir, name) = path.rsplit_once('/').unwrap_or(("", path));
         Place {
             parent: self.ino(dir),

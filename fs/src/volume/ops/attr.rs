@@ -6,8 +6,8 @@ use crate::error::{FsError, FsResult};
 use crate::layout::{ContentRow, InodeBody, InodeRow};
 use crate::meta::{Key, Txn};
 use crate::vfs::{Attr, FileKind, Handle, Ino, SetAttr, SetTime, Timestamp};
-use crate::volume::Volume;
 use crate::volume::acl::{self, Acl};
+use crate::volume::{BarredSymlinks, Volume};
 
 /// Size reported for a directory, in bytes.
 const DIRECTORY_SIZE: u64 = 4096;
@@ -72,9 +72,13 @@ impl Volume {
     }
 
     pub(in crate::volume) fn do_readlink(&self, ino: Ino) -> FsResult<Vec<u8>> {
-        match self.inode(ino)?.body {
-            InodeBody::Symlink(target) => Ok(target.into()),
-            _ => Err(FsError::WrongKind(ino)),
+        let row = self.inode(ino)?;
+        let InodeBody::Symlink(target) = row.body else {
+            return Err(FsError::WrongKind(ino));
+        };
+        match self.options.barred_symlinks {
+            BarredSymlinks::Refused if row.perm & 0o444 == 0 => Err(FsError::AccessDenied),
+            _ => Ok(target.into()),
         }
     }
 
