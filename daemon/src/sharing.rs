@@ -219,7 +219,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             let pulled = match pulled {
                 Err(error) if !given_back && self.may_begin_again(&error) => {
                     given_back = true;
-                    self.begin_again().await?;
+                    self.begin_again(pinned).await?;
                     continue;
                 }
                 pulled => pulled.map_err(not_a_member)?,
@@ -244,18 +244,22 @@ impl<'s, 'a> Shared<'s, 'a> {
             }
             self.receipts = pulled.receipts;
             match self.log.compare(pulled.head_seq, pulled.head) {
+                HeadVerdict::Behind | HeadVerdict::Same
+                    if self.is_short(pulled.head_seq, pinned) =>
+                {
+                    if std::mem::replace(&mut given_back, true) {
+                        // It said that it has them, and does not show them.
+                        return Err(SharingError::Withheld);
+                    }
+                    self.give_back(pulled.head_seq, pinned).await?;
+                }
                 HeadVerdict::Same => {
                     self.hold_to(pinned)?;
                     self.doubt_by(pinned)?;
                     return self.saw().await;
                 }
                 HeadVerdict::Fork => return Err(SharingError::Fork(pulled.head_seq)),
-                // It said that it has them, and does not show them.
-                HeadVerdict::Behind if given_back => return Err(SharingError::Withheld),
-                HeadVerdict::Behind => {
-                    given_back = true;
-                    self.give_back(pulled.head_seq).await?;
-                }
+                HeadVerdict::Behind => return Err(SharingError::LostRecords(pulled.head_seq)),
                 HeadVerdict::Ahead if self.log.head() == before => break,
                 HeadVerdict::Ahead => {}
             }

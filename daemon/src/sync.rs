@@ -341,7 +341,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 }
             }
             self.snapshot_if_due().await?;
-            self.sent_again();
+            self.sent_again()?;
             return Ok(self.round(Brought::There, kept_back));
         }
         Err(SyncError::Busy)
@@ -388,6 +388,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             marks: &marks,
             seen: &seen,
             base: &base,
+            was: &self.shown(&self.base),
             head: &head,
             who,
         }

@@ -27,6 +27,8 @@ pub(crate) use known::{
     ShownRequest,
 };
 pub(crate) use logs::Standing;
+#[cfg(test)]
+pub(super) use logs::{KeptRecord, Ring};
 pub(crate) use staying::Staying;
 pub(crate) use waiting::{Invitation, Revocation};
 

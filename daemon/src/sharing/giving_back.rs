@@ -82,25 +82,29 @@ impl Shared<'_, '_> {
         self.stands(Standing::InDoubt)
     }
 
+    /// Whether a log that ends there is shorter than the one that was applied. That may have been kept
+    /// before it was applied here.
+    pub(super) fn is_short(&self, head: Seq, pinned: Option<ShareHead>) -> bool {
+        let pinned = pinned.filter(|_| self.records.is_some());
+        self.log.next_seq() > head.next() || pinned.is_some_and(|pinned| pinned.seq > head)
+    }
+
     /// Appends again what the server has not any more after this record.
-    pub(super) async fn give_back(&mut self, after: Seq) -> Result<(), SharingError> {
-        let lost = SharingError::LostRecords(after);
-        let Some((head, _)) = self.log.head() else {
-            return Err(lost);
-        };
+    pub(super) async fn give_back(
+        &mut self,
+        after: Seq,
+        pinned: Option<ShareHead>,
+    ) -> Result<(), SharingError> {
         if self.records.is_none() || self.log.role() < Some(Role::Writer) {
-            return Err(lost);
+            return Err(SharingError::LostRecords(after));
         }
+        let lost = self.lost_records(after, pinned)?;
         self.stands(Standing::InDoubt)?;
-        let mut seq = after.next();
-        while seq <= head {
-            let record = self.log.record_at(seq);
-            let record = record.ok_or(SharingError::LostRecords(after))?;
-            let kept = self.session.kept().record(self.id(), (seq, record))?;
-            let append = kept.ok_or(SharingError::LostRecords(after))?;
+        for append in lost {
+            let header = &append.record.header;
             if !is_whole(&append) {
-                let author = append.record.header.author.user;
-                return Err(SharingError::LostRecord(seq, author));
+                let author = header.author.user.clone();
+                return Err(SharingError::LostRecord(header.seq, author));
             }
             match self.session.remote().restore(self.id(), &append).await {
                 Ok(_) => {}
@@ -108,10 +112,31 @@ impl Shared<'_, '_> {
                 Err(error) if error.code() == Some(ErrorCode::HeadMoved) => return Ok(()),
                 Err(error) => return Err(not_a_member(error)),
             }
-            self.given_back = Some((after, seq));
-            seq = seq.next();
+            self.given_back = Some((after, header.seq));
         }
         Ok(())
+    }
+
+    /// The records after this one that lead to the last that is known, in order.
+    fn lost_records(
+        &self,
+        after: Seq,
+        pinned: Option<ShareHead>,
+    ) -> Result<Vec<Append>, SharingError> {
+        let later = pinned.filter(|pinned| pinned.seq >= self.log.next_seq());
+        let later = later.map(|pinned| (pinned.seq, pinned.record));
+        let last = later.or(self.log.head());
+        let (mut seq, mut record) = last.ok_or(SharingError::LostRecords(after))?;
+        let mut lost = Vec::new();
+        while seq > after {
+            let kept = self.session.kept().record(self.id(), (seq, record))?;
+            let append = kept.ok_or(SharingError::LostRecords(after))?;
+            record = append.record.header.previous;
+            seq = Seq(seq.0 - 1);
+            lost.push(append);
+        }
+        lost.reverse();
+        Ok(lost)
     }
 
     /// Whether the server may have lost the share as a whole, which this account made.
@@ -124,13 +149,16 @@ impl Shared<'_, '_> {
 
     /// Begins the share again with its first record, where that was kept. A server that knows of its end
     /// refuses.
-    pub(super) async fn begin_again(&mut self) -> Result<(), SharingError> {
+    pub(super) async fn begin_again(
+        &mut self,
+        pinned: Option<ShareHead>,
+    ) -> Result<(), SharingError> {
         let first = self.log.record_at(Seq(0));
         let first = first.ok_or(SharingError::NotAMember)?;
         let kept = self.session.kept().record(self.id(), (Seq(0), first))?;
         let first = kept.ok_or(SharingError::NotAMember)?;
         match self.session.remote().create_share(&first).await {
-            Ok(_) => self.give_back(Seq(0)).await,
+            Ok(_) => self.give_back(Seq(0), pinned).await,
             Err(error) if error.code().is_some_and(|code| code.status() < 500) => {
                 Err(SharingError::NotAMember)
             }

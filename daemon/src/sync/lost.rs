@@ -55,11 +55,7 @@ impl ShareSync<'_, '_> {
         if !self.shared.is_in_doubt() {
             return Ok(());
         }
-        let mut needed: BTreeSet<BlobId> = self.head.needed_blobs().collect();
-        if self.role() == Some(Role::Owner) {
-            let newest = self.newest.iter();
-            needed.extend(newest.flat_map(|newest| newest.chunks.iter().copied()));
-        }
+        let mut needed = self.needed();
         needed.retain(|blob| self.lost == Lost::Unknown || self.lost.contains(blob));
         let needed: Vec<BlobId> = needed.into_iter().collect();
         let remote = self.shared.session().remote();
@@ -93,24 +89,37 @@ impl ShareSync<'_, '_> {
         Ok(files)
     }
 
+    /// What files need, and who begins anew.
+    fn needed(&self) -> BTreeSet<BlobId> {
+        let mut needed: BTreeSet<BlobId> = self.head.needed_blobs().collect();
+        if self.role() == Some(Role::Owner) {
+            let newest = self.newest.iter();
+            needed.extend(newest.flat_map(|newest| newest.chunks.iter().copied()));
+        }
+        needed
+    }
+
     /// All that was lost and is here was sent.
-    pub(super) fn sent_again(&mut self) {
-        let Lost::ToSend(lost) = std::mem::take(&mut self.lost) else {
-            return;
+    pub(super) fn sent_again(&mut self) -> Result<(), SyncError> {
+        let Lost::ToSend(lost) = &self.lost else {
+            return Ok(());
         };
-        let left = |blob: &BlobId| self.head.needs(blob) && lost.contains(blob);
+        let left: BTreeSet<BlobId> = self.needed().intersection(lost).copied().collect();
+        if left.is_empty() {
+            self.lost = Lost::Unknown;
+            return Ok(self.shared.is_whole()?);
+        }
         let files = self.head.nodes().filter(|(_, node)| {
             let mut packs = node.content().into_iter().flat_map(|c| c.packs.keys());
-            packs.any(left)
+            packs.any(|blob| left.contains(blob))
         });
-        let files = files.count();
-        if files > 0 {
-            self.told.push(format!(
-                "the server lost content of {files} files, and not all of it is here. It comes \
-                 back when a device that has it is online"
-            ));
-        }
-        self.lost = Lost::Elsewhere(lost);
+        self.told.push(format!(
+            "the server lost content of {} files, and not all of it is here. It comes back when a \
+             device that has it is online",
+            files.count()
+        ));
+        self.lost = Lost::Elsewhere(left);
+        Ok(())
     }
 
     /// Whether the server lost the snapshot that newcomers begin from.

@@ -3,6 +3,7 @@
 mod apart;
 mod broken_off;
 mod kept;
+mod lost;
 mod random;
 mod single;
 mod site;

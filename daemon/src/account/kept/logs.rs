@@ -31,13 +31,13 @@ pub(crate) enum Standing {
 
 /// What is in the ring of a share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Ring {
-    share: ShareId,
+pub(in crate::account) struct Ring {
+    pub(in crate::account) share: ShareId,
     /// Nothing before this place is there, nor from the end on; between there may be gaps.
-    first: Seq,
-    end: Seq,
-    bytes: u64,
-    standing: Standing,
+    pub(in crate::account) first: Seq,
+    pub(in crate::account) end: Seq,
+    pub(in crate::account) bytes: u64,
+    pub(in crate::account) standing: Standing,
 }
 
 impl Encoded for Ring {
@@ -70,9 +70,9 @@ impl Encoded for Ring {
 }
 
 /// A record in a ring.
-struct KeptRecord {
-    share: ShareId,
-    append: Append,
+pub(in crate::account) struct KeptRecord {
+    pub(in crate::account) share: ShareId,
+    pub(in crate::account) append: Append,
 }
 
 impl Encoded for KeptRecord {
