@@ -89,7 +89,7 @@ fn a_restored_server_gets_back_what_its_members_have() {
     scene.restore();
 
     let tellers = [&at_alice, &at_bob];
-    tellers.iter().for_each(|mount| look(mount));
+    tellers.into_iter().for_each(look);
     until("somebody gives it back", 2 * SOON, || {
         let shares = tellers.map(|mount| crate::scene::share_status(mount)["trouble"].to_string());
         shares.iter().any(|trouble| trouble.contains(LOST))
