@@ -27,7 +27,8 @@ use crate::remote::{Deadlines, Remote};
 pub(crate) use entering::{Entry, Forget, LoggedOut, Parameters, Registration, login, register};
 pub(crate) use error::AccountError;
 pub(crate) use kept::{
-    Happened, Invitation, Kept, Keys, Profile, Revocation, ShareHead, ShownRequest, Staying,
+    Happened, Invitation, Kept, Keys, Profile, Revocation, ShareHead, ShownRequest, Standing,
+    Staying,
 };
 pub(crate) use password::{KitFate, KitNow};
 pub(crate) use people::{Person, Trust};

@@ -10,6 +10,7 @@ mod commands;
 mod content;
 mod draft;
 mod error;
+mod giving_back;
 mod groups;
 mod inbox;
 mod makers;
@@ -25,6 +26,7 @@ use std::fmt;
 
 use keyfold_protocol::chain::KeyEntry;
 use keyfold_protocol::error_code::ErrorCode;
+use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{RecordHash, Seq, ShareId};
 use keyfold_protocol::limits;
 use keyfold_protocol::log::{Event, HeadVerdict, Log, Outcome, Own, ReceiptVerdict, Stop, Void};
@@ -34,7 +36,7 @@ use keyfold_protocol::roster::{Role, Roster};
 use keyfold_protocol::signed::Signed;
 use keyfold_protocol::wire::PullQuery;
 
-use crate::account::{AccountError, Session, ShareHead, now};
+use crate::account::{AccountError, Session, ShareHead, Standing, now};
 use crate::remote::RemoteError;
 
 pub(crate) use arrival::{Arrival, entry_name};
@@ -119,6 +121,11 @@ pub(crate) struct Shared<'s, 'a> {
     makers: Makers,
     /// Bodies of content and snapshots before this place are not pulled.
     bodies_from: Option<Seq>,
+    /// Records as they are, to be kept with the head; none where they are not kept.
+    records: Option<Vec<Append>>,
+    standing: Standing,
+    /// After which record, and up to which, the server was given records again, until that is told.
+    given_back: Option<(Seq, Seq)>,
 }
 
 /// Who applies logs for this session.
@@ -154,6 +161,9 @@ impl<'s, 'a> Shared<'s, 'a> {
             makers: Makers::default(),
             // Rosters are always whole.
             bodies_from: Some(Seq(limits::NUMBER)),
+            records: None,
+            standing: Standing::Whole,
+            given_back: None,
         }
     }
 
@@ -207,6 +217,7 @@ impl<'s, 'a> Shared<'s, 'a> {
     /// receipt.
     pub(crate) async fn pull(&mut self) -> Result<(), SharingError> {
         let pinned = self.session.kept().head(self.id())?;
+        let mut given_back = false;
         for _ in 0..PULLS {
             let from = self.log.head().map_or(Seq(0), |(seq, _)| seq.next());
             let query = PullQuery {
@@ -215,7 +226,14 @@ impl<'s, 'a> Shared<'s, 'a> {
                 bodies_from: self.bodies_from,
             };
             let pulled = self.session.remote().pull(self.id(), &query).await;
-            let pulled = pulled.map_err(not_a_member)?;
+            let pulled = match pulled {
+                Err(error) if !given_back && self.may_begin_again(&error) => {
+                    given_back = true;
+                    self.begin_again(pinned).await?;
+                    continue;
+                }
+                pulled => pulled.map_err(not_a_member)?,
+            };
             let before = self.log.head();
             let applied = match self.log.absorb(&pulled.records) {
                 Ok(applied) => applied,
@@ -225,6 +243,7 @@ impl<'s, 'a> Shared<'s, 'a> {
             if let Some(content) = &mut self.content {
                 content::collect(content, &applied, &pulled.records);
             }
+            self.note_records(&applied, &pulled.records);
             for record in applied {
                 let (seq, author) = (record.seq, &record.author.user);
                 for event in record.events {
@@ -236,8 +255,18 @@ impl<'s, 'a> Shared<'s, 'a> {
             }
             self.receipts = pulled.receipts;
             match self.log.compare(pulled.head_seq, pulled.head) {
+                HeadVerdict::Behind | HeadVerdict::Same
+                    if self.is_short(pulled.head_seq, pinned) =>
+                {
+                    if std::mem::replace(&mut given_back, true) {
+                        // It said that it has them, and does not show them.
+                        return Err(SharingError::Withheld);
+                    }
+                    self.give_back(pulled.head_seq, pinned).await?;
+                }
                 HeadVerdict::Same => {
                     self.hold_to(pinned)?;
+                    self.doubt_by(pinned)?;
                     return self.saw().await;
                 }
                 HeadVerdict::Fork => return Err(SharingError::Fork(pulled.head_seq)),
@@ -288,7 +317,7 @@ impl<'s, 'a> Shared<'s, 'a> {
     }
 
     /// Compares with what other devices saw, and says what this one has seen.
-    async fn saw(&self) -> Result<(), SharingError> {
+    async fn saw(&mut self) -> Result<(), SharingError> {
         for receipt in &self.receipts {
             if self.log.check_receipt(receipt) == ReceiptVerdict::Fork {
                 return Err(SharingError::ForkSeen(receipt.unverified().seq));
@@ -298,9 +327,10 @@ impl<'s, 'a> Shared<'s, 'a> {
             return Err(SharingError::Withheld);
         };
         let share = self.id();
+        let records = self.take_records();
         self.session
             .kept()
-            .put_head(ShareHead { share, seq, record })?;
+            .put_head(ShareHead { share, seq, record }, &records)?;
         if self.log.role().is_none() || self.left_receipt(seq) {
             return Ok(());
         }

@@ -26,6 +26,7 @@ mod head;
 mod history;
 mod in_the_way;
 mod kept;
+mod lost;
 mod members;
 mod merge;
 mod names;
@@ -66,6 +67,7 @@ pub(crate) use fetcher::Fetcher;
 pub(crate) use history::{Past, Reading, Removed, There, Version};
 pub(crate) use kept::as_it_was;
 use kept::{KeptShare, NewestSnapshot, is_copied};
+use lost::Lost;
 pub(crate) use packs::Packs;
 pub(crate) use progress::{Progress, Transfer};
 use shown::{Root, Seen, of_volume};
@@ -142,6 +144,8 @@ pub(crate) struct ShareSync<'s, 'a> {
     unusable: BTreeSet<Seq>,
     /// Blobs that were dropped and are needed.
     revive: BTreeSet<BlobId>,
+    /// Blobs that the server lost and that are needed.
+    lost: Lost,
     packs: Arc<Packs>,
     /// Packs that arrived at the server and that no record names yet, and when they were kept last.
     arrived: Arc<Mutex<Arrived>>,
@@ -177,7 +181,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         } else {
             let there = session.remote().share(share).await;
             let from = there.map_err(SharingError::from)?.snapshot;
-            let shared = Shared::open_with_content(session, share, from).await?;
+            let shared = Shared::open_to_keep(session, share, from).await?;
             let mut sync = Self::new(volume, info, shared)?;
             sync.position.begun = kept.begun;
             sync
@@ -211,6 +215,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             newest: None,
             unusable: BTreeSet::new(),
             revive: BTreeSet::new(),
+            lost: Lost::Unknown,
             packs: Arc::new(packs),
             arrived: Arc::default(),
             noted_arrived: Instant::now(),
@@ -301,10 +306,12 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             if self.send_again().await? == Appended::Moved {
                 continue;
             }
-            let (marks, seen) = self.look()?;
+            self.look_for_lost().await?;
+            let again = self.to_send_again()?;
+            let (marks, seen) = self.look(&again)?;
             let sent = self.waits.sent(&marks, &seen);
             let kept_back = seen.kept_back();
-            if !sent.is_empty() || !self.position.begun {
+            if !sent.is_empty() || !again.is_empty() || !self.position.begun {
                 let plan = self.plan(&seen, &marks, &sent);
                 let done = self.send_all(plan, sent).await;
                 self.progress.end();
@@ -322,14 +329,16 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 }
             }
             self.snapshot_if_due().await?;
+            self.sent_again()?;
             return Ok(self.round(Brought::There, kept_back));
         }
         Err(SyncError::Busy)
     }
 
     /// What is in the volume, and marks of all of it that differs from the base. Nothing was changed
-    /// while it was looked at, or that is marked, too.
-    fn look(&self) -> Result<(Vec<PendingMark>, Seen), SyncError> {
+    /// while it was looked at, or that is marked, too. Content of some files is taken for another than
+    /// the base's.
+    fn look(&self, others: &BTreeSet<Ino>) -> Result<(Vec<PendingMark>, Seen), SyncError> {
         let mut marks = self.volume.take_marks(self.share)?;
         let base = self.shown(&self.base);
         for _ in 0..ATTEMPTS {
@@ -337,7 +346,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
                 Mark::Content(ino) => Some(ino),
                 _ => None,
             });
-            let marked: BTreeSet<Ino> = content.collect();
+            let marked: BTreeSet<Ino> = content.chain(others.iter().copied()).collect();
             let seen = of_volume(&self.volume, &self.root, &base, &marked);
             let now = self.volume.take_marks(self.share)?;
             if now == marks {

@@ -240,6 +240,14 @@ pub enum Change {
     },
     /// Another content of a file.
     Write(Written),
+    /// The content of a file is the same, and blocks of it lie elsewhere in blobs now. What lies here
+    /// stays as it is, also what was written to the file.
+    Move {
+        /// Which file.
+        node: NodeId,
+        /// Where they lie.
+        leaves: Vec<LeafChange>,
+    },
 }
 
 /// Another content of a file: what differs from what it has.

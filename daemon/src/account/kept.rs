@@ -1,6 +1,7 @@
 //! What a vault keeps of its account, in the forms that docs/format.md shows.
 
 mod known;
+mod logs;
 mod staying;
 mod waiting;
 
@@ -25,6 +26,9 @@ pub(crate) use known::{
     Activity, Happened, Heads, Known, Listed, Offered, People, Published, ShareHead, Shares, Shown,
     ShownRequest,
 };
+pub(crate) use logs::Standing;
+#[cfg(test)]
+pub(super) use logs::{KeptRecord, Ring};
 pub(crate) use staying::Staying;
 pub(crate) use waiting::{Invitation, Revocation};
 
@@ -155,24 +159,6 @@ impl<'a> Kept<'a> {
     /// Key chains as last seen.
     pub(crate) fn people(self) -> Result<People, AccountError> {
         Ok(self.read(Slot::People)?.unwrap_or_default())
-    }
-
-    /// The head of a share as last applied.
-    pub(crate) fn head(self, share: ShareId) -> Result<Option<ShareHead>, AccountError> {
-        let heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
-        Ok(heads.0.into_iter().find(|head| head.share == share))
-    }
-
-    /// Keeps the head of a share, which never goes back.
-    pub(crate) fn put_head(self, head: ShareHead) -> Result<(), AccountError> {
-        let _alone = self.alone();
-        let mut heads: Heads = self.read(Slot::Heads)?.unwrap_or_default();
-        match heads.0.iter_mut().find(|known| known.share == head.share) {
-            Some(known) if known.seq >= head.seq => return Ok(()),
-            Some(known) => *known = head,
-            None => heads.0.push(head),
-        }
-        self.change(&Changes::default().put(Slot::Heads, &heads))
     }
 
     /// Shares that the account may not change, as far as was known last.

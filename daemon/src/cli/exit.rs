@@ -323,6 +323,7 @@ impl From<&SharingError> for Exit {
             | SharingError::Fork(_)
             | SharingError::ForkSeen(_)
             | SharingError::LostRecords(_)
+            | SharingError::LostRecord(..)
             | SharingError::Withheld
             | SharingError::NotVerified { .. }
             | SharingError::NotShown

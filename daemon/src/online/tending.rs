@@ -85,6 +85,11 @@ impl<'s, 'a> Tending<'s, 'a> {
                 }
             }
         }
+        let kept = self.session.kept();
+        let (id, number) = (ShareId(self.info.id.0), self.info.number.0);
+        if kept.forget_records(id, number).is_err() {
+            tracing::warn!(share = number, "records of a share that ended stay");
+        }
         self.desk.forget(&self.info);
         // Another may have come in its place, which nobody tends.
         self.desk.list.notify_one();

@@ -98,6 +98,7 @@ fn is_repeatable(route: Route) -> bool {
         | Route::Share
         | Route::Append
         | Route::Pull
+        | Route::Restore
         | Route::FindRecord
         | Route::PutReceipt
         | Route::PutBlob

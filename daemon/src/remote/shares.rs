@@ -46,6 +46,18 @@ impl Remote {
         self.read(Route::Append, &reply)
     }
 
+    /// Appends a record again that the server lost, whether all its blobs are there or not.
+    pub(crate) async fn restore(
+        &self,
+        share: ShareId,
+        append: &Append,
+    ) -> Result<AppendReply, RemoteError> {
+        let record = append.record.header.hash();
+        let path = Route::Restore.path(&[&share, &record]);
+        let reply = self.call(Route::Restore, path, append.encode()).await?;
+        self.read(Route::Restore, &reply)
+    }
+
     /// Records from a place on.
     pub(crate) async fn pull(
         &self,

@@ -112,7 +112,11 @@ impl<'s, 'a> Shared<'s, 'a> {
         first: &Append,
     ) -> Result<Self, SharingError> {
         session.remote().create_share(first).await?;
-        Self::open_with_content(session, first.record.header.hash().share(), None).await
+        let share = first.record.header.hash().share();
+        session
+            .kept()
+            .put_records(share, std::slice::from_ref(first))?;
+        Self::open_with_content(session, share, None).await
     }
 
     /// Adds somebody. Done already is success, but not with another role.
@@ -300,6 +304,9 @@ impl<'s, 'a> Shared<'s, 'a> {
             // A key that was made for this attempt goes with it, when the attempt fails.
             let append = draft::next(self.session, &self.log, changes, rotation)?;
             let record = append.record.header.hash();
+            // Nobody else ever has all its grants.
+            let kept = self.session.kept();
+            kept.put_records(self.id(), std::slice::from_ref(&append))?;
             let sent = self.session.remote().append(self.id(), &append).await;
             match sent {
                 Ok(_) => return self.pull().await,

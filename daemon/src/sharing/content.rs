@@ -124,12 +124,27 @@ impl<'s, 'a> Shared<'s, 'a> {
         share: ShareId,
         bodies_from: Option<Seq>,
     ) -> Result<Self, SharingError> {
+        let shared = Self::empty(session, share);
+        shared.with_content(bodies_from).await
+    }
+
+    /// The same, of which the vault keeps the records as they are.
+    pub(crate) async fn open_to_keep(
+        session: &'s Session<'a>,
+        share: ShareId,
+        bodies_from: Option<Seq>,
+    ) -> Result<Self, SharingError> {
         let mut shared = Self::empty(session, share);
-        shared.content = Some(Vec::new());
-        shared.bodies_from = bodies_from;
-        shared.pull().await?;
-        shared.bodies_from = None;
-        Ok(shared)
+        shared.keep_records()?;
+        shared.with_content(bodies_from).await
+    }
+
+    async fn with_content(mut self, bodies_from: Option<Seq>) -> Result<Self, SharingError> {
+        self.content = Some(Vec::new());
+        self.bodies_from = bodies_from;
+        self.pull().await?;
+        self.bodies_from = None;
+        Ok(self)
     }
 
     /// A share as it was kept, whose content records are kept until they are taken. Nothing is asked of
@@ -139,6 +154,7 @@ impl<'s, 'a> Shared<'s, 'a> {
         let mut shared = Self::empty(session, share);
         shared.content = Some(Vec::new());
         shared.bodies_from = None;
+        shared.keep_records().ok()?;
         (log.share() == share).then(|| {
             shared.log = log;
             shared

@@ -25,6 +25,8 @@ pub(crate) enum SharingError {
     ForkSeen(Seq),
     /// The server has less than it had.
     LostRecords(Seq),
+    /// The server has less than it had, and this record of somebody is not here as a whole.
+    LostRecord(Seq, UserName),
     /// The server says that there is more, and does not give it.
     Withheld,
     /// The change may not be made.
@@ -121,6 +123,12 @@ impl fmt::Display for SharingError {
                 f,
                 "the server lost records of the share after {}: it was restored from a backup. A \
                  member who has them can send them again",
+                seq.0
+            ),
+            Self::LostRecord(seq, author) => write!(
+                f,
+                "the server lost records of the share: it was restored from a backup. Record {} is \
+                 needed first. It comes back from the device with which {author} made it",
                 seq.0
             ),
             Self::Withheld => write!(f, "the server keeps records of the share back. {BROKEN}"),

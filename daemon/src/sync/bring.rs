@@ -34,7 +34,7 @@ impl ShareSync<'_, '_> {
         if Arc::ptr_eq(&self.base, &self.head) && !self.reverts {
             return Ok(Brought::There);
         }
-        let (marks, mut seen) = self.look()?;
+        let (marks, mut seen) = self.look(&BTreeSet::new())?;
         let (base, head) = (of_tree(&self.shown(&self.base)), self.shown(&self.head));
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
@@ -47,6 +47,7 @@ impl ShareSync<'_, '_> {
             marks: &marks,
             seen: &seen,
             base: &base,
+            was: &self.shown(&self.base),
             head: &head,
             who,
         }
@@ -56,7 +57,7 @@ impl ShareSync<'_, '_> {
         self.outdated.extend(decided.outdated.iter().cloned());
         self.upset.copies += decided.copies;
         if decided.copies > 0 {
-            seen = self.look()?.1;
+            seen = self.look(&BTreeSet::new())?.1;
         }
         let stay = seen.stay();
         let mut waits = Waits {

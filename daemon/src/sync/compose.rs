@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use keyfold_crypto::FileKey;
 use keyfold_fs::share::{Change, Changes, PendingMark};
-use keyfold_fs::vfs::{Ino, Vfs};
+use keyfold_fs::vfs::Vfs;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{BlobId, Epoch, NodeId, OperationId};
@@ -16,9 +16,11 @@ use keyfold_protocol::tree::At as RecordAt;
 
 use super::arrived::Arrived;
 use super::error::SyncError;
+use super::lost::Lost;
 use super::names::Step;
 use super::packer::{self, Packer};
-use super::plan::Plan;
+use super::packs::Packs;
+use super::plan::{FilePlan, Plan};
 use super::shown::{Nodes, Place, Seen, Shown, engine_node, mode, of_tree, share_points};
 use super::write::{Draft, Drafting, File, is_current};
 use super::{InFlight, ShareSync};
@@ -117,7 +119,7 @@ impl ShareSync<'_, '_> {
             let Some(file) = plan.files.pop_front() else {
                 break;
             };
-            let draft = self.draft(file.node, file.ino, &mut packer).await?;
+            let draft = self.draft(&file, &mut packer).await?;
             marks.extend(&file.marks);
             drafts.push((file, draft));
         }
@@ -179,10 +181,10 @@ impl ShareSync<'_, '_> {
 
     async fn draft(
         &mut self,
-        node: NodeId,
-        ino: Ino,
+        plan: &FilePlan,
         packer: &mut Packer,
     ) -> Result<Option<Draft>, SyncError> {
+        let (node, ino) = (plan.node, plan.ino);
         let base = Arc::clone(&self.base);
         let known = base.node(node).and_then(|node| node.content());
         let epoch = self.epoch()?;
@@ -202,13 +204,27 @@ impl ShareSync<'_, '_> {
             view: &view,
             known,
             epoch,
+            is_marked: !plan.marks.is_empty(),
         });
         let packs = Arc::clone(&self.packs);
-        while let Some(bytes) = drafting.go_on(&packs, packer).await? {
+        let lost = std::mem::take(&mut self.lost);
+        let drafted = self.draft_on(&mut drafting, (&packs, &lost), packer).await;
+        self.lost = lost;
+        drafted?;
+        drafting.finish()
+    }
+
+    async fn draft_on(
+        &mut self,
+        drafting: &mut Drafting<'_>,
+        from: (&Packs, &Lost),
+        packer: &mut Packer,
+    ) -> Result<(), SyncError> {
+        while let Some(bytes) = drafting.go_on(from, packer).await? {
             self.progress.add_bytes(bytes);
             self.note_arrived()?;
         }
-        drafting.finish()
+        Ok(())
     }
 
     /// Keeps which packs arrived, if it was not for a while: they are not sent again.

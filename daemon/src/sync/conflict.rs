@@ -15,6 +15,7 @@ use super::copies::{Missing, copy_file};
 use super::kept::{copied, is_copied};
 use super::merge::{conflict_name, is_file};
 use super::shown::{LOCAL, Nodes, Place, Seen, engine_node};
+use super::take::is_same;
 
 /// Names tried for a copy.
 const NAMES: usize = 1000;
@@ -57,6 +58,8 @@ pub(super) struct Conflicts<'a> {
     pub(super) marks: &'a [PendingMark],
     pub(super) seen: &'a Seen,
     pub(super) base: &'a Nodes,
+    /// The same, with contents.
+    pub(super) was: &'a Tree,
     pub(super) head: &'a Tree,
     /// Whose conflicts these are, and the date.
     pub(super) who: (&'a str, &'a str),
@@ -101,8 +104,9 @@ impl Conflicts<'_> {
                     decided.given_up.insert(*id);
                 }
                 Some(content) if node.version == LOCAL => {
-                    let known = base.map(|base| base.version);
-                    if known == Some(content.version) {
+                    let was = self.was.node(*id).and_then(|was| was.content());
+                    // Where the others only put it elsewhere, nothing is in conflict.
+                    if base.is_some() && was.is_some_and(|was| is_same(was, content)) {
                         decided.stays.insert(*id);
                     } else if self.volume.is_written(ino) {
                         decided.held.insert(*id);

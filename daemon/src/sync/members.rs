@@ -73,6 +73,7 @@ impl ShareSync<'_, '_> {
             }
             return Err(SharingError::NotAMember.into());
         }
+        self.tell_given_back();
         pulled?;
         self.absorb().await?;
         self.renew_own_key().await?;

@@ -26,7 +26,7 @@ impl ShareSync<'_, '_> {
         };
         let opened = self.newest.as_ref().map_or(Epoch(1), |newest| newest.epoch);
         let last = self.newest.as_ref().map_or(0, |newest| newest.seq.0);
-        log.readable_from() > Some(opened) || head.0 >= last + RECORDS
+        log.readable_from() > Some(opened) || head.0 >= last + RECORDS || self.newest_is_lost()
     }
 
     /// Makes a snapshot, if one is due. Called while all records are applied.

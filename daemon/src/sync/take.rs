@@ -143,6 +143,13 @@ impl Taking<'_> {
         let base = base.filter(|_| here.is_some());
         keys(id, (base, new), list);
         let reset = self.reset.get(&id);
+        if let (Some(base), None) = (base, reset)
+            && base.version != new.version
+            && is_same(base, new)
+        {
+            moved(id, (base, new), (list, blobs));
+            return;
+        }
         let same = base.is_some_and(|base| base.version == new.version);
         let nothing = here.is_none() && new.size == 0 && new.leaves.is_empty();
         if nothing || self.stays.contains(&id) || (same && reset.is_none()) {
@@ -163,17 +170,7 @@ impl Taking<'_> {
             )
         });
         let leaves: Vec<LeafChange> = leaves.collect();
-        for block in leaves.iter().flat_map(|leaf| &leaf.blocks) {
-            let blob = BlobId(block.blob.0);
-            if let Some(key) = new.packs.get(&blob) {
-                blobs.entry(blob).or_insert_with(|| Blob {
-                    id: block.blob,
-                    key: BlobKey::from_bytes(*key.secret()),
-                    size: 0,
-                    state: 0,
-                });
-            }
-        }
+        name_blobs(&leaves, new, blobs);
         let names = here.map(|here| here.names.iter().map(at).collect());
         list.push(Change::Write(Written {
             node: engine_node(id),
@@ -185,6 +182,44 @@ impl Taking<'_> {
             })),
             leaves,
         }));
+    }
+}
+
+/// Whether two versions of a file have the same content, wherever it lies.
+pub(super) fn is_same(one: &FileContent, other: &FileContent) -> bool {
+    (one.size, one.root) == (other.size, other.root)
+}
+
+/// Blocks of a file whose content stays that lie elsewhere.
+fn moved(
+    id: NodeId,
+    (base, new): (&FileContent, &FileContent),
+    (list, blobs): (&mut Vec<Change>, &mut BTreeMap<BlobId, Blob>),
+) {
+    let leaves = new.leaves.iter().filter_map(|(index, leaf)| {
+        let old = base.leaves.get(index);
+        leaf_change(*index, old, Some(leaf), 0)
+    });
+    let leaves: Vec<LeafChange> = leaves.collect();
+    name_blobs(&leaves, new, blobs);
+    list.push(Change::Move {
+        node: engine_node(id),
+        leaves,
+    });
+}
+
+/// Adds the blobs in which blocks lie.
+fn name_blobs(leaves: &[LeafChange], new: &FileContent, blobs: &mut BTreeMap<BlobId, Blob>) {
+    for block in leaves.iter().flat_map(|leaf| &leaf.blocks) {
+        let blob = BlobId(block.blob.0);
+        if let Some(key) = new.packs.get(&blob) {
+            blobs.entry(blob).or_insert_with(|| Blob {
+                id: block.blob,
+                key: BlobKey::from_bytes(*key.secret()),
+                size: 0,
+                state: 0,
+            });
+        }
     }
 }
 

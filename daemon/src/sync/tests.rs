@@ -4,6 +4,7 @@ mod apart;
 mod broken_off;
 mod kept;
 mod kept_back;
+mod lost;
 mod random;
 mod single;
 mod site;

@@ -31,7 +31,7 @@ impl ShareSync<'_, '_> {
     /// is not here and cannot be fetched is `missing`.
     pub(super) fn save_unsent(&mut self, missing: Missing) -> Result<(), SyncError> {
         self.volume.set_share_access(self.share, Access::ReadOnly);
-        let (marks, seen) = self.look()?;
+        let (marks, seen) = self.look(&std::collections::BTreeSet::new())?;
         if marks.is_empty() {
             return Ok(());
         }

@@ -10,16 +10,17 @@ use keyfold_crypto::{
 use keyfold_fs::error::FsError;
 use keyfold_fs::share::{BlockView, LeafView, Lies};
 use keyfold_fs::volume::ContentView;
-use keyfold_protocol::ids::{ContentRoot, Epoch, NodeId, OperationId};
+use keyfold_protocol::ids::{BlobId, ContentRoot, Epoch, NodeId, OperationId};
 use keyfold_protocol::limits;
 use keyfold_protocol::operation::{Action, ChangedLeaf, Mtime, Operation, PackRef, WriteFile};
 use keyfold_protocol::pack::Descriptor;
-use keyfold_protocol::tree::FileContent;
+use keyfold_protocol::tree::{FileContent, TreeLeaf};
 use zeroize::{Zeroize, Zeroizing};
 
 use super::arrived::ArrivedLeaf;
 use super::compose::{Work, say};
 use super::error::SyncError;
+use super::lost::Lost;
 use super::packer::{Block, Packer};
 use super::packs::{PackError, Packs};
 use super::shown::mtime;
@@ -66,6 +67,8 @@ pub(super) struct File<'v> {
     /// What the others have.
     pub(super) known: Option<&'v FileContent>,
     pub(super) epoch: Epoch,
+    /// Whether something was written here.
+    pub(super) is_marked: bool,
 }
 
 /// A leaf as it is to be.
@@ -85,6 +88,13 @@ struct Unsent<'l> {
     as_they_lie: Vec<&'l BlockView>,
     /// Sealed anew.
     resealed: Vec<(u8, Block)>,
+}
+
+/// A bit for each block of a leaf that lies in one of these blobs.
+fn blocks_in(leaf: Option<&TreeLeaf>, is_one: impl Fn(&BlobId) -> bool) -> u64 {
+    let pieces = leaf.into_iter().flat_map(|leaf| &leaf.pieces);
+    let pieces = pieces.filter(|piece| is_one(&piece.blob));
+    pieces.fold(0, |all, piece| all | piece.live)
 }
 
 /// Whether a key may seal what is sent now: it is new, or of this epoch.
@@ -116,7 +126,7 @@ impl<'v> Drafting<'v> {
     /// Looks at a few leaves more. Returns the bytes in them, none after the last.
     pub(super) async fn go_on(
         &mut self,
-        packs: &Packs,
+        from: (&Packs, &Lost),
         packer: &mut Packer,
     ) -> Result<Option<u64>, SyncError> {
         let view = self.file.view;
@@ -128,7 +138,7 @@ impl<'v> Drafting<'v> {
         for leaf in &view.leaves()[self.at..end] {
             blocks += leaf.blocks.len();
             let index = u64::from(leaf.index);
-            let new = self.file.leaf(packs, packer, leaf, &mut self.used).await?;
+            let new = self.file.leaf(from, packer, leaf, &mut self.used).await?;
             let Some(new) = new else {
                 let known = self.file.known_leaf(index).map(|leaf| leaf.hash);
                 self.hashes.insert(index, known.unwrap_or(LeafHash::EMPTY));
@@ -156,7 +166,7 @@ impl<'v> Drafting<'v> {
 }
 
 impl File<'_> {
-    fn known_leaf(&self, index: u64) -> Option<&keyfold_protocol::tree::TreeLeaf> {
+    fn known_leaf(&self, index: u64) -> Option<&TreeLeaf> {
         self.known.and_then(|content| content.leaves.get(&index))
     }
 
@@ -260,33 +270,33 @@ impl File<'_> {
     /// What a leaf becomes; none where it is what the others have.
     async fn leaf(
         &self,
-        packs: &Packs,
+        (packs, lost): (&Packs, &Lost),
         packer: &mut Packer,
         leaf: &LeafView,
         used: &mut BTreeSet<KeyId>,
     ) -> Result<Option<NewLeaf>, SyncError> {
         let known = self.known_leaf(u64::from(leaf.index));
-        if let (Some(known), Some(hash)) = (known, leaf.hash)
-            && known.hash == hash
-        {
+        let same = known.is_some_and(|known| leaf.hash == Some(known.hash));
+        let lost = blocks_in(known, |blob| lost.contains(blob));
+        if lost == 0 && (same || (known.is_some() && !self.is_marked)) {
             return Ok(None);
         }
-        let old = match (self.known, known) {
-            (Some(content), Some(leaf)) => {
-                let tags = packs.tags(content, leaf).await;
-                tags.map_err(|e| match e {
-                    PackError::Remote(e) => e.into(),
-                    PackError::Malformed => SyncError::Volume(FsError::Unreachable),
-                })?
-            }
-            _ => [None; LEAF_BLOCKS],
-        };
+        let is_unknown =
+            |block: &BlockView| lost & 1 << block.position != 0 && block.sealed.is_none();
+        if leaf.blocks.iter().any(is_unknown) {
+            // Whoever has it sends it. What was written here beside cannot be said without.
+            return if self.is_marked {
+                Err(FsError::Unreachable.into())
+            } else {
+                Ok(None)
+            };
+        }
+        let old = self.old_tags(packs, (leaf, known), lost).await?;
         let mut tags = [None; LEAF_BLOCKS];
         let unsent = self.unsent(leaf, &old, &mut tags)?;
-        let gone =
-            |(position, tag): &(usize, &Option<Tag>)| tag.is_some() && tags[*position].is_none();
-        let holes = old.iter().enumerate().filter(gone);
-        let holes = holes.fold(0, |all, (position, _)| all | 1_u64 << position);
+        let was = blocks_in(known, |_| true);
+        let holes = tags.iter().enumerate().filter(|(_, tag)| tag.is_none());
+        let holes = holes.fold(0, |all, (position, _)| all | (was & 1_u64 << position));
         let resealed = unsent.resealed.iter().map(|(position, _)| *position);
         let as_they_lie = unsent.as_they_lie.iter().map(|block| block.position);
         let written = resealed.chain(as_they_lie);
@@ -312,6 +322,31 @@ impl File<'_> {
             written,
             place,
         }))
+    }
+
+    /// Tags of the blocks of a leaf as the server has them: none of what it lost.
+    async fn old_tags(
+        &self,
+        packs: &Packs,
+        (leaf, known): (&LeafView, Option<&TreeLeaf>),
+        lost: u64,
+    ) -> Result<[Option<Tag>; LEAF_BLOCKS], SyncError> {
+        let mut tags = [None; LEAF_BLOCKS];
+        let (Some(content), Some(known)) = (self.known, known) else {
+            return Ok(tags);
+        };
+        if leaf.hash == Some(known.hash) {
+            for block in leaf.blocks.iter().filter(|b| lost & 1 << b.position == 0) {
+                tags[usize::from(block.position)] = block.sealed.map(|(sealed, _)| sealed.tag);
+            }
+            return Ok(tags);
+        }
+        let mut there = known.clone();
+        there.pieces.retain(|piece| piece.live & lost == 0);
+        packs.tags(content, &there).await.map_err(|e| match e {
+            PackError::Remote(e) => e.into(),
+            PackError::Malformed => SyncError::Volume(FsError::Unreachable),
+        })
     }
 
     /// Blocks that others do not have, with the tags of all that the leaf is to have.

@@ -40,7 +40,7 @@ pub(crate) struct Node {
 /// Blobs that were sent.
 #[derive(Default)]
 pub(crate) struct Store {
-    blobs: Mutex<BTreeMap<BlobId, Vec<Fetched>>>,
+    pub(crate) blobs: Mutex<BTreeMap<BlobId, Vec<Fetched>>>,
     pub(crate) fetched: Mutex<u64>,
     pub(crate) down: Mutex<bool>,
     /// Gives other bytes than it was given.

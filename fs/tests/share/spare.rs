@@ -1,6 +1,9 @@
 //! Blocks that the others have are given up, and only those.
 
-use keyfold_fs::share::{Presence, Spare};
+use keyfold_fs::layout::BlobId;
+use keyfold_fs::share::{
+    Applied, Blob, BlockChange, Change, Changes, LeafChange, Presence, Spare, SpareBlock,
+};
 use keyfold_fs::vfs::{Ino, Vfs};
 
 use crate::apply::pair;
@@ -113,5 +116,59 @@ fn a_file_is_brought_here_as_a_whole_or_as_far_as_it_is_wanted() {
     assert_eq!(*partner.store.fetched.lock(), BLOCKS);
     *partner.store.down.lock() = true;
     assert_eq!(read(&b, file), pattern(SIZE, 3));
+    b.check();
+}
+
+/// The same blocks in blobs of other names, which is all that there is of them from now on.
+fn elsewhere(partner: &Partner, spare: &Spare) -> Changes {
+    let other = |blob: BlobId| BlobId(blob.0.map(|byte| !byte));
+    let mut store = partner.store.blobs.lock();
+    *store = std::mem::take(&mut *store)
+        .into_iter()
+        .map(|(blob, blocks)| (other(blob), blocks))
+        .collect();
+    let blobs = spare.blobs.iter().map(|blob| Blob {
+        id: other(blob.id),
+        ..blob.clone()
+    });
+    let leaf = |one: &SpareBlock| LeafChange {
+        index: (one.block / 64) as u32,
+        blocks: vec![BlockChange {
+            position: (one.block % 64) as u8,
+            blob: other(one.blob),
+            slot: one.slot,
+            sealed: None,
+        }],
+        holes: 0,
+    };
+    Changes {
+        blobs: blobs.collect(),
+        list: vec![Change::Move {
+            node: spare.node,
+            leaves: spare.blocks.iter().map(leaf).collect(),
+        }],
+        ..Changes::default()
+    }
+}
+
+#[test]
+fn blocks_that_were_put_elsewhere_are_fetched_from_there_and_what_is_here_stays() {
+    let (_a, mut b, partner, _, spare) = sent();
+    let file = b.v().view_entry(b.root, b"file").unwrap().unwrap().ino;
+    b.overwrite(file, 700 * 4096, &pattern(4096, 9));
+    let marks = b.v().take_marks(b.share).unwrap();
+    let handle = b.open(file, RW);
+    let changes = elsewhere(&partner, &spare);
+    let applied = b.v().apply_to_share(b.share, &changes).unwrap();
+    assert_eq!(applied, Applied::Done(Vec::new()));
+    b.close(file, handle);
+    assert_eq!(here(&b, file), 1);
+    assert!(!marks.is_empty() && b.v().take_marks(b.share).unwrap() == marks);
+    b.v().sync().unwrap();
+    b.crash();
+    b.v().set_fetch(Some(partner.store.clone()));
+    let mut expected = pattern(SIZE, 3);
+    expected[700 * 4096..701 * 4096].copy_from_slice(&pattern(4096, 9));
+    assert_eq!(read(&b, file), expected);
     b.check();
 }

@@ -200,6 +200,8 @@ routes! {
     Append = Post "/v1/shares/{share}/records", Reader, Cbor => Json, APPEND;
     /// Records from a place on.
     Pull = Get "/v1/shares/{share}/records", Reader, Nothing => Cbor, 0;
+    /// Appends a record again that the server lost.
+    Restore = Put "/v1/shares/{share}/records/{record}", Writer, Cbor => Json, APPEND;
     /// Whether a record was appended, and where.
     FindRecord = Get "/v1/shares/{share}/records/{record}", Reader, Nothing => Json, 0;
     /// Says what the caller's device has seen.

@@ -246,7 +246,7 @@ fn reply(route: Route, schemas: &mut Schemas) -> Option<RefOr<Schema>> {
         Route::FindUser => schemas.name::<FoundReply>(),
         Route::Shares => schemas.name::<SharesReply>(),
         Route::CreateShare | Route::Share => schemas.name::<ShareItem>(),
-        Route::Append => schemas.name::<AppendReply>(),
+        Route::Append | Route::Restore => schemas.name::<AppendReply>(),
         Route::FindRecord => schemas.name::<RecordReply>(),
         Route::PutBlob | Route::BlobState => schemas.name::<BlobStateReply>(),
         Route::MissingBlobs | Route::AdoptBlobs | Route::ReviveBlobs | Route::PurgeBlobs => {

@@ -44,6 +44,10 @@ pub(super) fn member(work: &Work<'_>, route: Route, call: &Call) -> Outcome<Repl
             let query: PullQuery = call.query()?;
             log::pull(work, caller, share, &query).map(Reply::Cbor)
         }
+        Route::Restore => {
+            let record = call.params.get("record")?;
+            Reply::json(&log::restore(work, caller, (share, record), body)?)
+        }
         Route::FindRecord => {
             let record = call.params.get("record")?;
             Reply::json(&log::find(work, caller, share, record)?)

@@ -20,7 +20,7 @@ use keyfold_protocol::wire::{
 };
 
 use super::access::{self, Caller};
-use super::audit::{self, Act};
+use super::audit::{self, Act, Alert};
 use super::{Failure, Outcome, Work, decode, of_request, of_share, require, shares as items};
 use crate::db::shares::{self, Share};
 use crate::db::{accounts, blobs, offers, records};
@@ -107,8 +107,47 @@ pub(crate) fn append(
     id: &ShareId,
     body: &[u8],
 ) -> Outcome<AppendReply> {
-    let (share, _) = access::member(work, &caller.root(), id, Role::Reader)?;
+    access::member(work, &caller.root(), id, Role::Reader)?;
+    take(work, caller, id, (&decode(body)?, Coming::New))
+}
+
+/// Appends a record again that was lost. Of the blobs that it adds not all may be had any more: files
+/// that need those are sent again by a later record.
+pub(crate) fn restore(
+    work: &Work<'_>,
+    caller: &Caller,
+    (id, record): (&ShareId, RecordHash),
+    body: &[u8],
+) -> Outcome<AppendReply> {
+    // Whoever may write could spoil files anyway.
+    access::member(work, &caller.root(), id, Role::Writer)?;
     let append: Append = decode(body)?;
+    require(
+        append.record.header.hash() == record,
+        ErrorCode::NotApplicable,
+    )?;
+    if records::find(work.tx, id, &record)?.is_none() {
+        work.alert(Alert::HeadRegression);
+    }
+    take(work, caller, id, (&append, Coming::Again))
+}
+
+/// Whether a record was here before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Coming {
+    /// It was not.
+    New,
+    /// It was, and was lost, perhaps with its blobs and with what became of requests.
+    Again,
+}
+
+fn take(
+    work: &Work<'_>,
+    caller: &Caller,
+    id: &ShareId,
+    (append, coming): (&Append, Coming),
+) -> Outcome<AppendReply> {
+    let share = shares::find(work.tx, id)?.ok_or(ErrorCode::NotFound)?;
     let header = &append.record.header;
     let record = header.hash();
     if let Some(seq) = records::find(work.tx, id, &record)? {
@@ -116,7 +155,7 @@ pub(crate) fn append(
         return Ok(AppendReply { seq, head });
     }
     let before = shares::roster(work.tx, &share)?;
-    let author = check(&share, &before, &append)?;
+    let author = check(&share, &before, append)?;
     let mut next = share.clone();
     next.head = HeadReply {
         seq: header.seq,
@@ -125,7 +164,7 @@ pub(crate) fn append(
     if header.kind == Kind::Roster {
         let owner = author.role == Role::Owner;
         let key = author.key.clone();
-        take_roster(work, &mut next, (&before, &key), &append)?;
+        take_roster(work, &mut next, (&before, &key), (append, coming))?;
         if owner {
             next.roster_time = share.roster_time.max(header.time);
         }
@@ -141,10 +180,10 @@ pub(crate) fn append(
     if header.kind == Kind::Snapshot {
         next.snapshot = Some(header.seq);
     }
-    take_blobs(work, id, header)?;
+    take_blobs(work, id, header, coming)?;
     let moved = shares::advance(work.tx, &next, &share.head.record)?;
     require(moved, ErrorCode::HeadMoved)?;
-    store(work, caller, id, &append)?;
+    store(work, caller, id, append)?;
     let members: BTreeSet<ChainRoot> = before.members.into_keys().collect();
     work.tell(members, of_share(EventKind::Share, *id))?;
     Ok(AppendReply {
@@ -181,7 +220,7 @@ fn take_roster(
     work: &Work<'_>,
     next: &mut Share,
     (before, author): (&Roster, &KeyEntry),
-    append: &Append,
+    (append, coming): (&Append, Coming),
 ) -> Outcome<()> {
     let header = &append.record.header;
     let body = roster_body(append).map_err(|_| Failure::from(ErrorCode::NotApplicable))?;
@@ -217,7 +256,7 @@ fn take_roster(
             let root = chain
                 .first()
                 .map(|first| ChainRoot(first.unverified().hash().0));
-            use_request(work, &next.id, root, request)?;
+            use_request(work, &next.id, (root, request), coming)?;
         }
     }
     work.tell(touched, of_share(EventKind::Membership, next.id))
@@ -227,30 +266,30 @@ fn take_roster(
 fn use_request(
     work: &Work<'_>,
     share: &ShareId,
-    root: Option<ChainRoot>,
-    request: &RequestHash,
+    (root, request): (Option<ChainRoot>, &RequestHash),
+    coming: Coming,
 ) -> Outcome<()> {
     let Some(asked) = offers::asked(work.tx, request)? else {
         return Ok(());
     };
     let right = asked.share == *share && Some(asked.root) == root && asked.expires > work.now;
-    require(right, ErrorCode::NotApplicable)?;
-    let ended = offers::end_request(work.tx, request, RequestState::Granted, None)?;
-    require(ended, ErrorCode::NotApplicable)?;
+    require(right || coming == Coming::Again, ErrorCode::NotApplicable)?;
+    let ended = right && offers::end_request(work.tx, request, RequestState::Granted, None)?;
+    require(ended || coming == Coming::Again, ErrorCode::NotApplicable)?;
     let owners = shares::owners(work.tx, share)?;
     let told: BTreeSet<ChainRoot> = owners.into_iter().chain([asked.root]).collect();
     work.tell(told, of_request(*share, *request))
 }
 
-/// Names the blobs that a record adds, all of which must be complete, and drops others.
-fn take_blobs(work: &Work<'_>, share: &ShareId, header: &Header) -> Outcome<()> {
+/// Names the blobs that a record adds, which must be complete, and drops others.
+fn take_blobs(work: &Work<'_>, share: &ShareId, header: &Header, coming: Coming) -> Outcome<()> {
     let mut missing = Vec::new();
     for blob in &header.added {
         if !blobs::is_complete(work.tx, share, blob)? {
             missing.push(*blob);
         }
     }
-    if !missing.is_empty() {
+    if coming == Coming::New && !missing.is_empty() {
         return Err(Failure::with(ErrorCode::BlobMissing, |reply| {
             reply.blobs = missing;
         }));

@@ -151,6 +151,7 @@ fn row(scene: &Scene, route: Route, caller: &Person) -> (String, Vec<u8>, Who) {
             vec![],
             Who::From("reader"),
         ),
+        Route::Restore => (route.path(&[share, &genesis]), vec![], Who::From("writer")),
         Route::FindRecord => (route.path(&[share, &genesis]), vec![], Who::From("reader")),
         Route::Blob => (
             route.path(&[share, &scene.blob]),

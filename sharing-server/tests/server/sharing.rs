@@ -2,13 +2,15 @@
 
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::error_code::ErrorCode;
-use keyfold_protocol::ids::{Seq, Time};
+use keyfold_protocol::exchange::Append;
+use keyfold_protocol::ids::{BlobId, Seq, ShareId, Time};
 use keyfold_protocol::log::Log;
 use keyfold_protocol::roster::{Change, Role};
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::wire::{AppendReply, ShareItem, SharesReply};
 use keyfold_server::{AuditVerdict, operation};
 
+use crate::http::{Answer, Client};
 use crate::people::{Rotation, Share, add, add_until, person};
 use crate::world::{World, append, create, now, pull, push, refused, upload};
 
@@ -169,6 +171,48 @@ fn after_a_restored_backup_a_member_brings_the_lost_records_back() {
     assert_eq!(
         again.records[0].record.encode(),
         lost.records[0].record.encode()
+    );
+}
+
+fn restore(client: &Client, share: ShareId, append: &Append) -> Answer {
+    let record = append.record.header.hash();
+    let path = Route::Restore.path(&[&share, &record]);
+    client.call(Route::Restore, &path, &append.encode())
+}
+
+#[test]
+fn a_record_whose_blobs_were_lost_with_it_comes_back_from_who_may_write_and_from_nobody_else() {
+    let world = World::new();
+    let (alice, bob, carol) = (person("alice"), person("bob"), person("carol"));
+    let [at_alice, at_bob, at_carol] = [&alice, &bob, &carol].map(|one| world.join(one));
+    let members = [(&bob, Role::Writer), (&carol, Role::Reader)];
+    let mut share = Share::with(&alice, &members);
+    upload(&at_alice, &share);
+    share.write_with(&alice, vec![], vec![BlobId([7; 32])]);
+    share.change(&alice, vec![], Rotation::WithHistory);
+    let [.., lost, roster] = &share.appended[..] else {
+        panic!("two records")
+    };
+    refused(&append(&at_bob, share.id, lost), ErrorCode::BlobMissing);
+    refused(&restore(&at_carol, share.id, lost), ErrorCode::Forbidden);
+    refused(&restore(&at_bob, share.id, roster), ErrorCode::HeadMoved);
+    let other = Route::Restore.path(&[&share.id, &roster.record.header.hash()]);
+    let answer = at_bob.call(Route::Restore, &other, &lost.encode());
+    refused(&answer, ErrorCode::NotApplicable);
+    // Several do it at once, and it ends the same.
+    for client in [&at_bob, &at_alice] {
+        let reply: AppendReply = restore(client, share.id, lost).json();
+        assert_eq!(reply.seq, lost.record.header.seq);
+    }
+    // Keys that a record gives come with it: all of them, or it does not come.
+    let mut bare = roster.clone();
+    bare.grants.pop();
+    let answer = restore(&at_bob, share.id, &bare);
+    refused(&answer, ErrorCode::NotApplicable);
+    restore(&at_bob, share.id, roster).done();
+    assert_eq!(
+        pull(&at_carol, share.id, 0).head,
+        share.log.head().unwrap().1
     );
 }
 

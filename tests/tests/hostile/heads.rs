@@ -45,7 +45,7 @@ fn a_head_that_is_rolled_back_is_told_and_takes_nothing_away() {
     synced(&at_bob);
     edit_pulls(&stage.before_bob, move |pulled| as_of(pulled, old));
     run(&["share", text(&reports), "bob", "--owner"]);
-    fails(&at_bob, "the server lost records");
+    fails(&at_bob, "keeps records of the share back");
     for name in ["first", "second"] {
         assert_eq!(fs::read_to_string(here.join(name)).unwrap(), "newer");
     }
@@ -53,7 +53,7 @@ fn a_head_that_is_rolled_back_is_told_and_takes_nothing_away() {
     // Neither does it help the server that the vault is mounted anew.
     at_bob.unmount();
     let at_bob = bob.vault.mount();
-    fails(&at_bob, "the server lost records");
+    fails(&at_bob, "keeps records of the share back");
     assert_eq!(fs::read_to_string(here.join("first")).unwrap(), "newer");
     stage.before_bob.be_honest();
     look(&at_bob);

@@ -6,15 +6,18 @@ use keyfold_crypto::{AccountKdf, AccountRounds, AccountSecret, IdentityKey, KemK
 use keyfold_protocol::account::{AccountRoot, Contact};
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::chain::{ChainEntry, SignedEntry};
+use keyfold_protocol::exchange::Append;
 use keyfold_protocol::ids::{
-    ChainRoot, DeviceId, EntryHash, NodeId, RecordHash, RequestHash, Seq, ShareId, Time,
+    BodyHash, ChainRoot, DeviceId, EntryHash, Epoch, NodeId, RecordHash, RequestHash, Seq, ShareId,
+    Time,
 };
+use keyfold_protocol::record::{Author, Header, Kind, Record};
 use keyfold_protocol::roster::Role;
 use zeroize::Zeroizing;
 
 use crate::account::kept::{
-    Happened, Invitation, KeptBook, KeptToken, Keys, Known, Listed, Next, Offered, Pinned, Profile,
-    Revocation, ShareHead, ShownRequest, Staying,
+    Happened, Invitation, KeptBook, KeptRecord, KeptToken, Keys, Known, Listed, Next, Offered,
+    Pinned, Profile, Revocation, Ring, ShareHead, ShownRequest, Standing, Staying,
 };
 use crate::remote::{Server, Token};
 
@@ -174,6 +177,47 @@ fn every_value_has_one_form_and_no_other_is_read() {
         since: Time(5),
     }]);
     begins(&same(&invitations), b"\x82\x01\x81\x86\x58\x20");
+}
+
+#[test]
+fn what_is_kept_of_a_log_has_one_form_and_no_other_is_read() {
+    let share = ShareId([1; 32]);
+    let ring = Ring {
+        share,
+        first: Seq(3),
+        end: Seq(9),
+        bytes: 10,
+        standing: Standing::InDoubt,
+    };
+    let bytes = same(&ring);
+    begins(&bytes, b"\x86\x01\x58\x20");
+    assert!(bytes.ends_with(&[3, 9, 10, 1]));
+    let header = Header {
+        kind: Kind::Roster,
+        share: ShareId::GENESIS,
+        seq: Seq(0),
+        previous: RecordHash::NONE,
+        roster: RecordHash::NONE,
+        author: Author {
+            user: "alice".parse().unwrap(),
+            root: ChainRoot([1; 32]),
+            entry: EntryHash([2; 32]),
+        },
+        epoch: Epoch(0),
+        body: BodyHash([0; 32]),
+        added: Vec::new(),
+        dropped: Vec::new(),
+        time: Time(5),
+    };
+    let record = Record::sign(header, b"body".to_vec(), &IdentityKey::from_seed(&[3; 32]));
+    let append = Append {
+        record,
+        grants: Vec::new(),
+    };
+    begins(
+        &one_form(&KeptRecord { share, append }),
+        b"\x83\x01\x58\x20",
+    );
 }
 
 #[test]

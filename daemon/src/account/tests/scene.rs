@@ -1,6 +1,7 @@
 //! A real server, somebody between it and its clients, and vaults.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
@@ -26,10 +27,20 @@ type Meddle = Arc<dyn Fn(&Seen, SocketAddr) -> Option<Answer> + Send + Sync>;
 /// A server with somebody before it who may do what he likes.
 pub(crate) struct Scene {
     folder: tempfile::TempDir,
-    running: Option<(Running, JoinHandle<()>)>,
+    running: Mutex<Option<(Running, JoinHandle<()>)>>,
     meddle: Arc<Mutex<Option<Meddle>>>,
     pub(crate) script: Script,
-    real: SocketAddr,
+    real: Arc<Mutex<SocketAddr>>,
+}
+
+/// Serves what is in a folder, on a port of its own.
+fn serve(path: &Path) -> (SocketAddr, (Running, JoinHandle<()>)) {
+    let server = RealServer::open(path, Config::read(path).unwrap()).unwrap();
+    let remote = server.remote();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let thread = std::thread::spawn(move || runtime.block_on(server.serve()).unwrap());
+    let address = run(remote.address()).unwrap();
+    (address, (remote, thread))
 }
 
 impl Scene {
@@ -40,15 +51,14 @@ impl Scene {
         config.registrations_per_hour = 1000;
         let path = folder.path().join("server");
         operation::init(&path, &config).unwrap();
-        let server = RealServer::open(&path, Config::read(&path).unwrap()).unwrap();
-        let remote = server.remote();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
-        let thread = std::thread::spawn(move || runtime.block_on(server.serve()).unwrap());
-        let real = run(remote.address()).unwrap();
+        let (address, running) = serve(&path);
+        let real = Arc::new(Mutex::new(address));
+        let served = Arc::clone(&real);
         let meddle: Arc<Mutex<Option<Meddle>>> = Arc::default();
         let meddling = Arc::clone(&meddle);
         let script = Script::play(move |seen| {
             let meddle = meddling.lock().unwrap().clone();
+            let real = *served.lock().unwrap();
             let answer = meddle.and_then(|meddle| meddle(seen, real));
             answer.unwrap_or_else(|| {
                 if seen.path() == "/v1/events" {
@@ -60,10 +70,35 @@ impl Scene {
         });
         Self {
             folder,
-            running: Some((remote, thread)),
+            running: Mutex::new(Some(running)),
             meddle,
             script,
             real,
+        }
+    }
+
+    /// Copies all that the server has.
+    pub(crate) fn back_up(&self) {
+        let path = self.folder.path();
+        operation::backup(&path.join("server"), &path.join("backup")).unwrap();
+    }
+
+    /// The server has what the copy has from now on, and nothing else.
+    pub(crate) fn restore(&self) {
+        let path = self.folder.path();
+        self.end();
+        std::fs::remove_dir_all(path.join("server")).unwrap();
+        operation::restore(&path.join("backup"), &path.join("server")).unwrap();
+        let (address, running) = serve(&path.join("server"));
+        *self.real.lock().unwrap() = address;
+        *self.running.lock().unwrap() = Some(running);
+    }
+
+    fn end(&self) {
+        if let Some((remote, thread)) = self.running.lock().unwrap().take() {
+            remote.end();
+            let ended = thread.join().is_ok();
+            assert!(ended || std::thread::panicking(), "the server panicked");
         }
     }
 
@@ -102,7 +137,7 @@ impl Scene {
 
     /// What the real server answers to a request.
     pub(crate) fn real(&self) -> SocketAddr {
-        self.real
+        *self.real.lock().unwrap()
     }
 
     pub(crate) fn server(&self) -> Server {
@@ -174,11 +209,7 @@ pub(crate) fn enter(
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        if let Some((remote, thread)) = self.running.take() {
-            remote.end();
-            let ended = thread.join().is_ok();
-            assert!(ended || std::thread::panicking(), "the server panicked");
-        }
+        self.end();
     }
 }
 

@@ -34,6 +34,8 @@ use renew::Renewal;
 struct Effects {
     /// Content that is replaced, by file.
     contents: BTreeMap<Ino, NewContent>,
+    /// Blocks that lie elsewhere in blobs, by file.
+    moved: BTreeMap<Ino, Vec<(BlockIndex, BlockEntry)>>,
     /// Keys that new blocks are sealed with from now on.
     keys: BTreeMap<Ino, (KeyIndex, FileKey)>,
     /// Files that were made.
@@ -147,6 +149,7 @@ impl Apply<'_> {
             Change::SetXattr { node, name, value } => self.set_xattr(*node, name, value.as_deref()),
             Change::AddKey { node, key } => self.add_key(*node, key),
             Change::Write(written) => self.write(written),
+            Change::Move { node, leaves } => self.move_blocks(*node, leaves),
         }
     }
 
@@ -160,9 +163,9 @@ impl Apply<'_> {
         let planned = if busy.is_empty() {
             self.plan(&locked)
         } else {
-            Ok(Vec::new())
+            Ok((Vec::new(), Vec::new()))
         };
-        let planned = match planned {
+        let (planned, moved) = match planned {
             Ok(planned) if busy.is_empty() => planned,
             other => {
                 drop(locked);
@@ -171,6 +174,7 @@ impl Apply<'_> {
             }
         };
         let gone = self.install(&mut locked, planned);
+        self.install_moved(&mut locked, moved);
         for ino in self.effects.removed.keys() {
             self.txn.put(Key::orphan(*ino), Box::default());
         }
@@ -234,3 +238,5 @@ fn put_back(volume: &Volume, nodes: Vec<Arc<Node>>) {
 
 /// What replaces the content of the node at an index, and how.
 type Planned = (usize, Option<Replacing>);
+/// Blocks of the node at an index that lie elsewhere.
+type Moved = (usize, Vec<(BlockIndex, BlockEntry)>);

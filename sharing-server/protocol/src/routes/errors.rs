@@ -57,6 +57,12 @@ impl Route {
                 E::NotApplicable,
                 E::QuotaExceeded,
             ],
+            Self::Restore => &[
+                E::HeadMoved,
+                E::BadSignature,
+                E::NotApplicable,
+                E::QuotaExceeded,
+            ],
             Self::PutReceipt | Self::Publish => &[E::BadSignature, E::Conflict],
             Self::PutBlob => &[E::WrongOffset, E::BlobMismatch, E::QuotaExceeded],
             Self::Blob => &[E::BadRange],

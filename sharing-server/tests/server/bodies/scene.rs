@@ -73,7 +73,11 @@ impl Scene {
         let path = path.replace("{blob}", &"11".repeat(32));
         let path = path.replace("{vault}", &"22".repeat(16));
         let path = path.replace("{device}", &"33".repeat(16));
-        let path = path.replace("{record}", &"44".repeat(32));
+        let record = match route {
+            Route::Restore => self.next.log.head().unwrap().1.to_string(),
+            _ => "44".repeat(32),
+        };
+        let path = path.replace("{record}", &record);
         let path = path.replace("{request}", &self.request.to_string());
         let path = path.replace("{user}", "bob").replace("{slug}", "plan");
         match route {
@@ -167,7 +171,7 @@ impl Scene {
             Route::SetRetention => self.act(Order::SetRetention(share, 60)),
             Route::PurgeBlobs => self.act(Order::PurgeBlobs(share, list().blobs)),
             Route::CreateShare => Share::begin(alice).appended[0].encode(),
-            Route::Append => self.next.appended.last().unwrap().encode(),
+            Route::Append | Route::Restore => self.next.appended.last().unwrap().encode(),
             Route::PutReceipt => self.receipt(),
             Route::Publish => offer(alice, &self.share, Audience::Nobody, 2),
             Route::Request => {

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::RwLockWriteGuard;
 
-use super::{Apply, Planned};
+use super::{Apply, Moved, Planned};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     BlobRow, BlockEntry, BlockIndex, FileKeyRow, KeyIndex, LEAF_BLOCKS, LeafIndex, MapId, NodeId,
@@ -14,7 +14,7 @@ use crate::layout::{
 use crate::meta::Key;
 use crate::share::{BlockChange, LeafChange, Outdated, Written};
 use crate::vfs::{FILE_MAX, Ino};
-use crate::volume::content::Content;
+use crate::volume::content::{Content, Source};
 use crate::volume::node::Node;
 use crate::volume::ops::clear_privileges;
 use crate::volume::share::view::{key_index, unknown};
@@ -58,6 +58,19 @@ impl Apply<'_> {
         content.mtime = Some(written.mtime);
         content.data = Some((written.size, entries));
         self.effects.outdated.insert(Outdated::Inode(ino));
+        Ok(())
+    }
+
+    pub(super) fn move_blocks(&mut self, node: NodeId, leaves: &[LeafChange]) -> FsResult<()> {
+        let ino = self.ino(node)?;
+        if self.txn.inode(ino)?.file().is_none() {
+            return Err(FsError::WrongKind(ino));
+        }
+        let mut entries = Vec::new();
+        for leaf in leaves {
+            self.leaf(leaf, &[], &mut entries)?;
+        }
+        self.effects.moved.entry(ino).or_default().extend(entries);
         Ok(())
     }
 
@@ -114,7 +127,8 @@ impl Apply<'_> {
     /// locked.
     pub(super) fn nodes(&self) -> FsResult<Vec<Arc<Node>>> {
         let effects = &self.effects;
-        let mut inos: Vec<Ino> = effects.contents.keys().copied().collect();
+        let contents = effects.contents.keys().chain(effects.moved.keys());
+        let mut inos: Vec<Ino> = contents.copied().collect();
         for ino in effects.keys.keys().chain(effects.removed.keys()) {
             if self.txn.inode(*ino)?.file().is_some() {
                 inos.push(*ino);
@@ -177,9 +191,12 @@ impl Apply<'_> {
     }
 
     /// All that can fail, over contents that nobody changes meanwhile.
-    pub(super) fn plan(&self, locked: &Locked<'_, '_>) -> FsResult<Vec<Planned>> {
-        let mut planned = Vec::new();
+    pub(super) fn plan(&self, locked: &Locked<'_, '_>) -> FsResult<(Vec<Planned>, Vec<Moved>)> {
+        let (mut planned, mut moved) = (Vec::new(), Vec::new());
         for (at, (node, content)) in locked.iter().enumerate() {
+            if let Some(entries) = self.effects.moved.get(&node.ino) {
+                moved.push((at, self.plan_moved((node, content), entries)?));
+            }
             let Some(new) = self.effects.contents.get(&node.ino) else {
                 continue;
             };
@@ -192,7 +209,41 @@ impl Apply<'_> {
             };
             planned.push((at, replacing));
         }
-        Ok(planned)
+        Ok((planned, moved))
+    }
+
+    /// Those blocks that lie in blobs, where they are to lie.
+    fn plan_moved(
+        &self,
+        (node, content): (&Node, &Content),
+        entries: &[(BlockIndex, BlockEntry)],
+    ) -> FsResult<Vec<(BlockIndex, BlockEntry)>> {
+        let leaves = self.volume.leaves(node.ino);
+        let mut moved = Vec::new();
+        for (block, new) in entries {
+            let Source::Sealed(old) = content.source(*block, &leaves)? else {
+                continue;
+            };
+            if let (Place::Remote(_), place @ Place::Remote(_)) = (old.place, new.place) {
+                moved.push((*block, BlockEntry { place, ..old }));
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Makes what was planned of blocks that lie elsewhere.
+    pub(super) fn install_moved(&self, locked: &mut Locked<'_, '_>, moved: Vec<Moved>) {
+        let volume = self.volume;
+        for (at, entries) in moved.into_iter().filter(|(_, moved)| !moved.is_empty()) {
+            let (node, content) = &mut locked[at];
+            volume.write_behind.counting_leaves(content, |content| {
+                for (block, entry) in &entries {
+                    content.head.set_entry(*block, *entry);
+                }
+            });
+            volume.write_behind.note_changed(node);
+            volume.renamed.lock().insert(node.ino);
+        }
     }
 
     /// Makes what was planned. Returns how many dirty pages that nobody was sealing are gone.
