@@ -66,7 +66,7 @@ impl App {
             mail: Arc::new(parts.mail),
             rules: Arc::new(parts.rules),
             clock: parts.clock,
-            limiter: Arc::new(Limiter::new(config.requests_per_minute, MINUTE)),
+            limiter: Arc::new(Limiter::new(config.requests_per_second, SECOND)),
             downloads: Arc::new(Limiter::new(config.download_alert, HOUR)),
             alerts: Arc::default(),
             metrics: Arc::default(),
@@ -182,7 +182,7 @@ impl Ending {
     }
 }
 
-const MINUTE: Duration = Duration::from_mins(1);
+const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_hours(1);
 
 /// Counts what somebody does within a time. Each process counts for itself.

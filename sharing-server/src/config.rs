@@ -30,8 +30,8 @@ pub struct Config {
     pub mail_folder: Option<PathBuf>,
     /// Bytes that a new account may store.
     pub quota: u64,
-    /// Requests from one address in a minute.
-    pub requests_per_minute: u64,
+    /// Requests from one address in a second. Who asks more often is told to wait that long.
+    pub requests_per_second: u64,
     /// Connections at one time.
     pub connections: usize,
     /// Connections from one address at one time.
@@ -115,7 +115,7 @@ impl Default for Config {
             verify_email: false,
             mail_folder: None,
             quota: 64 << 30,
-            requests_per_minute: 12_000,
+            requests_per_second: 1000,
             connections: 8192,
             connections_per_address: 256,
             event_streams_per_user: 16,

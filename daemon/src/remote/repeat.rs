@@ -37,7 +37,7 @@ impl Tries {
             RemoteError::Broken { .. } if is_repeatable(self.route) => Some(pause),
             RemoteError::Refused {
                 reply, retry_after, ..
-            } if reply.code == ErrorCode::Unavailable => asked_for(pause, *retry_after),
+            } if is_not_done(reply.code) => asked_for(pause, *retry_after),
             RemoteError::Status {
                 status: 502..=504,
                 retry_after,
@@ -46,6 +46,11 @@ impl Tries {
             _ => None,
         }
     }
+}
+
+/// Whether nothing was done, and the same may be done a while later.
+fn is_not_done(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::Unavailable | ErrorCode::RateLimited)
 }
 
 fn asked_for(pause: Duration, retry_after: Option<u64>) -> Option<Duration> {

@@ -19,6 +19,9 @@ use super::take::place;
 /// Blocks that are asked for ahead of a reader: at first, and at most (4 MiB).
 const FIRST: u64 = 64;
 const MOST: u64 = 1024;
+/// Blocks that a read may lie before or behind where the reader is (1 MiB): the kernel asks for several
+/// parts at once, and they are served in any order.
+const APART: u64 = 256;
 /// Blocks of a piece, at most (1 MiB).
 const PIECE: u32 = 256;
 /// Blocks in memory (16 MiB).
@@ -74,7 +77,9 @@ impl Ahead {
         }
         let known = readers.get(&node).copied();
         let mut reader = match known {
-            Some(known) if known.next == read.start => known,
+            Some(known) if read.start <= known.next + APART && known.next <= read.end + APART => {
+                known
+            }
             // Whoever begins at the beginning is likely to go on.
             _ if read.start == 0 => Reader {
                 next: 0,
@@ -87,9 +92,9 @@ impl Ahead {
                 return Vec::new();
             }
         };
-        reader.next = read.end;
-        let from = reader.asked.max(read.end);
-        let to = read.end + reader.ahead;
+        reader.next = reader.next.max(read.end);
+        let from = reader.asked.max(reader.next);
+        let to = reader.next + reader.ahead;
         // Small pieces cost as many calls as none.
         let due = to >= from + reader.ahead / 2;
         if due {

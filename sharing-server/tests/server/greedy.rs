@@ -204,6 +204,31 @@ fn one_user_has_so_many_streams_of_events_and_others_have_theirs() {
 }
 
 #[test]
+fn who_asks_too_often_is_told_to_wait_a_second_and_others_are_served() {
+    let world = World::with(&Config {
+        requests_per_second: 5,
+        ..Config::default()
+    });
+    let client = world.anonymous();
+    let deadline = Instant::now() + DEADLINE;
+    let refused_one = loop {
+        let reply = client.get(Route::Health, "/health");
+        if reply.status != 200 {
+            break reply;
+        }
+        before(deadline, "nobody is refused");
+    };
+    refused(&refused_one, ErrorCode::RateLimited);
+    let head = refused_one.head.to_ascii_lowercase();
+    assert!(head.contains("retry-after: 1\r\n"), "{head}");
+    while !answers(&client) {
+        before(deadline, "a second is over and nothing is served");
+    }
+    let mut other = connect_from([127, 0, 0, 2], world.address).unwrap();
+    assert!(healthy(&mut other));
+}
+
+#[test]
 fn who_takes_no_byte_of_a_reply_loses_the_connection() {
     let world = World::with(&Config {
         connections_per_address: 1,

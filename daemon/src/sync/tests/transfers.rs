@@ -268,6 +268,17 @@ fn read_parts(site: &Site<'_, '_>, path: &str, offsets: impl Iterator<Item = u64
 
 #[test]
 fn who_reads_from_end_to_end_has_large_pieces_asked_for_ahead_and_none_twice() {
+    reads_from_end_to_end(|part| part);
+}
+
+#[test]
+fn what_the_kernel_asks_for_in_parts_that_overtake_each_other_is_asked_for_ahead_as_well() {
+    // The last of each four first.
+    reads_from_end_to_end(|part| part ^ 3);
+}
+
+/// Reads all of a file, each part once.
+fn reads_from_end_to_end(nth: impl Fn(u64) -> u64) {
     const SIZE: usize = 12 << 20;
     const PART: usize = 128 << 10;
     let people = People::new();
@@ -279,7 +290,7 @@ fn who_reads_from_end_to_end_has_large_pieces_asked_for_ahead_and_none_twice() {
     alice.push();
     bob.pull();
     people.scene.script.take();
-    let all = (0..(SIZE / PART) as u64).map(|n| n * PART as u64);
+    let all = (0..(SIZE / PART) as u64).map(|n| nth(n) * PART as u64);
     read_parts(&bob, "large", all, PART);
     let (bytes, calls) = asked(&people);
     assert!(calls < SIZE / PART / 2, "{calls} calls");

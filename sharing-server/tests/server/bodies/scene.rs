@@ -37,7 +37,7 @@ impl Scene {
     /// Alice, who may call every route.
     pub(crate) fn new() -> Self {
         let world = World::with(&Config {
-            requests_per_minute: 1_000_000,
+            requests_per_second: 1_000_000,
             ..Config::default()
         });
         let (alice, bob) = (person("alice"), person("bob"));
