@@ -19,9 +19,9 @@ use super::take::place;
 /// Blocks that are asked for ahead of a reader: at first, and at most (4 MiB).
 const FIRST: u64 = 64;
 const MOST: u64 = 1024;
-/// Blocks that a read may lie before or behind where the reader is (1 MiB): the kernel asks for several
+/// Blocks that a read may lie before or behind where the reader is (2 MiB): the kernel asks for several
 /// parts at once, and they are served in any order.
-const APART: u64 = 256;
+const APART: u64 = 512;
 /// Blocks of a piece, at most (1 MiB).
 const PIECE: u32 = 256;
 /// Blocks in memory (16 MiB).

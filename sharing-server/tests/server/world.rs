@@ -33,7 +33,11 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with(&Config::default())
+        // Tests ask one request after another, of everybody from one address.
+        Self::with(&Config {
+            requests_per_second: 1_000_000,
+            ..Config::default()
+        })
     }
 
     pub(crate) fn with(config: &Config) -> Self {

@@ -304,14 +304,14 @@ fn who_reads_here_and_there_gets_what_he_reads() {
     let id = share(&a);
     let mut alice = Site::begin((&people.alice, &a), id, |_, _| {});
     let mut bob = Site::begin((&people.bob, &b), id, |_, _| {});
-    alice.file("large", &pattern(8 << 20, 1));
+    alice.file("large", &pattern(32 << 20, 1));
     alice.push();
     bob.pull();
     people.scene.script.take();
     read_parts(
         &bob,
         "large",
-        [5_u64, 1, 3, 7, 2].into_iter().map(|n| n << 20),
+        [5_u64, 1, 3, 7, 2].into_iter().map(|n| n << 22),
         4096,
     );
     let (bytes, _) = asked(&people);
