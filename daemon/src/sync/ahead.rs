@@ -19,9 +19,10 @@ use super::take::place;
 /// Blocks that are asked for ahead of a reader: at first, and at most (4 MiB).
 const FIRST: u64 = 64;
 const MOST: u64 = 1024;
-/// Blocks that a read may lie before or behind where the reader is (2 MiB): the kernel asks for several
-/// parts at once, and they are served in any order.
+/// Blocks that a part may lie before or behind where the reader is (2 MiB): the kernel asks for several
+/// at once, and they are served in any order. What has fewer blocks is none of these (128 KiB).
 const APART: u64 = 512;
+const PART: u64 = 32;
 /// Blocks of a piece, at most (1 MiB).
 const PIECE: u32 = 256;
 /// Blocks in memory (16 MiB).
@@ -76,10 +77,13 @@ impl Ahead {
             readers.clear();
         }
         let known = readers.get(&node).copied();
+        let apart = if read.end - read.start < PART {
+            0
+        } else {
+            APART
+        };
         let mut reader = match known {
-            Some(known) if read.start <= known.next + APART && known.next <= read.end + APART => {
-                known
-            }
+            Some(known) if known.next.abs_diff(read.start) <= apart => known,
             // Whoever begins at the beginning is likely to go on.
             _ if read.start == 0 => Reader {
                 next: 0,
