@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::blobs::Objects;
+use crate::bucket::Buckets;
 use crate::cap::Cap;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -24,6 +25,9 @@ use crate::service::{Failure, Outcome, Rules, Work};
 const TRANSFERS: usize = 32;
 /// Those of one user: nobody keeps all others waiting alone.
 const TRANSFERS_EACH: usize = 8;
+/// Who was quiet may ask as much at once as in this time.
+const BURST: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_hours(1);
 /// Streams of events at one time.
 const STREAMS: usize = 4096;
 
@@ -35,8 +39,8 @@ pub(crate) struct App {
     pub(crate) mail: Arc<Mail>,
     pub(crate) rules: Arc<Rules>,
     pub(crate) clock: Clock,
-    pub(crate) limiter: Arc<Limiter>,
-    downloads: Arc<Limiter>,
+    requests: Arc<Buckets>,
+    downloads: Arc<Buckets>,
     alerts: Arc<Mutex<BTreeMap<Alert, u64>>>,
     pub(crate) metrics: Arc<Metrics>,
     /// Counts up when events were noted.
@@ -60,14 +64,16 @@ pub(crate) struct Parts {
 
 impl App {
     pub(crate) fn new(parts: Parts, config: &Config) -> Self {
+        let now = Instant::now();
+        let burst = config.requests_per_second.saturating_mul(BURST.as_secs());
         Self {
             db: parts.db,
             objects: parts.objects,
             mail: Arc::new(parts.mail),
             rules: Arc::new(parts.rules),
             clock: parts.clock,
-            limiter: Arc::new(Limiter::new(config.requests_per_second, SECOND)),
-            downloads: Arc::new(Limiter::new(config.download_alert, HOUR)),
+            requests: Arc::new(Buckets::new(burst, BURST, now)),
+            downloads: Arc::new(Buckets::new(config.download_alert, HOUR, now)),
             alerts: Arc::default(),
             metrics: Arc::default(),
             bell: watch::Sender::new(0),
@@ -107,10 +113,18 @@ impl App {
         *self.alerts.lock().entry(alert).or_insert(0) += 1;
     }
 
+    /// Counts a request.
+    ///
+    /// # Errors
+    /// [`Failure::TooOften`] beyond what an address may ask for.
+    pub(crate) fn admit(&self, whose: &[u8]) -> Outcome<()> {
+        let admitted = self.requests.admit(whose, Instant::now());
+        admitted.map_err(|wait| Failure::TooOften(wait.as_secs() + 1))
+    }
+
     /// Counts bytes that somebody fetches.
     pub(crate) fn fetched(&self, root: &ChainRoot, bytes: u64) {
-        let (before, after) = self.downloads.count(&root.0, bytes);
-        if before <= self.downloads.allowed && after > self.downloads.allowed {
+        if self.downloads.overflows(&root.0, bytes, Instant::now()) {
             self.raise(Alert::MassDownload);
         }
     }
@@ -179,52 +193,6 @@ impl Ending {
     pub(crate) async fn cancelled(&self) {
         let ended = self.0.subscribe().wait_for(|ending| *ending).await.is_ok();
         debug_assert!(ended, "the sender is held here");
-    }
-}
-
-const SECOND: Duration = Duration::from_secs(1);
-const HOUR: Duration = Duration::from_hours(1);
-
-/// Counts what somebody does within a time. Each process counts for itself.
-pub(crate) struct Limiter {
-    allowed: u64,
-    window: Duration,
-    counts: Mutex<(Instant, HashMap<Vec<u8>, u64>)>,
-}
-
-impl Limiter {
-    /// Who is counted at one time; more than that are not told apart.
-    const KEYS: usize = 100_000;
-
-    fn new(allowed: u64, window: Duration) -> Self {
-        Self {
-            allowed,
-            window,
-            counts: Mutex::new((Instant::now(), HashMap::new())),
-        }
-    }
-
-    /// Counts; how much it was before and is now.
-    fn count(&self, whose: &[u8], amount: u64) -> (u64, u64) {
-        let mut counts = self.counts.lock();
-        if counts.0.elapsed() >= self.window {
-            *counts = (Instant::now(), HashMap::new());
-        }
-        let known = counts.1.len() < Self::KEYS || counts.1.contains_key(whose);
-        let key = if known { whose.to_vec() } else { Vec::new() };
-        let count = counts.1.entry(key).or_insert(0);
-        let before = *count;
-        *count = before.saturating_add(amount);
-        (before, *count)
-    }
-
-    /// Counts one, which is refused beyond what is allowed.
-    pub(crate) fn admit(&self, whose: &[u8]) -> Outcome<()> {
-        if self.count(whose, 1).1 <= self.allowed {
-            return Ok(());
-        }
-        let left = self.window.saturating_sub(self.counts.lock().0.elapsed());
-        Err(Failure::TooOften(left.as_secs() + 1))
     }
 }
 

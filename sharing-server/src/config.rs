@@ -30,7 +30,8 @@ pub struct Config {
     pub mail_folder: Option<PathBuf>,
     /// Bytes that a new account may store.
     pub quota: u64,
-    /// Requests from one address in a second. Who asks more often is told to wait that long.
+    /// Requests from one address in a second; after a quiet time ten times as many at once. Who asks
+    /// more often is told to wait a second.
     pub requests_per_second: u64,
     /// Connections at one time.
     pub connections: usize,

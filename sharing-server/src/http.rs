@@ -85,7 +85,7 @@ async fn serve(app: App, route: Route, request: Request) -> Response {
 async fn answer(app: &App, route: Route, parts: &mut Parts, body: Body) -> Outcome<Reply> {
     let spec = route.spec();
     let origin = origin(parts);
-    app.limiter.admit(&origin.0)?;
+    app.admit(&origin.0)?;
     let params = RawPathParams::from_request_parts(parts, &()).await;
     let params = Params::new(&params.map_err(|_| Failure::from(ErrorCode::NotFound))?);
     let caller = authorize(app, spec, &parts.headers, &params).await?;

@@ -5,6 +5,7 @@
 
 mod app;
 mod blobs;
+mod bucket;
 mod cap;
 pub mod clock;
 pub mod config;

@@ -232,6 +232,35 @@ fn the_server_has_nothing_of_the_volume_engine_beneath() {
     }
 }
 
+/// What holds names, content or metadata in the clear, or opens what is sealed.
+const PLAINTEXT: &[&str] = &[
+    "keyfold_protocol::operation",
+    "keyfold_protocol::tree",
+    "keyfold_protocol::pack",
+    "keyfold_protocol::snapshot",
+    "ContentBody",
+    "FileContent",
+    "SnapshotBody",
+    "AccountSecret",
+    "EpochKey",
+    "FileKey",
+    "IdentityKey",
+    "KemKey",
+    "MasterKey",
+    "PackKey",
+    "RecoveryKey",
+    "SealKey",
+];
+
+#[test]
+fn the_server_names_no_type_that_holds_plaintext_or_opens_what_is_sealed() {
+    for word in PLAINTEXT {
+        assert_eq!(naming(&[word], &["sharing-server/src"], &[]), [""; 0]);
+        let daemon = naming(&[word], &["daemon/src"], &[]);
+        assert!(!daemon.is_empty(), "nothing is called {word}");
+    }
+}
+
 #[test]
 fn the_recorder_is_in_no_program() {
     let metadata = metadata();

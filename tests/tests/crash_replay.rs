@@ -24,6 +24,8 @@ mod pairs;
 mod points;
 #[path = "crash_replay/sequences.rs"]
 mod sequences;
+#[path = "crash_replay/slots.rs"]
+mod slots;
 
 use keyfold_recorder::{AfterFailedSync, Dice};
 
@@ -45,6 +47,7 @@ fn replay(workload: &Workload, extent: Extent) {
     assert_eq!(refused > 0, workload.disk.is_some(), "{refused} refused");
     recording.check_live();
     recording.close().unwrap();
+    assert!(slots::none_is_written_twice(&recording.recorder.steps()) > 0);
     let mut judge = Judge::new(&recording, AfterFailedSync::StillWritten);
     if let Some(mebibytes) = workload.disk {
         judge.rebuild_in(stage.small_disk(mebibytes));

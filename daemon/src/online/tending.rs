@@ -23,8 +23,9 @@ const REST: u32 = 2;
 const REST_MOST: Duration = Duration::from_secs(2);
 /// How long a file that is written to is not sent while it stays open.
 const OPEN_MOST: Duration = Duration::from_secs(10);
-/// Time between looks at files that are in use, before it doubles, and at most.
-const IN_USE: Duration = Duration::from_millis(500);
+/// Time between looks at files that are in use, before it doubles, and at most. Most are read, and only
+/// for a moment.
+const IN_USE: Duration = Duration::from_millis(50);
 const IN_USE_MOST: Duration = Duration::from_secs(30);
 /// How long after somebody's access ended that is acted on.
 const EXPIRED: Duration = Duration::from_millis(1100);
@@ -66,8 +67,9 @@ impl<'s, 'a> Tending<'s, 'a> {
             let pause = if failed {
                 pauses.after_failure()
             } else if in_use {
+                let pause = in_use_for;
                 in_use_for = (in_use_for * 2).min(IN_USE_MOST);
-                in_use_for
+                pause
             } else {
                 in_use_for = IN_USE;
                 self.until_somebody_expires()

@@ -8,6 +8,7 @@ use crate::recorded::recording::Recording;
 use crate::recorded::stage::Stage;
 use crate::recorded::words::{append, create, fsync, rename, sync, write};
 use crate::recorded::workloads::{self, Workload};
+use crate::slots;
 
 /// Kills `workload` about `kills` times, anywhere, and cuts the power as `extent` says.
 fn kill(workload: &Workload, kills: usize, extent: Extent) {
@@ -66,6 +67,7 @@ fn kill_at(
     ]);
     recording.check_live();
     recording.close().unwrap();
+    slots::none_is_written_twice(&recording.recorder.steps());
     let mut judge = Judge::new(&recording, AfterFailedSync::StillWritten);
     judge_from(&mut judge, killed, (extent, dice));
     let tally = judge.tally;
