@@ -42,6 +42,7 @@ mod take;
 mod tests;
 mod unsent;
 mod waits;
+mod wholes;
 mod write;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -73,6 +74,7 @@ pub(crate) use progress::{Progress, Transfer};
 use shown::{Root, Seen, of_volume};
 pub(crate) use unsent::numbered;
 use waits::Waits;
+use wholes::Wholes;
 
 /// How often a push or a look is begun anew because something changed meanwhile.
 const ATTEMPTS: usize = 8;
@@ -98,6 +100,8 @@ pub(crate) struct Upset {
     pub(crate) copies: u64,
     /// Files and directories removed.
     pub(crate) removed: usize,
+    /// Of how many.
+    pub(crate) of: usize,
 }
 
 /// Where the volume is.
@@ -159,6 +163,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     /// Where what may not be sent any more was put.
     unsent: Option<String>,
     upset: Upset,
+    wholes: Wholes,
 }
 
 impl<'s, 'a> ShareSync<'s, 'a> {
@@ -226,6 +231,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             reverts: false,
             unsent: None,
             upset: Upset::default(),
+            wholes: Wholes::default(),
         })
     }
 
@@ -313,10 +319,13 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             let kept_back = seen.kept_back();
             if !sent.is_empty() || !again.is_empty() || !self.position.begun {
                 let plan = self.plan(&seen, &marks, &sent);
+                let changed: Vec<NodeId> = plan.changed().collect();
+                let new = self.base.nodes().all(|(id, _)| id == NodeId::ROOT);
                 let done = self.send_all(plan, sent).await;
                 self.progress.end();
                 match done {
-                    Ok(Appended::Done) => {}
+                    Ok(Appended::Done) if new => {}
+                    Ok(Appended::Done) => self.note_sent(&seen, &changed),
                     Ok(Appended::Moved) => continue,
                     // What is here needs what waits.
                     Err(SyncError::Void(_)) if !self.waits.apart.is_empty() => {}
@@ -333,6 +342,13 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             return Ok(self.round(Brought::There, kept_back));
         }
         Err(SyncError::Busy)
+    }
+
+    /// Looks whether others change the same repositories and databases.
+    fn note_sent(&mut self, seen: &Seen, changed: &[NodeId]) {
+        let changed = changed.iter().copied();
+        self.wholes.note_here(&seen.nodes, changed);
+        self.told.extend(self.wholes.tell(&seen.nodes));
     }
 
     /// What is in the volume, and marks of all of it that differs from the base. Nothing was changed

@@ -141,13 +141,12 @@ pub(crate) struct HistoryArgs {
 fn history(args: &HistoryArgs) -> Result<(), CliError> {
     let (record, path) = within(Path::new(&args.what.path))?;
     let to = args.what.to.as_deref().map(within_new).transpose()?;
-    let acts = args.what.restore.is_some() || args.what.retention.is_some();
     let command = control::StorageCommand::History(control::History {
         path,
         to,
         ..args.what.clone()
     });
-    if acts {
+    if args.what.acts() {
         let done: Done = told(&record, command)?;
         return output::line(&done.done);
     }

@@ -61,8 +61,12 @@ pub(crate) struct History {
     #[arg(long, value_name = "DEST", requires = "restore")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) to: Option<String>,
-    /// Let the server keep what is overwritten or removed in this share for so long
+    /// Bring back all files that were removed from the folder within this time, where they were
     #[arg(long, value_name = "TIME", conflicts_with = "restore")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) undelete: Option<Word<Duration>>,
+    /// Let the server keep what is overwritten or removed in this share for so long
+    #[arg(long, value_name = "TIME", conflicts_with_all = ["restore", "undelete"])]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) retention: Option<Word<Duration>>,
 }
@@ -75,15 +79,22 @@ pub(crate) struct Purge {
     pub(crate) path: String,
 }
 
+impl History {
+    /// Whether it is to do something.
+    pub(crate) fn acts(&self) -> bool {
+        self.restore.is_some() || self.undelete.is_some() || self.retention.is_some()
+    }
+}
+
 impl StorageCommand {
     pub(super) const KNOWN: &str = "keep PATH, free PATH, here PATH, history PATH [--restore N [--to DEST] \
-                                    | --retention TIME], purge PATH";
+                                    | --undelete TIME | --retention TIME], purge PATH";
 
     /// Whether it only looks.
     pub(super) fn changes_nothing(&self) -> bool {
         match self {
             Self::Here(_) => true,
-            Self::History(wanted) => wanted.restore.is_none() && wanted.retention.is_none(),
+            Self::History(wanted) => !wanted.acts(),
             Self::Keep(_) | Self::Free(_) | Self::Purge(_) => false,
         }
     }

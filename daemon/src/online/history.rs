@@ -1,6 +1,7 @@
 //! What a shared file or folder was before, bringing it back, and ending that it can be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use keyfold_fs::error::FsError;
 use keyfold_fs::share::Outdated;
@@ -17,7 +18,7 @@ use super::error::FolderError;
 use super::folders::with_server;
 use super::paths;
 use super::storage::{Shown, nodes_below};
-use crate::account::Session;
+use crate::account::{Session, now};
 use crate::control::{History, Purge};
 use crate::sync::{Past, Reading, Removed, There, Version};
 
@@ -146,6 +147,84 @@ pub(super) fn restore(desk: &Desk, wanted: &History, number: u64) -> Result<Stri
     })
 }
 
+/// Brings all back that was removed within a time, and where nothing else is now. Returns what came of it.
+pub(super) fn undelete(desk: &Desk, path: &str, within: Duration) -> Result<String, FolderError> {
+    with_server(desk, async |session| {
+        let asked = Asked::about(desk, session, path).await?;
+        let since = now().0.saturating_sub(within.as_secs());
+        let entries = asked.entries().into_iter();
+        let removed = entries.filter_map(|(removed, version)| {
+            let removed = removed.filter(|one| one.when.time.0 >= since)?;
+            Some((path_of(&removed), version))
+        });
+        // Of what was removed more than once, what was there last.
+        let removed: BTreeMap<String, Version> = removed.collect();
+        if removed.is_empty() {
+            return Ok(format!("Nothing was removed from {path} within that time."));
+        }
+        let all = removed.len();
+        let (mut back, mut gone) = (0, 0);
+        for (name, version) in removed {
+            if asked.past.there(&version) == There::Gone {
+                gone += 1;
+                continue;
+            }
+            let to = format!("{path}/{name}");
+            let file = match make_with_directories(desk, &to) {
+                Err(FolderError::Volume(_, FsError::Exists | FsError::NotADirectory(_))) => {
+                    continue;
+                }
+                made => made?,
+            };
+            let reading = Reading::of(session, asked.shown.id(), version.clone());
+            match file.fill(&reading, version.content.size, 0).await {
+                Err(FolderError::GoneForGood(_)) => gone += 1,
+                filled => filled.map(|()| back += 1)?,
+            }
+        }
+        let taken = all - back - gone;
+        Ok(format!(
+            "{back} files are back. {taken} are not, as something else is there, and {gone} cannot be \
+             had any more."
+        ))
+    })
+}
+
+/// A new file, and the directories on the way to it.
+fn make_with_directories<'d>(desk: &'d Desk, path: &str) -> Result<NewFile<'d>, FolderError> {
+    let volume = desk.engine.volume();
+    for (end, _) in path.match_indices('/').filter(|(end, _)| *end > 0) {
+        let (dir, failed) = (&path[..end], |error| {
+            FolderError::Volume(path.to_owned(), error)
+        });
+        match paths::find(volume, dir) {
+            Err(FsError::NotFound) => {}
+            found => {
+                found.map_err(failed)?;
+                continue;
+            }
+        }
+        let (parent, name) = dir.rsplit_once('/').unwrap_or(("", dir));
+        let at = Place {
+            parent: paths::find(volume, parent).map_err(failed)?.ino,
+            name: Name::new(name.as_bytes()).map_err(failed)?,
+        };
+        let made = volume.mkdir(&caller(desk), at, 0o700).map_err(failed)?;
+        volume.forget(made.attr.ino, 1);
+        let entry = Outdated::Entry(at.parent, name.as_bytes().to_vec());
+        desk.outdated(vec![Outdated::Inode(at.parent), entry]);
+    }
+    NewFile::make(desk, path)
+}
+
+fn caller(desk: &Desk) -> Caller {
+    Caller {
+        uid: desk.owner.uid,
+        gid: desk.owner.gid,
+        umask: 0o077,
+    }
+}
+
 /// `name (version N).ext`.
 fn beside(path: &str, number: u64) -> String {
     let from = path.rfind('/').map_or(0, |at| at + 1);
@@ -179,11 +258,6 @@ impl<'d> NewFile<'d> {
             parent,
             name: Name::new(name.as_bytes()).map_err(failed)?,
         };
-        let caller = Caller {
-            uid: desk.owner.uid,
-            gid: desk.owner.gid,
-            umask: 0o077,
-        };
         let mode = OpenMode {
             read: false,
             write: true,
@@ -191,7 +265,7 @@ impl<'d> NewFile<'d> {
             truncate: false,
             sync: false,
         };
-        let made = volume.create(&caller, at, 0o600, mode);
+        let made = volume.create(&caller(desk), at, 0o600, mode);
         let (entry, handle) = made.map_err(failed)?;
         Ok(Self {
             desk,

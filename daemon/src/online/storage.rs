@@ -146,13 +146,17 @@ pub(crate) fn storage(desk: &Desk, command: &StorageCommand) -> Result<StorageTo
         StorageCommand::Keep(wanted) => keep(desk, &wanted.path),
         StorageCommand::Free(wanted) => free(desk, &wanted.path),
         StorageCommand::Here(wanted) => here(desk, &wanted.path).map(StorageTold::Here),
-        StorageCommand::History(wanted) => match (wanted.restore, &wanted.retention) {
-            (Some(number), _) => history::restore(desk, wanted, number).map(done),
-            (None, Some(time)) => {
+        StorageCommand::History(wanted) => {
+            if let Some(number) = wanted.restore {
+                history::restore(desk, wanted, number).map(done)
+            } else if let Some(time) = &wanted.undelete {
+                history::undelete(desk, &wanted.path, time.value).map(done)
+            } else if let Some(time) = &wanted.retention {
                 history::retain(desk, &wanted.path, time.value.as_secs()).map(done)
+            } else {
+                history::history(desk, wanted).map(StorageTold::History)
             }
-            (None, None) => history::history(desk, wanted).map(StorageTold::History),
-        },
+        }
         StorageCommand::Purge(wanted) => history::purge(desk, wanted).map(done),
     }
 }

@@ -31,8 +31,9 @@ const IN_USE_MOST: Duration = Duration::from_secs(30);
 const EXPIRED: Duration = Duration::from_millis(1100);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
-/// Entries that others remove at once without its being told.
+/// Entries that others remove at once without its being told, and of a share of which they are half.
 const MANY: usize = 100;
+const FEW: usize = 4;
 
 /// Whoever tends a share.
 pub(super) struct Tending<'s, 'a> {
@@ -231,9 +232,14 @@ impl<'s, 'a> Tending<'s, 'a> {
                 upset.copies
             ));
         }
-        if upset.removed > MANY {
-            let what = format!("{}: others removed {} entries", path(), upset.removed);
-            self.desk.tell(&what);
+        let half = 2 * upset.removed >= upset.of;
+        if upset.removed > MANY || upset.removed > FEW && half {
+            self.desk.tell(&format!(
+                "{path}: others removed {} entries. `history {path} --undelete 1h` brings the files \
+                 back",
+                upset.removed,
+                path = path()
+            ));
         }
     }
 

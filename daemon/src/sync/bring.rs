@@ -168,6 +168,15 @@ impl ShareSync<'_, '_> {
             Ok(Applied::Done(outdated)) => {
                 self.outdated.extend(outdated);
                 self.upset.removed += removed.len();
+                self.upset.of = self.upset.of.max(here.len().saturating_sub(1));
+                if !here.keys().all(|id| *id == NodeId::ROOT) {
+                    let written = changes.list.iter().filter_map(|change| match change {
+                        Change::Write(written) => Some(NodeId(written.node.0)),
+                        _ => None,
+                    });
+                    self.wholes.note_there(want, written);
+                    self.told.extend(self.wholes.tell(want));
+                }
             }
             other => {
                 (self.position, self.log) = (before, log);

@@ -103,6 +103,11 @@ impl Plan {
         }
     }
 
+    /// Files whose content may be another.
+    pub(super) fn changed(&self) -> impl Iterator<Item = NodeId> {
+        self.files.iter().map(|file| file.node)
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.first.is_empty() && self.files.is_empty()
     }

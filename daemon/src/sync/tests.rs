@@ -12,3 +12,4 @@ mod snapshots;
 mod symlinks;
 mod transfers;
 mod travels;
+mod wholes;

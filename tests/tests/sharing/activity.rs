@@ -31,9 +31,21 @@ fn what_others_remove_at_once_and_what_both_changed_is_told() {
         fs::remove_dir_all(here.join("many")).is_ok()
     });
     run(&["wait-synced", text(&here), "--timeout", "60s"]);
+    let undo = "`history Reports --undelete 1h` brings the files back";
     until("alice is told", SOON, || {
-        activity(&at_alice).contains("Reports: others removed 1")
+        let activity = activity(&at_alice);
+        activity.contains("Reports: others removed 1") && activity.contains(undo)
     });
+    run(&["wait-synced", text(&reports), "--timeout", "60s"]);
+    fs::create_dir(reports.join("many")).unwrap();
+    fs::write(reports.join("many/7"), "another").unwrap();
+    let told = run(&["history", text(&reports), "--undelete", "1h"]);
+    let expected = "119 files are back. 1 are not, as something else is there, and 0 cannot";
+    assert!(told.contains(expected), "{told}");
+    for number in 0..MANY {
+        let content = if number == 7 { "another" } else { "x" };
+        comes(&here.join(format!("many/{number}")), content);
+    }
 
     comes(&here.join("first"), "from alice");
     world.server.stop();
