@@ -35,6 +35,7 @@ mod apply;
 mod begin;
 mod fetch;
 mod locked;
+mod point;
 mod single;
 mod spare;
 mod view;
@@ -58,8 +59,8 @@ pub(super) struct Shares {
     locked: Locked,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
     places: RwLock<single::Places>,
-    /// How often changes of others were applied since the volume was opened.
-    applied: AtomicU64,
+    /// How often blocks may have come to lie in blobs only, since the volume was opened.
+    put_elsewhere: AtomicU64,
     used: Mutex<Used>,
     /// Blocks that were read for whoever views a file.
     viewed: AtomicU64,
@@ -307,6 +308,7 @@ impl Volume {
                 id: row.id,
                 root: row.root?,
                 name: row.name,
+                within: row.within,
                 data: row.data,
             })
         });
@@ -345,9 +347,8 @@ impl Volume {
     pub fn share_nodes(&self, share: ShareNumber) -> FsResult<Vec<NodeInfo>> {
         let rows = self.meta.range(Table::ShareNode, share.0)?;
         let decoded = rows.into_iter().map(|(key, row)| {
-            let node = NodeId(key.name().try_into().map_err(|_| FsError::Database)?);
             let row = NodeRow::decode(&row).map_err(|_| FsError::Database)?;
-            Ok(node_info(node, row))
+            Ok(node_info(node_of(&key)?, row))
         });
         decoded.collect()
     }
@@ -434,7 +435,7 @@ fn keep(txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark
             None if row.standing == Standing::Here => {
                 return Err(FsError::InvalidArgument);
             }
-            None => forget_node(txn, key, &row),
+            None => forget_node(txn, (share, *node), &row)?,
         }
     }
     let mut done = Vec::with_capacity(kept.confirmed.len());
@@ -460,12 +461,48 @@ fn put_node(txn: &mut Txn<'_>, (share, node): (ShareNumber, NodeId), ino: Ino) {
 }
 
 /// Deletes both rows of a node.
-fn forget_node(txn: &mut Txn<'_>, key: Key, row: &NodeRow) {
-    // What left the share has no way back to it.
-    if row.ino != Ino(0) {
-        txn.delete(Key::member(row.ino));
+fn forget_node(
+    txn: &mut Txn<'_>,
+    (share, node): (ShareNumber, NodeId),
+    row: &NodeRow,
+) -> FsResult<()> {
+    // From what left the share, and from the root of another, no way leads back to it.
+    let back = Key::member(row.ino);
+    if txn.get(&back, MemberRow::decode)? == Some(MemberRow { share, node }) {
+        txn.delete(back);
     }
-    txn.delete(key);
+    txn.delete(Key::share_node(share, node));
+    Ok(())
+}
+
+/// A node of a key.
+fn node_of(key: &Key) -> FsResult<NodeId> {
+    Ok(NodeId(
+        key.name().try_into().map_err(|_| FsError::Database)?,
+    ))
+}
+
+/// The node of an inode is gone from its share, which the others do not know yet. The inode goes on.
+fn leave_share(txn: &mut Txn<'_>, ino: Ino) -> FsResult<()> {
+    let back = Key::member(ino);
+    let member = txn.get(&back, MemberRow::decode)?;
+    let member = member.ok_or(FsError::Inconsistent(ino))?;
+    put_left(txn, (member.share, member.node))?;
+    txn.delete(back);
+    Ok(())
+}
+
+/// A node is gone, and its inode is none of the share's.
+fn put_left(txn: &mut Txn<'_>, (share, node): (ShareNumber, NodeId)) -> FsResult<()> {
+    let key = Key::share_node(share, node);
+    let row = txn.get(&key, NodeRow::decode)?;
+    let left = NodeRow {
+        ino: Ino(0),
+        standing: Standing::Gone,
+        ..row.ok_or(FsError::Database)?
+    };
+    txn.put(key, left.encode());
+    Ok(())
 }
 
 /// A file is the same node wherever it is shared; anything else gets an id of its own.
