@@ -23,6 +23,7 @@ mod storage;
 mod taking_back;
 mod tending;
 mod told;
+mod within;
 
 use std::io;
 use std::sync::Arc;

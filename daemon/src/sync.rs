@@ -33,6 +33,7 @@ mod names;
 mod packer;
 mod packs;
 mod plan;
+mod points;
 mod progress;
 mod shown;
 mod single;
@@ -70,6 +71,7 @@ pub(crate) use kept::as_it_was;
 use kept::{KeptShare, NewestSnapshot, is_copied};
 use lost::Lost;
 pub(crate) use packs::Packs;
+use points::Former;
 pub(crate) use progress::{Progress, Transfer};
 use shown::{Root, Seen, of_volume};
 pub(crate) use unsent::numbered;
@@ -156,6 +158,8 @@ pub(crate) struct ShareSync<'s, 'a> {
     noted_arrived: Instant,
     progress: Arc<Progress>,
     in_flight: Option<InFlight>,
+    /// What another share had of the files that are sent.
+    former: Option<Arc<Former>>,
     outdated: Vec<Outdated>,
     told: Vec<String>,
     /// Files have content that was put elsewhere, and are to become what the log has.
@@ -226,6 +230,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             noted_arrived: Instant::now(),
             progress: Arc::default(),
             in_flight: None,
+            former: None,
             outdated: Vec::new(),
             told: Vec::new(),
             reverts: false,
@@ -315,10 +320,15 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             self.look_for_lost().await?;
             let again = self.to_send_again()?;
             let (marks, seen) = self.look(&again)?;
+            // Asked after the look, so that none is among what was seen that is not asked about.
+            let unbegun = self.unbegun_points()?;
+            if !unbegun.is_empty() {
+                return Ok(Round::Waiting(unbegun));
+            }
             let sent = self.waits.sent(&marks, &seen);
             let kept_back = seen.kept_back();
             if !sent.is_empty() || !again.is_empty() || !self.position.begun {
-                let plan = self.plan(&seen, &marks, &sent);
+                let plan = self.plan(&seen, &marks, &sent)?;
                 let changed: Vec<NodeId> = plan.changed().collect();
                 let new = self.base.nodes().all(|(id, _)| id == NodeId::ROOT);
                 let done = self.send_all(plan, sent).await;
@@ -357,13 +367,14 @@ impl<'s, 'a> ShareSync<'s, 'a> {
     fn look(&self, others: &BTreeSet<Ino>) -> Result<(Vec<PendingMark>, Seen), SyncError> {
         let mut marks = self.volume.take_marks(self.share)?;
         let base = self.shown(&self.base);
+        let points = self.known_points(&base)?;
         for _ in 0..ATTEMPTS {
             let content = marks.iter().filter_map(|pending| match pending.mark {
                 Mark::Content(ino) => Some(ino),
                 _ => None,
             });
             let marked: BTreeSet<Ino> = content.chain(others.iter().copied()).collect();
-            let seen = of_volume(&self.volume, &self.root, &base, &marked);
+            let seen = of_volume(&self.volume, &self.root, (&base, &points), &marked);
             let now = self.volume.take_marks(self.share)?;
             if now == marks {
                 return Ok((marks, seen?));

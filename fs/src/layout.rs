@@ -24,7 +24,7 @@ pub use pin::PinRow;
 pub use segment::{RunOwner, SegmentRow};
 pub use share::{
     BlobId, BlobKey, BlobNameRow, BlobRow, Mark, MemberRow, NodeId, NodeRow, RemoteBlock, ShareId,
-    ShareNumber, ShareRow, Standing,
+    ShareNumber, ShareRow, Standing, Within,
 };
 pub use state::StateRow;
 pub(crate) use state::{decode_u64, encode_u64};

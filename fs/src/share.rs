@@ -9,7 +9,7 @@
 use keyfold_crypto::{FileKey, KeyId, LeafHash, Sealed, Tag};
 
 use crate::layout::BLOCK_SIZE;
-pub use crate::layout::{BlobId, BlobKey, Mark, NodeId, ShareId, ShareNumber, Standing};
+pub use crate::layout::{BlobId, BlobKey, Mark, NodeId, ShareId, ShareNumber, Standing, Within};
 use crate::vfs::{FileKind, Ino, Timestamp};
 
 /// A share of a volume.
@@ -23,6 +23,8 @@ pub struct ShareInfo {
     pub root: Ino,
     /// The name of its single file there, whether there is one of this name now or not.
     pub name: Option<Box<[u8]>>,
+    /// Where it lies within another share.
+    pub within: Option<Within>,
     /// Of whoever syncs it.
     pub data: Box<[u8]>,
 }
@@ -32,7 +34,8 @@ pub struct ShareInfo {
 pub struct NodeInfo {
     /// The node.
     pub node: NodeId,
-    /// The inode that it is, or was; zero once that left the share and is a file of its own.
+    /// The inode that it is, or was; of a share point the root of the other share; zero once that left
+    /// the share.
     pub ino: Ino,
     /// Whether it still is.
     pub standing: Standing,
@@ -114,6 +117,8 @@ pub struct EntryView {
     pub kind: FileKind,
     /// Its node.
     pub node: NodeId,
+    /// The share whose root it is, where another one begins here.
+    pub point: Option<ShareId>,
 }
 
 /// Where a block's ciphertext lies.
@@ -175,6 +180,9 @@ pub enum What {
     /// A symlink with this target. One that is made without permissions cannot be followed, nor read
     /// ([`crate::volume::BarredSymlinks`]).
     Symlink(Vec<u8>),
+    /// The root of another share: an empty directory, or, where that share is in this volume and in no
+    /// other, its root, which comes here from wherever it is.
+    Point(ShareId),
 }
 
 /// A change that somebody else made.

@@ -19,7 +19,7 @@ use keyfold_fs::layout::{
     BlobId, BlobKey, BlobNameRow, BlobRow, BlockEntry, BlockIndex, BlockRow, ContentRow, DentryRow,
     DirBody, FileKeyRow, InodeBody, InodeRow, KeyIndex, Leaf, MapId, Mark, MemberRow, NodeId,
     NodeRow, PinRow, Place, RunOwner, SegmentId, SegmentRow, ShareId, ShareNumber, ShareRow, Slot,
-    Standing, StateRow,
+    Standing, StateRow, Within,
 };
 use keyfold_fs::vfs::{FileKind, Ino, Timestamp};
 
@@ -87,10 +87,18 @@ fn share_rows() -> Vec<Vec<u8>> {
         id: ShareId([1; 32]),
         root: Some(Ino(3)),
         name: None,
+        within: None,
         data: data.clone(),
     };
     let single = ShareRow {
         name: Some(b"name".as_slice().into()),
+        ..share.clone()
+    };
+    let within = ShareRow {
+        within: Some(Within {
+            share: ShareNumber(2),
+            point: NodeId([6; 16]),
+        }),
         ..share.clone()
     };
     let node = NodeRow {
@@ -122,7 +130,8 @@ fn share_rows() -> Vec<Vec<u8>> {
         name.encode(),
         single.encode(),
     ];
-    let numbered = (0_u8..).zip(rows);
+    // Layouts are told apart by the remainder of six.
+    let numbered = (0_u8..).zip(rows).chain([(12, within.encode())]);
     numbered.map(|(n, row)| [&[n], &*row].concat()).collect()
 }
 

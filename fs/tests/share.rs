@@ -19,6 +19,8 @@ mod locked;
 mod marks;
 #[path = "share/partner.rs"]
 mod partner;
+#[path = "share/points.rs"]
+mod points;
 #[path = "share/random.rs"]
 mod random;
 #[path = "share/remote.rs"]

@@ -343,7 +343,7 @@ impl From<&SharingError> for Exit {
             | SharingError::NoSuchGroup(_)
             | SharingError::NoSuchRequest => Self::NoSuchPath,
             SharingError::Busy | SharingError::Over(_) => Self::Refused,
-            SharingError::GroupThere(_) => Self::Busy,
+            SharingError::GroupThere(_) | SharingError::HasPoint => Self::Busy,
             SharingError::OtherServer(_)
             | SharingError::NoSlug
             | SharingError::SlugTaken(_)

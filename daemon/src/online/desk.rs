@@ -277,6 +277,11 @@ impl Desk {
         self.tended.lock().clear();
     }
 
+    /// Whether somebody tends a share.
+    pub(super) fn is_tended(&self, share: EngineShareId) -> bool {
+        self.tended.lock().contains(&share)
+    }
+
     /// Somebody tends a share from now on, unless somebody does already.
     pub(super) fn begins_to_tend(&self, share: EngineShareId) -> bool {
         self.tended.lock().insert(share)

@@ -27,6 +27,10 @@ pub(crate) enum FolderError {
     Root,
     /// It lies in a share.
     WithinShare(String),
+    /// It lies in a share in which others take part, or are to.
+    WithOthers(String),
+    /// Not all of it is here.
+    NotHere(String),
     /// A share lies in it.
     HasShare(String),
     /// It is not shared.
@@ -82,6 +86,15 @@ impl fmt::Display for FolderError {
             Self::WithinShare(path) => write!(
                 f,
                 "{path} lies in a share; move it out first, or give the whole share"
+            ),
+            Self::WithOthers(path) => write!(
+                f,
+                "{path} lies in a share that others take part in, or are invited to, and would lose it; \
+                 move it out first, or give the whole share"
+            ),
+            Self::NotHere(path) => write!(
+                f,
+                "not all of {path} is here. `keyfold keep` brings it; try again then"
             ),
             Self::HasShare(path) => write!(f, "{path} has a share in it"),
             Self::NotShared(path) => write!(f, "{path} is not shared"),
@@ -184,6 +197,7 @@ impl From<&FolderError> for Exit {
                 Self::NoSuchPath
             }
             FolderError::WithinShare(_)
+            | FolderError::WithOthers(_)
             | FolderError::HasShare(_)
             | FolderError::LinkedOutside(_)
             | FolderError::Linked(_)
@@ -192,7 +206,9 @@ impl From<&FolderError> for Exit {
             | FolderError::Placing(PlacingError::InTheWay(_))
             | FolderError::Stays(_)
             | FolderError::TooMany => Self::Busy,
-            FolderError::TooLong | FolderError::NotYet => Self::Unreachable,
+            FolderError::TooLong | FolderError::NotYet | FolderError::NotHere(_) => {
+                Self::Unreachable
+            }
             FolderError::NoVersion(_) | FolderError::GoneForGood(_) => Self::NoSuchPath,
             FolderError::Past(_) => Self::General,
         }

@@ -7,7 +7,8 @@ use keyfold_fs::error::FsError;
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::{BeginError, LinkedOutside, ShareInfo};
 use keyfold_fs::vfs::{FileKind, Ino, Name, Place};
-use keyfold_protocol::ids::ShareId;
+use keyfold_fs::volume::Volume;
+use keyfold_protocol::ids::{NodeId, ShareId};
 use keyfold_protocol::names::{EntryName, Title};
 use keyfold_protocol::operation::Shape;
 use serde::Serialize;
@@ -18,8 +19,8 @@ use super::error::FolderError;
 use super::notice::Notice;
 use super::placing;
 use super::status::FolderStatus;
-use super::{giving, paths, taking_back};
-use crate::account::{Account, Kept, Session};
+use super::{giving, paths, storage, taking_back, within};
+use crate::account::{Account, Kept, Session, Staying};
 use crate::control::{Accept, FolderCommand, RosterCommand};
 use crate::remote::{Deadlines, wait};
 use crate::sharing::{self, Arrival, Done, Reply, Shared, Stub};
@@ -27,7 +28,7 @@ use crate::sharing::{self, Arrival, Done, Reply, Shared, Stub};
 /// Commands that wait for the server at once: they take threads that serve the mount.
 const AT_ONCE: usize = 4;
 /// Longest time that a command takes: a program may wait for it.
-const LONGEST: Duration = Duration::from_mins(2);
+pub(super) const LONGEST: Duration = Duration::from_mins(2);
 
 /// How many commands wait for the server.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
@@ -162,16 +163,31 @@ async fn begin<'s, 'a>(
 ) -> Result<Shared<'s, 'a>, FolderError> {
     folder.title()?;
     let volume = desk.engine.volume();
+    let mut stays = false;
+    if let What::Inner(ino, parent) = folder.what {
+        within::prepare(desk, session, (&folder.path, ino, parent)).await?;
+        stays = storage::stays(desk, &folder.path)?;
+    }
     let first = Shared::draft_first(session)?;
     let id = EngineShareId(first.record.header.hash().share().0);
     let _beginning = desk.beginning(id);
     let begun = match folder.what {
         What::Folder(ino) => volume.begin_share(id, ino, b""),
+        What::Inner(ino, _) => volume.begin_share_within(id, ino, b""),
         What::File(parent) => volume.begin_single_share(id, folder.place(parent)?, b""),
     };
     let number = begun.map_err(|error| folder.not_begun(error))?;
     match Shared::create_by(session, &first).await {
-        Ok(shared) => Ok(shared),
+        Ok(shared) => {
+            let root = Staying {
+                share: shared.id(),
+                node: NodeId::ROOT,
+            };
+            if stays {
+                session.kept().change_staying(|all| all.push(root))?;
+            }
+            Ok(shared)
+        }
         Err(error) => {
             // Should the server have it all the same, it is a share of nobody else and of nothing.
             volume
@@ -238,6 +254,8 @@ pub(super) struct Folder {
 enum What {
     /// This directory.
     Folder(Ino),
+    /// This directory of that share.
+    Inner(Ino, ShareId),
     /// What has its name in this directory.
     File(Ino),
 }
@@ -256,8 +274,11 @@ impl Folder {
         }
         let found = paths::find(volume, path).map_err(failed)?;
         let share = paths::share_at(volume, found.ino).map_err(failed)?;
-        if share.as_ref().is_some_and(|info| info.root != found.ino) {
-            return Err(FolderError::WithinShare(path.to_owned()));
+        if let Some(parent) = share.as_ref().filter(|info| info.root != found.ino) {
+            return match found.kind {
+                FileKind::Directory => Ok(of(What::Inner(found.ino, ShareId(parent.id.0)), None)),
+                _ => Err(FolderError::WithinShare(path.to_owned())),
+            };
         }
         let what = match found.kind {
             FileKind::Directory => What::Folder(found.ino),
@@ -279,12 +300,21 @@ impl Folder {
         };
         if shared.take_description().await?.is_none() {
             let shape = match self.what {
-                What::Folder(_) => Shape::Folder,
+                What::Folder(_) | What::Inner(..) => Shape::Folder,
                 What::File(_) => Shape::File,
             };
             shared.describe(self.title()?, shape).await?;
         }
         Ok(shared)
+    }
+
+    /// Whether another share lies in its own, so that nobody can be added.
+    pub(super) fn has_point(&self, volume: &Volume) -> Result<bool, FolderError> {
+        let shares = volume.shares();
+        let shares = shares.map_err(|error| FolderError::Volume(self.path.clone(), error))?;
+        let own = self.share.as_ref().map(|info| info.number);
+        let mut within = shares.iter().filter_map(|info| info.within);
+        Ok(within.any(|within| Some(within.share) == own))
     }
 
     fn name(&self) -> Result<&str, FolderError> {
@@ -309,11 +339,14 @@ impl Folder {
     fn not_begun(&self, error: BeginError) -> FolderError {
         let path = self.path.clone();
         match (error, self.what) {
-            (BeginError::Volume(FsError::Busy), What::Folder(_)) => FolderError::HasShare(path),
+            (BeginError::Volume(FsError::Unreachable), What::Inner(..)) => {
+                FolderError::NotHere(path)
+            }
             (BeginError::Volume(FsError::Busy), What::File(_)) => FolderError::WithinShare(path),
+            (BeginError::Volume(FsError::Busy), _) => FolderError::HasShare(path),
             (BeginError::Volume(error), _) => FolderError::Volume(path, error),
             (BeginError::LinkedOutside(_), What::File(_)) => FolderError::Linked(path),
-            (BeginError::LinkedOutside(files), What::Folder(_)) => {
+            (BeginError::LinkedOutside(files), _) => {
                 let path = |file: &LinkedOutside| String::from_utf8_lossy(&file.path).into_owned();
                 FolderError::LinkedOutside(files.iter().map(path).collect())
             }

@@ -161,6 +161,9 @@ async fn invite(
     (folder, wanted): (&Folder, &Share),
     email: Email,
 ) -> Result<String, FolderError> {
+    if folder.has_point(desk.engine.volume())? {
+        return Err(SharingError::HasPoint.into());
+    }
     session
         .remote()
         .invite(&email)

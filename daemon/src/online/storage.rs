@@ -69,6 +69,9 @@ impl Shown {
             at = format!("{at}/{name}");
             found = paths::find(volume, &at).map_err(failed)?;
             if let Some((number, node)) = volume.share_member(found.ino).map_err(failed)? {
+                if share != Some(number) {
+                    way.clear();
+                }
                 way.push(NodeId(node.0));
                 share = Some(number);
             }
@@ -122,6 +125,10 @@ pub(super) fn files_below(
     }
     while let Some(dir) = left.pop() {
         for entry in volume.view_entries(dir)? {
+            if entry.point.is_some() {
+                // That is another share.
+                continue;
+            }
             match entry.kind {
                 FileKind::Regular => drop(files.insert(entry.ino)),
                 FileKind::Directory => left.push(entry.ino),
@@ -175,6 +182,12 @@ fn keep(desk: &Desk, path: &str) -> Result<StorageTold, FolderError> {
     Ok(done(format!(
         "{path} comes here and stays. `keyfold status` tells how far it is."
     )))
+}
+
+/// Whether a file or folder of a share is to stay here.
+pub(super) fn stays(desk: &Desk, path: &str) -> Result<bool, FolderError> {
+    let staying = Kept::in_vault(&desk.engine).staying()?;
+    Ok(Shown::find(desk, path)?.stays(&staying).is_some())
 }
 
 fn here(desk: &Desk, path: &str) -> Result<HereStatus, FolderError> {
@@ -250,7 +263,7 @@ pub(super) fn nodes_below(volume: &Volume, shown: &Shown) -> Result<BTreeSet<Nod
     while let Some(dir) = left.pop() {
         for entry in volume.view_entries(dir)? {
             nodes.insert(NodeId(entry.node.0));
-            if entry.kind == FileKind::Directory {
+            if entry.kind == FileKind::Directory && entry.point.is_none() {
                 left.push(entry.ino);
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use keyfold_fs::share::{Access, ShareInfo};
+use keyfold_fs::share::{Access, ShareInfo, ShareNumber};
 use keyfold_protocol::ids::ShareId;
 use keyfold_protocol::roster::Role;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -175,6 +175,7 @@ impl<'s, 'a> Tending<'s, 'a> {
             Some(Role::Reader) | None => sync.pull().await,
         };
         self.desk.outdated(sync.take_outdated());
+        self.call_for_points()?;
         if let Some(path) = sync.take_unsent() {
             tracing::warn!(
                 share = self.info.number.0,
@@ -243,6 +244,28 @@ impl<'s, 'a> Tending<'s, 'a> {
         }
     }
 
+    /// Calls whoever hires for shares that began at points of this one.
+    fn call_for_points(&self) -> Result<(), SyncError> {
+        let shares = self.desk.engine.volume().shares()?;
+        let inner = |info: &&ShareInfo| info.within.is_some_and(|w| w.share == self.info.number);
+        if shares
+            .iter()
+            .filter(inner)
+            .any(|info| !self.desk.is_tended(info.id))
+        {
+            self.desk.list.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Calls whoever tends the parent, the first time that all of this share is there.
+    fn call_parent(&self, parent: ShareNumber) {
+        let rounds = |board: &mut Board| Some(board.shares.get(&self.info.number)?.rounds);
+        if self.desk.board(rounds).is_none_or(|rounds| rounds == 0) {
+            self.desk.bell(parent).look_now();
+        }
+    }
+
     /// The share as the volume has it now.
     fn info_now(&self) -> Result<ShareInfo, SyncError> {
         let shares = self.desk.engine.volume().shares()?;
@@ -265,6 +288,10 @@ impl<'s, 'a> Tending<'s, 'a> {
         self.desk.note(number, |known| known.running = false);
         let error = match round {
             Ok(round) => {
+                if let (Round::Done { .. }, Some(within)) = (round, self.info.within) {
+                    // It may wait for what is in this one to be sent.
+                    self.call_parent(within.share);
+                }
                 self.desk.note(number, |known| {
                     known.error = None;
                     known.rounds += 1;

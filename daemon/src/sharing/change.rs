@@ -10,7 +10,7 @@ use keyfold_protocol::roster::{Change, Member, Role, Roster};
 use super::draft::{self, Rotation};
 use super::error::SharingError;
 use super::{Shared, not_a_member};
-use crate::account::{Person, Session, now};
+use crate::account::{AccountError, Person, Session, now};
 
 /// How often a change is decided anew.
 const ATTEMPTS: usize = 16;
@@ -125,12 +125,20 @@ impl<'s, 'a> Shared<'s, 'a> {
     }
 
     /// Adds people, at once.
+    ///
+    /// # Errors
+    /// [`SharingError::HasPoint`] when somebody is new and another share lies in this one, which he would
+    /// not be in.
     pub(crate) async fn add_all(&mut self, newcomers: &[Newcomer]) -> Result<(), SharingError> {
+        let has_point = self.has_point()?;
         self.change(&|log| {
             let members = &roster(log)?.members;
             let (mut changes, mut rotation) = (Vec::new(), Rotation::Stay);
             for newcomer in newcomers {
                 let known = members.get(&newcomer.person.root());
+                if known.is_none() && has_point {
+                    return Err(SharingError::HasPoint);
+                }
                 changes.extend(newcomer.changes(known));
                 if known.is_none() {
                     rotation = newcomer.rotation();
@@ -321,6 +329,18 @@ impl<'s, 'a> Shared<'s, 'a> {
             }
         }
         Err(SharingError::Busy)
+    }
+
+    /// Whether another share of this account lies in this one here.
+    fn has_point(&self) -> Result<bool, SharingError> {
+        let volume = self.session.kept().engine().volume();
+        let shares = volume.shares().map_err(AccountError::Kept)?;
+        let own = shares.iter().find(|info| info.id.0 == self.id().0);
+        let Some(own) = own.map(|info| info.number) else {
+            return Ok(false);
+        };
+        let within = shares.iter().filter_map(|info| info.within);
+        Ok(within.into_iter().any(|within| within.share == own))
     }
 
     fn has(&self, record: RecordHash, seq: Seq) -> bool {

@@ -58,6 +58,8 @@ pub(crate) enum SharingError {
         /// Who the server says he is.
         root: ChainRoot,
     },
+    /// A share lies in it that newcomers would not be in.
+    HasPoint,
     /// The key of the epoch is unknown here, so it cannot be handed on.
     NoEpochKey,
     /// Others change the roster all the time.
@@ -164,6 +166,11 @@ impl fmt::Display for SharingError {
                 "{user} is not verified yet. Compare the fingerprint {} with {user} over another \
                  way than the server: `keyfold trust {user}`, or give it with --key",
                 fingerprint(*root)
+            ),
+            Self::HasPoint => write!(
+                f,
+                "a folder in it is shared by itself, and who takes part in this one would not be in \
+                 that. Give the folders in it instead"
             ),
             Self::NoEpochKey => write!(
                 f,

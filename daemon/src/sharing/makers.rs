@@ -1,6 +1,6 @@
-//! Whose symlinks those are that come with a log.
+//! Whose symlinks and share points those are that come with a log.
 //!
-//! A tree does not say who made what is in it, and a snapshot hides the records that would. So a symlink
+//! A tree does not say who made what is in it, and a snapshot hides the records that would. So one of them
 //! counts as one's own only where that is certain: one's own record made it, or nobody else has written
 //! anything since the log was opened, from where the volume has everything.
 
@@ -10,12 +10,12 @@ use keyfold_protocol::ids::{ChainRoot, NodeId};
 use keyfold_protocol::log::{Applied, Outcome};
 use keyfold_protocol::operation::{Action, What};
 
-/// Who made symlinks, of the records that were applied since a log was opened.
+/// Who made symlinks and share points, of the records that were applied since a log was opened.
 #[derive(Debug, Default)]
 pub(crate) struct Makers {
     /// Somebody else wrote something.
     others: bool,
-    /// Symlinks that this account made, and nobody else after it.
+    /// Those that this account made, and nobody else after it.
     own: BTreeSet<NodeId>,
 }
 
@@ -31,7 +31,7 @@ impl Makers {
                         match &operation.action {
                             Action::Make {
                                 node,
-                                what: What::Symlink(_),
+                                what: What::Symlink(_) | What::SharePoint(_),
                                 ..
                             } if is_own => {
                                 self.own.insert(*node);
@@ -56,7 +56,7 @@ impl Makers {
         }
     }
 
-    /// Whether it is certain that this account made a symlink that is new here.
+    /// Whether it is certain that this account made a symlink or a share point that is new here.
     pub(crate) fn is_own(&self, node: NodeId) -> bool {
         !self.others || self.own.contains(&node)
     }
@@ -116,10 +116,14 @@ mod tests {
     fn what_is_new_is_ones_own_only_where_that_is_certain() {
         let mut makers = Makers::default();
         let is_own = |makers: &Makers, node| makers.is_own(NodeId([node; 16]));
+        let point = What::SharePoint(keyfold_protocol::ids::ShareId([7; 32]));
         makers.note(OWN, &[record(OWN, made(1, link()))]);
+        makers.note(OWN, &[record(OWN, made(5, point.clone()))]);
         // A snapshot may have had it, and nobody else wrote.
         assert!(is_own(&makers, 1) && is_own(&makers, 9));
         makers.note(OWN, &[record(OTHER, made(2, link()))]);
+        makers.note(OWN, &[record(OTHER, made(6, point))]);
+        assert!(is_own(&makers, 5) && !is_own(&makers, 6));
         assert!(is_own(&makers, 1) && !is_own(&makers, 2) && !is_own(&makers, 9));
         // Somebody makes something else under the id of what is gone.
         makers.note(OWN, &[record(OTHER, made(1, link()))]);

@@ -223,6 +223,7 @@ mod tests {
                 id: EngineShareId([share; 32]),
                 root: keyfold_fs::vfs::Ino(9),
                 name: None,
+                within: None,
                 data: bytes.clone().into(),
             };
             assert_eq!(Stub::of(&info(1)), Some(stub));

@@ -34,8 +34,11 @@ impl ShareSync<'_, '_> {
         if Arc::ptr_eq(&self.base, &self.head) && !self.reverts {
             return Ok(Brought::There);
         }
+        self.part_gone()?;
         let (marks, mut seen) = self.look(&BTreeSet::new())?;
-        let (base, head) = (of_tree(&self.shown(&self.base)), self.shown(&self.head));
+        let (was, head) = (self.shown(&self.base), self.shown(&self.head));
+        let base = of_tree(&was, &self.known_points(&was)?);
+        let theirs = of_tree(&head, &self.wanted_points(&head)?);
         let today = date(i64::try_from(now().0).unwrap_or(0));
         let user = self.shared.session().keys().account.user.to_string();
         let who = (user.as_str(), today.as_str());
@@ -47,7 +50,7 @@ impl ShareSync<'_, '_> {
             marks: &marks,
             seen: &seen,
             base: &base,
-            was: &self.shown(&self.base),
+            was: &was,
             head: &head,
             who,
         }
@@ -65,7 +68,7 @@ impl ShareSync<'_, '_> {
             apart: decided.apart.clone(),
         };
         loop {
-            let there = waits.part(&base, &of_tree(&head));
+            let there = waits.part(&base, &theirs);
             let rename = |name: &EntryName, n| self.other_name(name, who, n);
             let sides = Sides {
                 base: &base,

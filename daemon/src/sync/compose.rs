@@ -21,6 +21,7 @@ use super::names::Step;
 use super::packer::{self, Packer};
 use super::packs::Packs;
 use super::plan::{FilePlan, Plan};
+use super::points::Points;
 use super::shown::{Nodes, Place, Seen, Shown, engine_node, mode, of_tree, share_points};
 use super::write::{Draft, Drafting, File, is_current};
 use super::{InFlight, ShareSync};
@@ -61,13 +62,21 @@ struct Batch {
 
 impl ShareSync<'_, '_> {
     /// What makes of the base what is in the volume.
-    pub(super) fn plan(&self, seen: &Seen, marks: &[PendingMark], sent: &[u64]) -> Plan {
-        let (base, nodes) = &self.to_send(of_tree(&self.shown(&self.base)), seen);
+    pub(super) fn plan(
+        &self,
+        seen: &Seen,
+        marks: &[PendingMark],
+        sent: &[u64],
+    ) -> Result<Plan, SyncError> {
+        let tree = self.shown(&self.base);
+        let points = self.known_points(&tree)?;
+        let (base, nodes) = &self.to_send(of_tree(&tree, &points), seen);
         let held = |id: &NodeId| self.waits.held.contains(id);
         let mut plan = Plan::of((base, nodes), seen, held, |step| self.as_others_say(step));
-        plan.first.splice(0..0, self.emptied(base, nodes));
+        plan.first
+            .splice(0..0, self.emptied((base, nodes), &points));
         plan.confirm(marks, sent);
-        plan
+        Ok(plan)
     }
 
     /// Sends all of a plan, in as many records as it needs. What was sent stays sent, whatever comes
@@ -78,6 +87,7 @@ impl ShareSync<'_, '_> {
         marks: Vec<u64>,
     ) -> Result<Appended, SyncError> {
         self.forget_lost().await?;
+        self.former = self.former().await?.map(Arc::new);
         let sizes = plan.files.iter().map(|file| self.volume.getattr(file.ino));
         let bytes = sizes.map(|attr| attr.map_or(0, |attr| attr.size)).sum();
         self.progress.begin(plan.files.len() as u64, bytes);
@@ -145,11 +155,12 @@ impl ShareSync<'_, '_> {
     }
 
     /// Other shares, of which nothing is shown here, go with the directory that they were in.
-    fn emptied(&self, base: &Nodes, nodes: &Nodes) -> Vec<Action> {
+    fn emptied(&self, (base, nodes): (&Nodes, &Nodes), shown: &Points) -> Vec<Action> {
         let gone = base.keys().filter(|id| !nodes.contains_key(id));
         let places = gone.flat_map(|id| {
             let points = share_points(&self.base, *id).into_iter();
-            points.map(|(name, node)| ((*id, name), node))
+            let hidden = points.filter(|(_, node)| !shown.contains(node));
+            hidden.map(|(name, node)| ((*id, name), node))
         });
         let remove = |(place, node): (Place, _)| Action::Remove {
             at: at(&place),
@@ -187,10 +198,15 @@ impl ShareSync<'_, '_> {
         let (node, ino) = (plan.node, plan.ino);
         let base = Arc::clone(&self.base);
         let known = base.node(node).and_then(|node| node.content());
-        let epoch = self.epoch()?;
+        let former = self.former.clone();
+        let keys = match (known, &former) {
+            (Some(known), _) => Some((known, self.epoch()?)),
+            (None, Some(former)) => former.file(node),
+            (None, None) => None,
+        };
         let mut view = self.volume.view_content(ino)?;
         let last = view.keys().last().map(FileKey::id);
-        if !last.is_some_and(|key| is_current(known, key, epoch)) {
+        if !last.is_some_and(|key| is_current(keys, view.keys(), key)) {
             drop(view);
             self.add_key(node)?;
             view = self.volume.view_content(ino)?;
@@ -203,7 +219,7 @@ impl ShareSync<'_, '_> {
             node,
             view: &view,
             known,
-            epoch,
+            keys,
             is_marked: !plan.marks.is_empty(),
         });
         let packs = Arc::clone(&self.packs);

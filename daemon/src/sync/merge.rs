@@ -177,7 +177,8 @@ fn reachable(nodes: &Nodes) -> BTreeSet<NodeId> {
     reached
 }
 
-/// Of two with one name, the one that the others know keeps it.
+/// Of two with one name, the one that the others know keeps it; but a share point always, as what has its
+/// name elsewhere was changed there before that became known.
 fn part_names(sides: &Sides<'_>, merged: &mut Nodes, rename: Rename<'_>) {
     let mut holders: BTreeMap<Place, Vec<NodeId>> = BTreeMap::new();
     for (id, node) in merged.iter() {
@@ -191,7 +192,11 @@ fn part_names(sides: &Sides<'_>, merged: &mut Nodes, rename: Rename<'_>) {
             let there = sides.there.get(id);
             !there.is_some_and(|there| there.names.contains(&place))
         };
-        ids.sort_by_key(|id| (known(id), *id));
+        let point = |id: &NodeId| {
+            let node = merged.get(id);
+            !node.is_some_and(|node| matches!(node.what, What::SharePoint(_)))
+        };
+        ids.sort_by_key(|id| (point(id), known(id), *id));
         for id in ids.into_iter().skip(1) {
             let other = (1..)
                 .map_while(|n| rename(&place.1, n))

@@ -9,10 +9,12 @@ use keyfold_fs::layout as engine;
 use keyfold_fs::share::{EntryView, NodeView, ShareInfo};
 use keyfold_fs::vfs::{FileKind, Ino, Timestamp};
 use keyfold_fs::volume::Volume;
-use keyfold_protocol::ids::{NodeId, OperationId};
+use keyfold_protocol::ids::{NodeId, OperationId, ShareId};
 use keyfold_protocol::names::{EntryName, LinkTarget, XattrName};
 use keyfold_protocol::operation::{Mode, Mtime, What};
 use keyfold_protocol::tree::{Kind, Tree};
+
+use super::points::Points;
 
 /// A name in a directory.
 pub(super) type Place = (NodeId, EntryName);
@@ -23,12 +25,26 @@ pub(super) struct Shown {
     pub(super) what: What,
     /// The owner's rwx bits; of symlinks and of the root always 7.
     pub(super) mode: u8,
-    /// Of all but the root.
+    /// Of all but the root and share points.
     pub(super) mtime: Option<Mtime>,
     pub(super) xattrs: BTreeMap<XattrName, Vec<u8>>,
     pub(super) names: BTreeSet<Place>,
     /// The version of a file's content; [`LOCAL`] where it is not one that others know.
     pub(super) version: OperationId,
+}
+
+impl Shown {
+    /// Where another share is: of that, only its name is said.
+    fn point(share: ShareId) -> Self {
+        Self {
+            what: What::SharePoint(share),
+            mode: 7,
+            mtime: None,
+            xattrs: BTreeMap::new(),
+            names: BTreeSet::new(),
+            version: OperationId::NONE,
+        }
+    }
 }
 
 /// Nodes by id.
@@ -82,14 +98,18 @@ pub(super) fn mode(bits: u8) -> Mode {
     Mode::new(bits & 7).unwrap_or_else(|_| unreachable!("three bits are below eight"))
 }
 
-/// What a tree has.
-pub(super) fn of_tree(tree: &Tree) -> Nodes {
+/// What a tree has; of other shares where they are, if that is shown.
+pub(super) fn of_tree(tree: &Tree, points: &Points) -> Nodes {
     let mut nodes = Nodes::new();
     for (id, node) in tree.nodes() {
         let what = match &node.kind {
             Kind::File(_) => What::File,
             Kind::Directory(_) => What::Directory,
             Kind::Symlink(target) => What::Symlink(target.clone()),
+            Kind::SharePoint(share) if points.contains(&id) => {
+                nodes.insert(id, Shown::point(*share));
+                continue;
+            }
             Kind::SharePoint(_) => continue,
         };
         let plain = matches!(what, What::Symlink(_)) || id == NodeId::ROOT;
@@ -168,7 +188,7 @@ impl Root {
 pub(super) fn of_volume(
     volume: &Volume,
     root: &Root,
-    base: &Tree,
+    (base, points): (&Tree, &Points),
     marked: &BTreeSet<Ino>,
 ) -> FsResult<Seen> {
     let mut seen = Seen::default();
@@ -187,7 +207,9 @@ pub(super) fn of_volume(
             let id = NodeId(entry.node.0);
             let name = std::str::from_utf8(&entry.name).ok();
             let name: Option<EntryName> = name.and_then(|name| name.parse().ok());
-            let is_free = |name: &EntryName| share_point(base, parent, name).is_none();
+            let is_free = |name: &EntryName| {
+                share_point(base, parent, name).is_none_or(|point| points.contains(&point))
+            };
             let travels = travels(entry.kind) && !is_barred(volume, base, &entry)?;
             let name = match name {
                 Some(name) if travels && is_free(&name) => name,
@@ -196,9 +218,12 @@ pub(super) fn of_volume(
                     continue;
                 }
             };
-            let node = match seen.nodes.entry(id) {
-                Entry::Occupied(node) => node.into_mut(),
-                Entry::Vacant(vacant) => {
+            let node = match (seen.nodes.entry(id), entry.point) {
+                (Entry::Occupied(node), _) => node.into_mut(),
+                (Entry::Vacant(vacant), Some(share)) => {
+                    vacant.insert(Shown::point(ShareId(share.0)))
+                }
+                (Entry::Vacant(vacant), None) => {
                     let mut node = shown(&volume.view_node(entry.ino)?, id);
                     if node.what == What::File {
                         node.version = version(id, entry.ino);
@@ -223,7 +248,7 @@ fn share_point(tree: &Tree, parent: NodeId, name: &EntryName) -> Option<NodeId> 
     matches!(kind, Kind::SharePoint(_)).then_some(*child)
 }
 
-/// The other shares in a directory.
+/// The other shares in a directory, shown or not.
 pub(super) fn share_points(tree: &Tree, directory: NodeId) -> Vec<(EntryName, NodeId)> {
     let entries = tree.node(directory).and_then(|node| node.entries());
     let names = entries.into_iter().flatten().map(|(name, _)| name);

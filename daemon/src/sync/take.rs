@@ -74,7 +74,7 @@ impl Taking<'_> {
                 Change::Make {
                     at: at(to),
                     node: engine_node(*id),
-                    what: what(&node.what)?,
+                    what: what(&node.what),
                     perm: match &node.what {
                         protocol::What::Symlink(target)
                             if !self.makers.is_own(*id) && may_lead_out(target) =>
@@ -288,13 +288,13 @@ fn leaf_change(
     })
 }
 
-fn what(what: &protocol::What) -> Option<What> {
-    Some(match what {
+fn what(what: &protocol::What) -> What {
+    match what {
         protocol::What::File => What::File,
         protocol::What::Directory => What::Directory,
         protocol::What::Symlink(target) => What::Symlink(target.as_str().as_bytes().to_vec()),
-        protocol::What::SharePoint(_) => return None,
-    })
+        protocol::What::SharePoint(share) => What::Point(engine::ShareId(share.0)),
+    }
 }
 
 /// Whether a symlink may lead out of its share, wherever in it that lies: by moving it, or a directory

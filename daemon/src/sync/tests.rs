@@ -5,6 +5,7 @@ mod broken_off;
 mod kept;
 mod kept_back;
 mod lost;
+mod points;
 mod random;
 mod single;
 mod site;

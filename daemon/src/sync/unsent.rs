@@ -35,9 +35,12 @@ impl ShareSync<'_, '_> {
         if marks.is_empty() {
             return Ok(());
         }
-        let base = of_tree(&self.shown(&self.base));
+        let tree = self.shown(&self.base);
+        let base = of_tree(&tree, &self.known_points(&tree)?);
         let changed = seen.nodes.iter().filter(|(id, node)| match node.what {
             What::File => node.version == LOCAL,
+            // What is behind it is in another share.
+            What::SharePoint(_) => false,
             _ => !base.contains_key(id),
         });
         let changed: Vec<(NodeId, &Shown)> = changed.map(|(id, node)| (*id, node)).collect();

@@ -66,7 +66,8 @@ pub(super) struct File<'v> {
     pub(super) view: &'v ContentView,
     /// What the others have.
     pub(super) known: Option<&'v FileContent>,
-    pub(super) epoch: Epoch,
+    /// What is known of its keys, and the epoch that is in force there.
+    pub(super) keys: Option<(&'v FileContent, Epoch)>,
     /// Whether something was written here.
     pub(super) is_marked: bool,
 }
@@ -97,10 +98,22 @@ fn blocks_in(leaf: Option<&TreeLeaf>, is_one: impl Fn(&BlobId) -> bool) -> u64 {
     pieces.fold(0, |all, piece| all | piece.live)
 }
 
-/// Whether a key may seal what is sent now: it is new, or of this epoch.
-pub(super) fn is_current(known: Option<&FileContent>, key: KeyId, epoch: Epoch) -> bool {
-    let row = known.and_then(|content| content.keys.get(&key));
-    row.is_none_or(|row| row.epoch == epoch)
+/// Whether one of a file's keys may seal what is sent now: it is new, or of this epoch.
+pub(super) fn is_current(
+    known: Option<(&FileContent, Epoch)>,
+    keys: &[FileKey],
+    key: KeyId,
+) -> bool {
+    known.is_none_or(|(content, epoch)| match content.keys.get(&key) {
+        Some(row) => row.epoch == epoch,
+        // One that others follow was passed over before: somebody may have it who was in another share.
+        None => {
+            let later = keys.iter().rev().take_while(|later| later.id() != key);
+            later
+                .into_iter()
+                .all(|later| !content.keys.contains_key(&later.id()))
+        }
+    })
 }
 
 /// A file whose new content is being drafted, a few leaves at a time.
@@ -166,6 +179,10 @@ impl<'v> Drafting<'v> {
 }
 
 impl File<'_> {
+    fn is_current(&self, key: KeyId) -> bool {
+        is_current(self.keys, self.view.keys(), key)
+    }
+
     fn known_leaf(&self, index: u64) -> Option<&TreeLeaf> {
         self.known.and_then(|content| content.leaves.get(&index))
     }
@@ -364,7 +381,7 @@ impl File<'_> {
             tags[position] = match block.lies {
                 Lies::Remote(..) => Some(tag.or(old[position]).ok_or(FsError::Unreachable)?),
                 Lies::Here if tag.is_some() && tag == old[position] => tag,
-                Lies::Here if key.is_some_and(|k| is_current(self.known, k, self.epoch)) => {
+                Lies::Here if key.is_some_and(|k| self.is_current(k)) => {
                     unsent.as_they_lie.push(block);
                     tag
                 }
@@ -407,13 +424,13 @@ impl File<'_> {
         let (sealed, key) = block.sealed.ok_or(FsError::Unreachable)?;
         let mut data = Box::new([0; BLOCK_SIZE]);
         self.view.read(leaf, block.position, &mut data)?;
-        if is_current(self.known, key, self.epoch) {
+        if self.is_current(key) {
             return Ok((Descriptor { sealed, key }, data));
         }
         let file = self.node.file();
         let index = u64::from(leaf) * LEAF_BLOCKS as u64 + u64::from(block.position);
         let old = self.cipher(|known| known.id() == key)?;
-        let current = |known: &FileKey| is_current(self.known, known.id(), self.epoch);
+        let current = |known: &FileKey| self.is_current(known.id());
         let new = self.cipher(current)?;
         let opened = old.open_run(&file, &[(index, sealed)], data.as_mut_slice());
         opened.map_err(|_| FsError::Unreachable)?;

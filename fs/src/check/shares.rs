@@ -8,7 +8,7 @@ use super::report::FindingKind as Kind;
 use super::tree::Tree;
 use crate::layout::{
     BlobId, BlobNameRow, BlobRow, DentryRow, Mark, MemberRow, NodeId, NodeRow, RemoteBlock,
-    ShareNumber, ShareRow, Standing,
+    ShareNumber, ShareRow, Standing, Within,
 };
 use crate::meta::ScannedRow;
 use crate::vfs::{FileKind, Ino};
@@ -27,6 +27,15 @@ struct Root {
     name: Option<Box<[u8]>>,
 }
 
+/// Where the root of a share is in another.
+struct Point {
+    within: Within,
+    /// The other has a node that says so, too.
+    confirmed: bool,
+    /// It has a name there.
+    placed: bool,
+}
+
 /// A local number that says which blob it is.
 struct BlobName {
     number: u64,
@@ -43,6 +52,8 @@ pub(super) struct Shares {
     places: BTreeMap<Ino, BTreeMap<Box<[u8]>, ShareNumber>>,
     /// Nodes of shares of a single file, whose names were not found yet.
     unplaced: BTreeSet<Ino>,
+    /// Roots of shares within others.
+    points: BTreeMap<Ino, Point>,
     members: Vec<Member>,
     blobs: Vec<BlobName>,
 }
@@ -58,6 +69,14 @@ impl Shares {
                     name: share.name.clone(),
                 });
                 self.roots.insert(number.0, root);
+                if let (Some(dir), Some(within)) = (share.root, share.within) {
+                    let point = Point {
+                        within,
+                        confirmed: false,
+                        placed: false,
+                    };
+                    self.points.insert(dir, point);
+                }
                 if let (Some(dir), Some(name)) = (share.root, share.name)
                     && self
                         .places
@@ -92,6 +111,15 @@ impl Shares {
         let ino = found.ino;
         if (ino, found.standing) == (Ino(0), Standing::Gone) && self.is_live(share) {
             // It left the share.
+            return;
+        }
+        let here = Within { share, point: node };
+        if found.standing == Standing::Here
+            && let Some(point) = self.points.get_mut(&ino)
+            && point.within == here
+            && !point.confirmed
+        {
+            point.confirmed = true;
             return;
         }
         let mut add = |what| findings.add(Kind::Share, Subject::Inode(ino), what);
@@ -144,6 +172,16 @@ impl Shares {
             let what = format!("it says that it is a node of share {share}, which has none such");
             findings.add(Kind::Share, Subject::Inode(member.ino), what);
         }
+        for (root, point) in &self.points {
+            let share = point.within.share;
+            if !point.confirmed || !self.is_live(share) {
+                let what = format!(
+                    "it is to be a point of share {}, which has none such",
+                    share.0
+                );
+                findings.add(Kind::Share, Subject::Inode(*root), what);
+            }
+        }
         for (share, root) in &self.roots {
             let Some(root) = root else { continue };
             let of = root.name.is_none().then_some(ShareNumber(*share));
@@ -164,6 +202,14 @@ impl Shares {
             if tree.kind(*dir) != Some(FileKind::Directory) {
                 add(*dir, "a file in it is shared, and it is no directory");
             }
+        }
+        for ino in self
+            .points
+            .iter()
+            .filter(|(_, p)| !p.placed)
+            .map(|(i, _)| i)
+        {
+            add(*ino, "it is a point of a share, and does not lie in it");
         }
         for ino in &self.unplaced {
             add(
@@ -241,6 +287,12 @@ impl Shares {
         };
         if place.is_some() {
             self.unplaced.remove(&dentry.child);
+        }
+        if let Some(point) = self.points.get_mut(&dentry.child)
+            && point.within.share == share
+        {
+            point.placed = true;
+            return;
         }
         if self.share_of(dentry.child) != Some(share) {
             let what = format!("it lies in share {} and is no node of it", share.0);

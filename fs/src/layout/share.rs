@@ -43,7 +43,8 @@ impl NodeId {
 pub struct BlobId(pub [u8; 32]);
 
 /// A share of this volume: `share id(32) root inode(8)`, then bytes of whoever syncs it. In a share of a
-/// single file the highest bit of the inode is set, and `length(4) name` follow it.
+/// single file the highest bit of the inode is set, and `length(4) name` follow it; in one that lies
+/// within another the next bit, and `share(8) node(16)` follow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShareRow {
     /// The share.
@@ -53,26 +54,44 @@ pub struct ShareRow {
     pub root: Option<Ino>,
     /// The name of its single file there.
     pub name: Option<Box<[u8]>>,
+    /// Where it lies within another share; never that of a single file.
+    pub within: Option<Within>,
     /// Of whoever syncs it.
     pub data: Box<[u8]>,
+}
+
+/// Where the root of a share is in another share, its parent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Within {
+    /// The parent.
+    pub share: ShareNumber,
+    /// The node there that stands for the root.
+    pub point: NodeId,
 }
 
 impl ShareRow {
     /// Set in the number of an inode: the share is that of a single file.
     const SINGLE: u64 = 1 << 63;
+    /// Likewise: the share lies within another.
+    const WITHIN: u64 = 1 << 62;
 
     /// Its bytes.
     pub fn encode(&self) -> Box<[u8]> {
         let mut w = Writer::default();
         w.bytes(&self.id.0);
         let root = self.root.map_or(0, |ino| ino.0);
-        match &self.name {
-            Some(name) => {
+        match (&self.name, &self.within) {
+            (Some(name), _) => {
                 w.u64(root | Self::SINGLE);
                 w.u32(name.len() as u32);
                 w.bytes(name);
             }
-            None => w.u64(root),
+            (None, Some(within)) => {
+                w.u64(root | Self::WITHIN);
+                w.u64(within.share.0);
+                w.bytes(&within.point.0);
+            }
+            (None, None) => w.u64(root),
         }
         w.bytes(&self.data);
         w.done()
@@ -85,16 +104,19 @@ impl ShareRow {
     pub fn decode(bytes: &[u8]) -> Result<Self, BadLayout> {
         let mut r = Reader(bytes);
         let (id, root) = (ShareId(r.array()?), r.u64()?);
-        let single = root & Self::SINGLE != 0;
-        let root = Some(Ino(root & !Self::SINGLE)).filter(|ino| ino.0 != 0);
+        let (single, inner) = (root & Self::SINGLE != 0, root & Self::WITHIN != 0);
+        let root = root & !(Self::SINGLE | Self::WITHIN);
+        let root = Some(Ino(root)).filter(|ino| ino.0 != 0);
         let name = if single { Some(name(&mut r)?) } else { None };
-        if name.is_some() && root.is_none() {
+        let within = if inner { Some(within(&mut r)?) } else { None };
+        if (single && inner) || ((single || inner) && root.is_none()) {
             return Err(BadLayout);
         }
         Ok(Self {
             id,
             root,
             name,
+            within,
             data: r.rest().into(),
         })
     }
@@ -109,6 +131,13 @@ fn name(r: &mut Reader<'_>) -> Result<Box<[u8]>, BadLayout> {
     Ok(name.into())
 }
 
+fn within(r: &mut Reader<'_>) -> Result<Within, BadLayout> {
+    Ok(Within {
+        share: ShareNumber(r.u64()?),
+        point: NodeId(r.array()?),
+    })
+}
+
 /// Whether a node's inode is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Standing {
@@ -121,7 +150,8 @@ pub enum Standing {
 /// A node of a share: `inode(8) standing(4: 0 here, 1 gone)`, then bytes of whoever syncs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRow {
-    /// The inode that it is, or was; zero once that left the share and is a file of its own.
+    /// The inode that it is, or was; of a share point the root of the other share; zero once that left
+    /// the share.
     pub ino: Ino,
     /// Whether it still is.
     pub standing: Standing,

@@ -25,7 +25,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::Volume;
 use crate::error::{FsError, FsResult};
-use crate::layout::{InodeRow, Mark, MemberRow, NodeId, NodeRow, ShareNumber, ShareRow, Standing};
+use crate::layout::{Mark, MemberRow, NodeId, NodeRow, ShareNumber, ShareRow, Standing};
 use crate::meta::{Key, Table, Txn};
 use crate::share::{Fetch, Kept, NodeInfo, Noticed, PendingMark, ShareInfo};
 use crate::vfs::{Ino, OpenMode};
@@ -35,11 +35,17 @@ mod apply;
 mod begin;
 mod fetch;
 mod locked;
+mod node;
+mod point;
 mod single;
 mod spare;
 mod view;
 
 use locked::Locked;
+pub(super) use node::admit;
+use node::{
+    forget_node, keep, leave_share, live_share, new_node_id, node_info, node_of, put_left, put_node,
+};
 pub(super) use single::Whole;
 pub use view::ContentView;
 
@@ -58,8 +64,8 @@ pub(super) struct Shares {
     locked: Locked,
     noticed: RwLock<Option<Arc<dyn Noticed>>>,
     places: RwLock<single::Places>,
-    /// How often changes of others were applied since the volume was opened.
-    applied: AtomicU64,
+    /// How often blocks may have come to lie in blobs only, since the volume was opened.
+    put_elsewhere: AtomicU64,
     used: Mutex<Used>,
     /// Blocks that were read for whoever views a file.
     viewed: AtomicU64,
@@ -307,6 +313,7 @@ impl Volume {
                 id: row.id,
                 root: row.root?,
                 name: row.name,
+                within: row.within,
                 data: row.data,
             })
         });
@@ -345,9 +352,8 @@ impl Volume {
     pub fn share_nodes(&self, share: ShareNumber) -> FsResult<Vec<NodeInfo>> {
         let rows = self.meta.range(Table::ShareNode, share.0)?;
         let decoded = rows.into_iter().map(|(key, row)| {
-            let node = NodeId(key.name().try_into().map_err(|_| FsError::Database)?);
             let row = NodeRow::decode(&row).map_err(|_| FsError::Database)?;
-            Ok(node_info(node, row))
+            Ok(node_info(node_of(&key)?, row))
         });
         decoded.collect()
     }
@@ -396,93 +402,5 @@ impl Volume {
         for mark in done {
             marks.discount(mark);
         }
-    }
-}
-
-fn live_share(txn: &Txn<'_>, share: ShareNumber) -> FsResult<(ShareRow, Ino)> {
-    let row = txn.get(&Key::share(share), ShareRow::decode)?;
-    let row = row.ok_or(FsError::NotFound)?;
-    let root = row.root.ok_or(FsError::NotFound)?;
-    Ok((row, root))
-}
-
-/// Makes a new inode a node of a share.
-pub(in crate::volume) fn admit(
-    txn: &mut Txn<'_>,
-    (ino, row): (Ino, &InodeRow),
-    share: ShareNumber,
-) -> FsResult<()> {
-    put_node(txn, (share, new_node_id(row)?), ino);
-    Ok(())
-}
-
-/// Adds the rows of what is to be kept. Returns marks that are done with once they are applied.
-fn keep(txn: &mut Txn<'_>, share: ShareNumber, kept: &Kept) -> FsResult<Vec<Mark>> {
-    let (row, _) = live_share(txn, share)?;
-    if let Some(data) = &kept.share {
-        let data = data.clone();
-        txn.put(Key::share(share), ShareRow { data, ..row }.encode());
-    }
-    for (node, data) in &kept.nodes {
-        let key = Key::share_node(share, *node);
-        let row = txn.get(&key, NodeRow::decode)?.ok_or(FsError::NotFound)?;
-        match data {
-            Some(data) => {
-                let data = data.clone();
-                txn.put(key, NodeRow { data, ..row }.encode());
-            }
-            None if row.standing == Standing::Here => {
-                return Err(FsError::InvalidArgument);
-            }
-            None => forget_node(txn, key, &row),
-        }
-    }
-    let mut done = Vec::with_capacity(kept.confirmed.len());
-    for number in &kept.confirmed {
-        let key = Key::mark(share, *number);
-        if let Some(mark) = txn.get(&key, Mark::decode)? {
-            txn.delete(key);
-            done.push(mark);
-        }
-    }
-    Ok(done)
-}
-
-/// Adds both rows of a node.
-fn put_node(txn: &mut Txn<'_>, (share, node): (ShareNumber, NodeId), ino: Ino) {
-    let row = NodeRow {
-        ino,
-        standing: Standing::Here,
-        data: Box::default(),
-    };
-    txn.put(Key::share_node(share, node), row.encode());
-    txn.put(Key::member(ino), MemberRow { share, node }.encode());
-}
-
-/// Deletes both rows of a node.
-fn forget_node(txn: &mut Txn<'_>, key: Key, row: &NodeRow) {
-    // What left the share has no way back to it.
-    if row.ino != Ino(0) {
-        txn.delete(Key::member(row.ino));
-    }
-    txn.delete(key);
-}
-
-/// A file is the same node wherever it is shared; anything else gets an id of its own.
-fn new_node_id(row: &InodeRow) -> FsResult<NodeId> {
-    if let Some(file) = row.file() {
-        return Ok(NodeId(file.id.0));
-    }
-    let mut id = [0; 16];
-    keyfold_crypto::fill_random(&mut id).map_err(|_| FsError::Disk(libc::EIO))?;
-    Ok(NodeId(id))
-}
-
-fn node_info(node: NodeId, row: NodeRow) -> NodeInfo {
-    NodeInfo {
-        node,
-        ino: row.ino,
-        standing: row.standing,
-        data: row.data,
     }
 }

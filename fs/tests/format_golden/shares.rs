@@ -2,7 +2,7 @@
 
 use keyfold_fs::layout::{
     BlobId, BlobKey, BlobNameRow, BlobRow, Mark, MemberRow, NodeId, NodeRow, ShareId, ShareNumber,
-    ShareRow, Standing,
+    ShareRow, Standing, Within,
 };
 use keyfold_fs::vfs::Ino;
 
@@ -13,6 +13,7 @@ pub(crate) fn sections() -> Vec<Section> {
     let all = [
         ("share", share()),
         ("share-single", single()),
+        ("share-within", within()),
         ("share-node", node()),
         ("share-member", member()),
         ("mark", mark()),
@@ -27,6 +28,7 @@ fn share() -> String {
         id: ShareId(counting(0x10)),
         root: Some(Ino(7)),
         name: None,
+        within: None,
         data: counting::<4>(0xe0).into(),
     };
     let bytes = row.encode();
@@ -44,6 +46,7 @@ fn single() -> String {
         id: ShareId(counting(0x10)),
         root: Some(Ino(7)),
         name: Some((*b"Plan").into()),
+        within: None,
         data: counting::<4>(0xe0).into(),
     };
     let bytes = row.encode();
@@ -53,6 +56,32 @@ fn single() -> String {
         ("inode of the directory, and the highest bit", 8),
         ("length of the name", 4),
         ("name", 4),
+        ("of whoever syncs it", 4),
+    ];
+    show(&fields, &bytes)
+}
+
+fn within() -> String {
+    let row = ShareRow {
+        id: ShareId(counting(0x10)),
+        root: Some(Ino(7)),
+        name: None,
+        within: Some(Within {
+            share: ShareNumber(3),
+            point: NodeId(counting(0xa0)),
+        }),
+        data: counting::<4>(0xe0).into(),
+    };
+    let bytes = row.encode();
+    assert_eq!(ShareRow::decode(&bytes), Ok(row));
+    let fields = [
+        ("share id", 32),
+        (
+            "inode of the root directory, and the bit below the highest",
+            8,
+        ),
+        ("share that it is within", 8),
+        ("node there", 16),
         ("of whoever syncs it", 4),
     ];
     show(&fields, &bytes)

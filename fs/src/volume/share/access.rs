@@ -90,9 +90,8 @@ impl Volume {
         let _namespace = self.namespace.lock();
         let (mut at, mut names) = (ino, Vec::new());
         while at != Ino::ROOT {
-            let row = self.inode(at)?;
-            let parent = row.dir().ok_or(FsError::NotADirectory(at))?.parent;
-            names.push(self.name_in(parent, at)?.ok_or(FsError::Stale(at))?);
+            let (parent, name) = self.place_of_directory(at)?;
+            names.push(name);
             if names.len() > MAX_DEPTH {
                 return Err(FsError::Inconsistent(ino));
             }
@@ -100,6 +99,14 @@ impl Volume {
         }
         names.reverse();
         Ok(names.join(&b'/'))
+    }
+
+    /// The name of a directory, and what that is in. Called holding `namespace`.
+    pub(super) fn place_of_directory(&self, ino: Ino) -> FsResult<(Ino, Vec<u8>)> {
+        let row = self.inode(ino)?;
+        let parent = row.dir().ok_or(FsError::NotADirectory(ino))?.parent;
+        let name = self.name_in(parent, ino)?.ok_or(FsError::Stale(ino))?;
+        Ok((parent, name))
     }
 
     fn name_in(&self, dir: Ino, child: Ino) -> FsResult<Option<Vec<u8>>> {

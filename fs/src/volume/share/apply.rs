@@ -14,7 +14,7 @@ use super::{keep, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     BlobNameRow, BlobRow, BlockEntry, BlockIndex, ContentRow, KeyIndex, Mark, NodeId, RemoteBlock,
-    ShareNumber,
+    ShareId, ShareNumber,
 };
 use crate::meta::{Key, Txn};
 use crate::share::{Applied, Blob, Change, Changes, Outdated, Owner};
@@ -25,6 +25,7 @@ use crate::volume::{Counters, Volume};
 
 mod content;
 mod names;
+mod points;
 mod renew;
 
 use renew::Renewal;
@@ -40,6 +41,8 @@ struct Effects {
     keys: BTreeMap<Ino, (KeyIndex, FileKey)>,
     /// Files that were made.
     made: BTreeSet<Ino>,
+    /// Shares of which a point was made.
+    points: BTreeSet<ShareId>,
     /// Inodes that lost their last name.
     removed: BTreeMap<Ino, NodeId>,
     /// Inodes that came into being.
@@ -188,7 +191,7 @@ impl Apply<'_> {
         left.extend(self.effects.renewed.into_keys());
         left.extend(self.effects.removed.keys());
         drop(left);
-        volume.shares.applied.fetch_add(1, Ordering::Relaxed);
+        volume.shares.put_elsewhere.fetch_add(1, Ordering::Relaxed);
         volume.forget_marks(done);
         let counter = &volume.counters.inodes;
         counter.fetch_add(self.effects.count, Ordering::Relaxed);

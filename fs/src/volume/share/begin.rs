@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 
 use parking_lot::{MutexGuard, RwLockWriteGuard};
 
-use super::{forget_node, live_share, new_node_id, put_node, single};
+use super::{forget_node, leave_share, live_share, new_node_id, node_of, put_node, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
     DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow,
@@ -18,10 +18,12 @@ use crate::vfs::{FileKind, Ino, Place};
 use crate::volume::Volume;
 
 /// A subtree as it is gone over.
-struct Walk<'a> {
+pub(super) struct Walk<'a> {
     volume: &'a Volume,
     txn: Txn<'a>,
     share: ShareNumber,
+    /// The share that it lies in, and leaves.
+    from: Option<ShareNumber>,
     /// Directories that are still to be gone over.
     left: Vec<Ino>,
     /// Where each directory is.
@@ -31,10 +33,10 @@ struct Walk<'a> {
 }
 
 /// A share that begins. While it is held nobody is between finding a file in no share and changing it.
-struct Beginning<'a> {
-    txn: Txn<'a>,
-    share: ShareNumber,
-    _alone: (MutexGuard<'a, ()>, RwLockWriteGuard<'a, ()>),
+pub(super) struct Beginning<'a> {
+    pub(super) txn: Txn<'a>,
+    pub(super) share: ShareNumber,
+    pub(super) _alone: (MutexGuard<'a, ()>, RwLockWriteGuard<'a, ()>),
 }
 
 /// A file with several names.
@@ -59,31 +61,20 @@ impl Volume {
         root: Ino,
         data: &[u8],
     ) -> Result<ShareNumber, BeginError> {
-        let Beginning { txn, share, _alone } = self.beginning(id, root)?;
-        let mut walk = Walk {
-            volume: self,
-            txn,
-            share,
-            left: vec![root],
-            parents: BTreeMap::new(),
-            linked: BTreeMap::new(),
-        };
+        let Beginning { txn, share, _alone } = self.beginning(id)?;
+        check_no_share_above(&txn, root)?;
+        let mut walk = Walk::new((self, txn), share, None);
         put_node(&mut walk.txn, (share, NodeId::ROOT), root);
-        while let Some(dir) = walk.left.pop() {
-            walk.directory(dir)?;
-        }
-        let outside = walk.linked_outside(root);
-        if !outside.is_empty() {
-            return Err(BeginError::LinkedOutside(outside));
-        }
+        let mut txn = walk.all(root)?;
         let row = ShareRow {
             id,
             root: Some(root),
             name: None,
+            within: None,
             data: data.into(),
         };
-        walk.txn.put(Key::share(share), row.encode());
-        walk.txn.apply();
+        txn.put(Key::share(share), row.encode());
+        txn.apply();
         self.shares.any.store(true, Ordering::Relaxed);
         Ok(share)
     }
@@ -105,7 +96,8 @@ impl Volume {
             mut txn,
             share,
             _alone,
-        } = self.beginning(id, at.parent)?;
+        } = self.beginning(id)?;
+        check_no_share_above(&txn, at.parent)?;
         if self.single_at(at).is_some() {
             return Err(FsError::Busy.into());
         }
@@ -126,6 +118,7 @@ impl Volume {
             id,
             root: Some(at.parent),
             name: Some(name.clone()),
+            within: None,
             data: data.into(),
         };
         txn.put(Key::share(share), row.encode());
@@ -137,28 +130,28 @@ impl Volume {
         Ok(share)
     }
 
-    /// Begins a share in this directory, or over it, which lies in no other.
-    fn beginning(&self, id: ShareId, dir: Ino) -> Result<Beginning<'_>, BeginError> {
+    /// Begins a share that is not in this volume.
+    pub(super) fn beginning(&self, id: ShareId) -> FsResult<Beginning<'_>> {
         self.check_may_grow()?;
         self.wait_for_rows()?;
         let gate = self.gate.write();
         let namespace = self.namespace.lock();
         let shares = self.each_share()?;
         check_not_there(&shares, id)?;
-        let txn = self.meta.txn();
-        check_no_share_above(&txn, dir)?;
         Ok(Beginning {
-            txn,
+            txn: self.meta.txn(),
             share: next_open(&shares),
             _alone: (namespace, gate),
         })
     }
 
     /// Ends a share: its files stay as they are. What of them lies in blobs only stays named, and
-    /// cannot be read unless it was fetched before.
+    /// cannot be read unless it was fetched before. Within another share they are that one's again.
     ///
     /// # Errors
-    /// [`FsError::NotFound`] when there is no such share, and those of a change.
+    /// [`FsError::NotFound`] when there is no such share; within another [`FsError::Unreachable`] when
+    /// some data is not here, [`FsError::Exists`] when that has one of the files already; and those of a
+    /// change.
     pub fn end_share(&self, share: ShareNumber) -> FsResult<()> {
         self.check_writable()?;
         // Exclusively: nobody is between finding a file in the share and marking it.
@@ -166,12 +159,18 @@ impl Volume {
         let _namespace = self.namespace.lock();
         let mut txn = self.meta.txn();
         let (row, root) = live_share(&txn, share)?;
+        let mut nodes = Vec::new();
         for (key, bytes) in self.meta.range(Table::ShareNode, share.0)? {
-            let node = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
-            forget_node(&mut txn, key, &node);
+            let row = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
+            forget_node(&mut txn, (share, node_of(&key)?), &row)?;
+            nodes.push((node_of(&key)?, row));
         }
         for key in self.meta.range(Table::Outbox, share.0)?.into_keys() {
             txn.delete(key);
+        }
+        self.pass_points(&mut txn, share, row.within)?;
+        if let Some(within) = row.within {
+            self.return_to_parent(&mut txn, within, &nodes)?;
         }
         if self.meta.range(Table::Blob, share.0)?.is_empty() {
             txn.delete(Key::share(share));
@@ -179,6 +178,7 @@ impl Volume {
             let ended = ShareRow {
                 root: None,
                 name: None,
+                within: None,
                 data: Box::default(),
                 ..row
             };
@@ -193,7 +193,7 @@ impl Volume {
     }
 
     /// Makes what memory has of marks and shares what the rows have.
-    fn reload_marks(&self) -> FsResult<()> {
+    pub(super) fn reload_marks(&self) -> FsResult<()> {
         let shares = self.each_share()?;
         let any = shares.iter().any(|(_, row)| row.root.is_some());
         *self.shares.places.write() = single::places(&shares);
@@ -249,7 +249,37 @@ pub(super) fn check_no_share_above(txn: &Txn<'_>, root: Ino) -> FsResult<()> {
     }
 }
 
-impl Walk<'_> {
+impl<'a> Walk<'a> {
+    /// Into a share, out of another or none.
+    pub(super) fn new(
+        (volume, txn): (&'a Volume, Txn<'a>),
+        share: ShareNumber,
+        from: Option<ShareNumber>,
+    ) -> Self {
+        Self {
+            volume,
+            txn,
+            share,
+            from,
+            left: Vec::new(),
+            parents: BTreeMap::new(),
+            linked: BTreeMap::new(),
+        }
+    }
+
+    /// Makes nodes of all that is below a directory.
+    pub(super) fn all(mut self, root: Ino) -> Result<Txn<'a>, BeginError> {
+        self.left.push(root);
+        while let Some(dir) = self.left.pop() {
+            self.directory(dir)?;
+        }
+        let outside = self.linked_outside(root);
+        if !outside.is_empty() {
+            return Err(BeginError::LinkedOutside(outside));
+        }
+        Ok(self.txn)
+    }
+
     /// Makes nodes of all that a directory has.
     fn directory(&mut self, dir: Ino) -> FsResult<()> {
         if self.volume.has_place(dir) {
@@ -281,15 +311,21 @@ impl Walk<'_> {
         } else if row.nlink > 1 && self.is_counted(ino, at, &row) {
             return Ok(());
         }
-        if self
-            .txn
-            .get(&Key::member(ino), MemberRow::decode)?
-            .is_some()
-        {
+        let member = self.txn.get(&Key::member(ino), MemberRow::decode)?;
+        if member.map(|member| member.share) != self.from {
             // A share within, or metadata that has a directory twice.
             return Err(FsError::Busy);
         }
-        put_node(&mut self.txn, (self.share, new_node_id(&row)?), ino);
+        let node = match member {
+            // What comes back finds what was kept of it by its id.
+            Some(member) => {
+                self.volume.check_present(ino, &row)?;
+                leave_share(&mut self.txn, ino)?;
+                member.node
+            }
+            None => new_node_id(&row)?,
+        };
+        put_node(&mut self.txn, (self.share, node), ino);
         Ok(())
     }
 

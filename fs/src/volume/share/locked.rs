@@ -126,6 +126,7 @@ impl Volume {
             id,
             root: Some(root),
             name: None,
+            within: None,
             data: data.into(),
         };
         txn.put(Key::share(share), row.encode());

@@ -11,11 +11,10 @@ use std::sync::atomic::Ordering;
 use parking_lot::{RwLockReadGuard, RwLockWriteGuard};
 use rustc_hash::FxHashMap;
 
-use super::{live_share, new_node_id, put_node};
+use super::{leave_share, live_share, new_node_id, put_node};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    DentryRow, Leaf, MapId, Mark, MemberRow, NodeRow, Place as Lying, ShareNumber, ShareRow,
-    Standing,
+    DentryRow, Leaf, MapId, Mark, NodeRow, Place as Lying, ShareNumber, ShareRow, Standing,
 };
 use crate::meta::{Key, Table, Txn};
 use crate::vfs::{FileKind, Ino, Place};
@@ -39,11 +38,11 @@ pub(in crate::volume) struct Crossing {
     to: Option<ShareNumber>,
 }
 
-/// A file of which every block was here, and how often changes of others were applied by then.
+/// A file of which every block was here, and how often blocks had come to lie elsewhere by then.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::volume) struct Whole {
     ino: Ino,
-    applied: u64,
+    put_elsewhere: u64,
 }
 
 /// A file that comes to a place, and one that leaves it.
@@ -238,9 +237,13 @@ impl Volume {
 
     /// A file that leaves its share and was not yet found to be all here.
     pub(in crate::volume) fn unseen(&self, passage: &Passage, whole: Option<Whole>) -> Option<Ino> {
-        let applied = self.shares.applied.load(Ordering::Relaxed);
-        let seen = |ino: &Ino| whole == Some(Whole { ino: *ino, applied });
-        passage.leaving.filter(|ino| !seen(ino))
+        passage.leaving.filter(|ino| !self.is_whole(*ino, whole))
+    }
+
+    /// Whether all of a file is here, as was found before. Stays so while the gate is held exclusively.
+    pub(super) fn is_whole(&self, ino: Ino, whole: Option<Whole>) -> bool {
+        let put_elsewhere = self.shares.put_elsewhere.load(Ordering::Relaxed);
+        whole == Some(Whole { ino, put_elsewhere })
     }
 
     /// Looks whether all of a file is here: what lies in blobs is not to be had once it left its share.
@@ -248,12 +251,12 @@ impl Volume {
     /// # Errors
     /// [`FsError::CrossTree`] when some of it is not, and those of a commit.
     pub(in crate::volume) fn look_whole(&self, ino: Ino) -> FsResult<Whole> {
-        let applied = self.shares.applied.load(Ordering::Relaxed);
+        let put_elsewhere = self.shares.put_elsewhere.load(Ordering::Relaxed);
         let mut c = self.committer.lock();
         self.commit_content(&mut c, ino)?;
         let map = self.committed_content(ino, &self.inode(ino)?)?.map;
         if map == MapId::NONE {
-            return Ok(Whole { ino, applied });
+            return Ok(Whole { ino, put_elsewhere });
         }
         let leaves = map.leaf_keys();
         let rows = self.meta.stored(Table::Leaf, leaves, usize::MAX >> 1)?;
@@ -266,7 +269,7 @@ impl Volume {
                 return Err(FsError::CrossTree);
             }
         }
-        Ok(Whole { ino, applied })
+        Ok(Whole { ino, put_elsewhere })
     }
 
     /// Marks both names of a move, and the content of a file that comes: what it was changed to in no
@@ -285,24 +288,6 @@ impl Volume {
         self.note_marks(txn, crossing.to.or(crossing.from), came);
         self.note_marks(txn, crossing.to, [entry_mark(to)]);
     }
-}
-
-/// A file that was at the place of a share is a file of its own from now on. Its node stays until the
-/// others know that it is gone.
-pub(super) fn leave_share(txn: &mut Txn<'_>, ino: Ino) -> FsResult<()> {
-    let back = Key::member(ino);
-    let member = txn.get(&back, MemberRow::decode)?;
-    let member = member.ok_or(FsError::Inconsistent(ino))?;
-    let key = Key::share_node(member.share, member.node);
-    let row = txn.get(&key, NodeRow::decode)?;
-    let left = NodeRow {
-        ino: Ino(0),
-        standing: Standing::Gone,
-        ..row.ok_or(FsError::Inconsistent(ino))?
-    };
-    txn.put(key, left.encode());
-    txn.delete(back);
-    Ok(())
 }
 
 /// A file that has come to the place of a share is its node. If it was that before, what is kept of it

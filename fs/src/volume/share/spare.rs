@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::apply::put_blob;
 use super::live_share;
@@ -88,6 +89,7 @@ impl Volume {
                 content.head.set_entry(*block, *entry);
             }
         });
+        self.shares.put_elsewhere.fetch_add(1, Ordering::Relaxed);
         drop(content);
         self.write_behind.note_changed(node);
         Ok(given_up.len() as u64)
@@ -100,6 +102,11 @@ impl Volume {
     pub fn presence(&self, ino: Ino) -> FsResult<Presence> {
         self.check_regular(ino)?;
         let _gate = self.gate.read();
+        self.presence_in_gate(ino)
+    }
+
+    /// The same of a regular file, called within the gate.
+    pub(super) fn presence_in_gate(&self, ino: Ino) -> FsResult<Presence> {
         let node = self.node(ino)?;
         let content = node.content.read();
         let leaves = self.leaves(ino);

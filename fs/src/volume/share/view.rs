@@ -197,11 +197,14 @@ impl Volume {
         let member = self
             .meta
             .get(&Key::member(dentry.child), MemberRow::decode)?;
+        let member = member.ok_or(FsError::Inconsistent(dentry.child))?;
+        let (point, id) = self.point_of(member)?.unzip();
         Ok(EntryView {
             name: name.to_vec(),
             ino: dentry.child,
             kind: dentry.kind,
-            node: member.ok_or(FsError::Inconsistent(dentry.child))?.node,
+            node: point.unwrap_or(member.node),
+            point: id,
         })
     }
 

@@ -5,8 +5,8 @@ use keyfold_crypto::{FileId, FileKey};
 use super::Apply;
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    DentryRow, DirBody, FileBody, FileKeyRow, InodeBody, InodeRow, KeyIndex, NodeId, NodeRow,
-    Standing,
+    DentryRow, DirBody, FileBody, FileKeyRow, InodeBody, InodeRow, KeyIndex, MemberRow, NodeId,
+    NodeRow, Standing,
 };
 use crate::meta::Key;
 use crate::share::{At, Outdated, What};
@@ -15,15 +15,14 @@ use crate::volume::ops::{
     FIRST_COOKIE, change_access_acl, check_not_within, enter, leave, live_dir, put_xattr,
     remove_xattr,
 };
-use crate::volume::share::put_node;
-use crate::volume::share::single::leave_share;
+use crate::volume::share::{leave_share, put_node};
 
 impl Apply<'_> {
-    /// The inode of a node that is there.
+    /// The inode of a node that is there, and no share point.
     pub(super) fn ino(&self, node: NodeId) -> FsResult<Ino> {
         let key = Key::share_node(self.share, node);
         match self.txn.get(&key, NodeRow::decode)? {
-            Some(row) if row.standing == Standing::Here => Ok(row.ino),
+            Some(row) if row.standing == Standing::Here && self.is_own(row.ino)? => Ok(row.ino),
             _ => Err(FsError::NotFound),
         }
     }
@@ -55,13 +54,13 @@ impl Apply<'_> {
         dentry.ok_or(FsError::NotFound)
     }
 
-    fn note_entry(&mut self, at: Place<'_>) {
+    pub(super) fn note_entry(&mut self, at: Place<'_>) {
         let outdated = &mut self.effects.outdated;
         outdated.insert(Outdated::Entry(at.parent, at.name.bytes().into()));
         outdated.insert(Outdated::Inode(at.parent));
     }
 
-    fn note_inode(&mut self, ino: Ino) {
+    pub(super) fn note_inode(&mut self, ino: Ino) {
         self.effects.outdated.insert(Outdated::Inode(ino));
     }
 
@@ -88,8 +87,11 @@ impl Apply<'_> {
         &mut self,
         at: &At,
         (node, what): (NodeId, &What),
-        (perm, mtime): (u16, Timestamp),
+        attributes: (u16, Timestamp),
     ) -> FsResult<()> {
+        if let What::Point(id) = what {
+            return self.make_point(at, (node, *id), attributes);
+        }
         let at = self.place(at)?;
         if self.single.is_some() && *what != What::File {
             return Err(FsError::InvalidArgument);
@@ -100,6 +102,21 @@ impl Apply<'_> {
         }
         let ino = self.volume.counters.new_ino();
         let (kind, body) = self.body((ino, node), at.parent, what)?;
+        self.put_new(at, (ino, kind, body), attributes)?;
+        put_node(&mut self.txn, (self.share, node), ino);
+        if kind == FileKind::Regular {
+            self.effects.made.insert(ino);
+        }
+        Ok(())
+    }
+
+    /// Puts a new inode under a name that is free.
+    pub(super) fn put_new(
+        &mut self,
+        at: Place<'_>,
+        (ino, kind, body): (Ino, FileKind, InodeBody),
+        (perm, mtime): (u16, Timestamp),
+    ) -> FsResult<()> {
         self.put_entry(at, (ino, kind))?;
         let row = InodeRow {
             kind,
@@ -116,11 +133,7 @@ impl Apply<'_> {
             body,
         };
         self.txn.put_inode(ino, &row);
-        put_node(&mut self.txn, (self.share, node), ino);
         self.effects.count += 1;
-        if kind == FileKind::Regular {
-            self.effects.made.insert(ino);
-        }
         Ok(())
     }
 
@@ -156,6 +169,7 @@ impl Apply<'_> {
                     InodeBody::Symlink(target.as_slice().into()),
                 )
             }
+            What::Point(_) => return Err(FsError::InvalidArgument),
         })
     }
 
@@ -211,7 +225,11 @@ impl Apply<'_> {
     /// An inode lost its last name, which the others know.
     fn forget(&mut self, ino: Ino) -> FsResult<()> {
         let member = self.volume.member(&self.txn, ino)?;
-        let node = member.ok_or(FsError::Inconsistent(ino))?.node;
+        let MemberRow { share, node } = member.ok_or(FsError::Inconsistent(ino))?;
+        if share != self.share {
+            // The root of another share, which is parted before its point goes.
+            return Err(FsError::Busy);
+        }
         self.txn.delete(Key::member(ino));
         self.txn.delete(Key::share_node(self.share, node));
         self.effects.removed.insert(ino, node);
