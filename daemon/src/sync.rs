@@ -34,6 +34,7 @@ mod packer;
 mod packs;
 mod plan;
 mod progress;
+mod repack;
 mod shown;
 mod single;
 mod snapshot;
@@ -70,6 +71,7 @@ use kept::{KeptShare, NewestSnapshot, is_copied};
 use lost::Lost;
 pub(crate) use packs::Packs;
 pub(crate) use progress::{Progress, Transfer};
+use repack::Sweep;
 use shown::{Root, Seen, of_volume};
 pub(crate) use unsent::numbered;
 use waits::Waits;
@@ -152,6 +154,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     noted_arrived: Instant,
     progress: Arc<Progress>,
     in_flight: Option<InFlight>,
+    sweep: Sweep,
     outdated: Vec<Outdated>,
     told: Vec<String>,
     /// Files have content that was put elsewhere, and are to become what the log has.
@@ -221,6 +224,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             noted_arrived: Instant::now(),
             progress: Arc::default(),
             in_flight: None,
+            sweep: Sweep::default(),
             outdated: Vec::new(),
             told: Vec::new(),
             reverts: false,
@@ -303,7 +307,9 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             if !self.may_send() {
                 return Ok(self.round(brought, 0));
             }
-            if self.send_again().await? == Appended::Moved {
+            let sent = self.send_again().await?;
+            if sent == Appended::Moved || self.position.seq != self.head_seq {
+                // There is more in the log than in the volume.
                 continue;
             }
             self.look_for_lost().await?;

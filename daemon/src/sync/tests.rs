@@ -6,6 +6,7 @@ mod kept;
 mod kept_back;
 mod lost;
 mod random;
+mod repack;
 mod single;
 mod site;
 mod snapshots;
