@@ -35,6 +35,7 @@ mod packs;
 mod plan;
 mod points;
 mod progress;
+mod repack;
 mod shown;
 mod single;
 mod snapshot;
@@ -73,6 +74,7 @@ use lost::Lost;
 pub(crate) use packs::Packs;
 use points::Former;
 pub(crate) use progress::{Progress, Transfer};
+use repack::Sweep;
 use shown::{Root, Seen, of_volume};
 pub(crate) use unsent::numbered;
 use waits::Waits;
@@ -160,6 +162,7 @@ pub(crate) struct ShareSync<'s, 'a> {
     in_flight: Option<InFlight>,
     /// What another share had of the files that are sent.
     former: Option<Arc<Former>>,
+    sweep: Sweep,
     outdated: Vec<Outdated>,
     told: Vec<String>,
     /// Files have content that was put elsewhere, and are to become what the log has.
@@ -231,6 +234,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             progress: Arc::default(),
             in_flight: None,
             former: None,
+            sweep: Sweep::default(),
             outdated: Vec::new(),
             told: Vec::new(),
             reverts: false,
@@ -314,7 +318,9 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             if !self.may_send() {
                 return Ok(self.round(brought, 0));
             }
-            if self.send_again().await? == Appended::Moved {
+            let sent = self.send_again().await?;
+            if sent == Appended::Moved || self.position.seq != self.head_seq {
+                // There is more in the log than in the volume.
                 continue;
             }
             self.look_for_lost().await?;

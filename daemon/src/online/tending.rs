@@ -31,6 +31,8 @@ const IN_USE_MOST: Duration = Duration::from_secs(30);
 const EXPIRED: Duration = Duration::from_millis(1100);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
+/// How long nothing is to be sent or taken before packs are packed anew.
+const QUIET: Duration = Duration::from_secs(5);
 /// Entries that others remove at once without its being told, and of a share of which they are half.
 const MANY: usize = 100;
 const FEW: usize = 4;
@@ -73,19 +75,21 @@ impl<'s, 'a> Tending<'s, 'a> {
                 pause
             } else {
                 in_use_for = IN_USE;
-                self.until_somebody_expires()
-                    .unwrap_or(COMPARE)
-                    .min(COMPARE)
+                let expiry = self.until_somebody_expires().unwrap_or(COMPARE);
+                let repacks = open.as_ref().is_some_and(ShareSync::may_repack);
+                expiry.min(if repacks { QUIET } else { COMPARE })
             };
             if !failed {
                 pauses.reset();
             }
             let ended = Instant::now();
-            while let Some(urgent) = self.called_before(ended + pause).await {
+            let mut called = false;
+            while !called && let Some(urgent) = self.called_before(ended + pause).await {
                 let settle = rest.saturating_sub(ended.elapsed()).max(SETTLE);
-                if urgent || in_use || self.settled(settle).await {
-                    break;
-                }
+                called = urgent || in_use || self.settled(settle).await;
+            }
+            if let (Ok(Round::Done { .. }), false, Some(sync)) = (&round, called, &mut open) {
+                self.repack(sync).await;
             }
         }
         let kept = self.session.kept();
@@ -96,6 +100,27 @@ impl<'s, 'a> Tending<'s, 'a> {
         self.desk.forget(&self.info);
         // Another may have come in its place, which nobody tends.
         self.desk.list.notify_one();
+    }
+
+    /// Packs anew what is for the most part dead, unless somebody calls meanwhile.
+    async fn repack(&self, sync: &mut ShareSync<'s, 'a>) {
+        if !sync.may_repack() {
+            return;
+        }
+        let gathered = tokio::select! {
+            biased;
+            _ = self.bell.called() => return,
+            gathered = sync.gather() => gathered,
+        };
+        let done = match gathered {
+            Ok(gathered) => sync.repack(gathered).await,
+            Err(error) => Err(error),
+        };
+        self.desk.outdated(sync.take_outdated());
+        if done.is_err() {
+            tracing::warn!(share = self.info.number.0, "packs were not packed anew");
+            sync.put_off_repacking();
+        }
     }
 
     /// Time until somebody's access ends, and something is to be done or told.

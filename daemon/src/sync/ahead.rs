@@ -30,12 +30,15 @@ const KEPT: u32 = 4096;
 /// Files of which it is known where their readers are.
 const FILES: usize = 256;
 
+/// Bytes that several look at.
+pub(super) type Bytes = Arc<Vec<u8>>;
+
 /// Neighbouring blocks of a pack, once they are there.
 #[derive(Clone)]
 pub(super) struct Piece {
     pub(super) blob: BlobId,
     pub(super) slots: Range<u32>,
-    pub(super) bytes: Arc<OnceCell<Vec<u8>>>,
+    pub(super) bytes: Arc<OnceCell<Bytes>>,
 }
 
 /// Where a reader goes on, and how much is asked for ahead of him.

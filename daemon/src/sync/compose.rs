@@ -48,7 +48,7 @@ const NOTE_ARRIVED: Duration = Duration::from_secs(2);
 
 /// Whether there is more to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Rest {
+pub(super) enum Rest {
     Nothing,
     Follows,
 }
@@ -146,7 +146,7 @@ impl ShareSync<'_, '_> {
     }
 
     /// Of the packs that arrived before those that the server does not have any more.
-    async fn forget_lost(&mut self) -> Result<(), SyncError> {
+    pub(super) async fn forget_lost(&self) -> Result<(), SyncError> {
         let blobs = self.arrived.lock().blobs();
         let remote = self.shared.session().remote();
         let missing = packer::missing(remote, self.shared.id(), &blobs).await?;
@@ -268,7 +268,7 @@ impl ShareSync<'_, '_> {
     }
 
     /// Appends operations, in as many records as they need. `rest` says whether more is to follow.
-    async fn send(
+    pub(super) async fn send(
         &mut self,
         work: Vec<Work>,
         marks: Vec<u64>,

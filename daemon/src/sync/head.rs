@@ -11,6 +11,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use keyfold_protocol::log::Event;
+use keyfold_protocol::operation::Action;
 use keyfold_protocol::record::Kind;
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::snapshot::SnapshotBody;
@@ -20,7 +21,17 @@ use super::ShareSync;
 use super::arrived::Arrived;
 use super::error::SyncError;
 use super::kept::NewestSnapshot;
+use super::repack::Turn;
 use crate::sharing::{ContentRecord, Said, Trouble};
+
+/// Whether a record says that blocks lie elsewhere.
+fn moves(record: &ContentRecord) -> bool {
+    let Said::Operations(operations) = &record.said else {
+        return false;
+    };
+    let mut actions = operations.iter().map(|operation| &operation.action);
+    actions.any(|action| matches!(action, Action::Move(_)))
+}
 
 impl ShareSync<'_, '_> {
     /// Applies records to the head, and notices our own.
@@ -63,6 +74,11 @@ impl ShareSync<'_, '_> {
         self.head_seq = Some(record.seq);
         match &record.said {
             Said::Operations(operations) => {
+                self.sweep.written_by(if own.is_some() {
+                    Turn::Ours
+                } else {
+                    Turn::Others
+                });
                 let at = At {
                     seq: record.seq,
                     epoch: record.epoch,
@@ -84,15 +100,18 @@ impl ShareSync<'_, '_> {
         }
         self.look_at_dropped(record);
         if let Some(own) = own {
-            // It was made over the base, and of what is in the volume.
-            self.position.seq = self.head_seq;
             self.position.begun |= own.last;
             if own.last {
                 // Records name all of them.
                 *self.arrived.lock() = Arrived::default();
             }
-            let head = Arc::clone(&self.head);
-            self.keep_reached(&head, own.marks)?;
+            // The volume is brought to where blocks lie now, as by anybody's record.
+            if !moves(record) {
+                // It was made over the base, and of what is in the volume.
+                self.position.seq = self.head_seq;
+                let head = Arc::clone(&self.head);
+                self.keep_reached(&head, own.marks)?;
+            }
         }
         Ok(())
     }

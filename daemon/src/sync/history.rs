@@ -7,9 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use keyfold_crypto::{BLOCK_SIZE, FileKey, LEAF_BLOCKS};
-use keyfold_fs::layout::{BlobId as EngineBlobId, BlobKey, ShareId as EngineShareId};
-use keyfold_fs::share::{Blob, Wanted};
+use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS};
 use keyfold_protocol::ids::{BlobId, NodeId, OperationId, Seq, ShareId, Time};
 use keyfold_protocol::names::{EntryName, UserName};
 use keyfold_protocol::operation::{Action, Operation};
@@ -19,8 +17,7 @@ use keyfold_protocol::tree::{At, FileContent, Tree};
 use zeroize::Zeroizing;
 
 use super::error::SyncError;
-use super::packs::{PackError, Packs};
-use super::shown::engine_node;
+use super::packs::{PackError, Packs, opened, wanted};
 use super::take::place;
 use crate::account::Session;
 use crate::sharing::{ContentRecord, Said, Shared};
@@ -39,6 +36,25 @@ pub(crate) struct Version {
     pub(crate) written: Written,
     pub(crate) node: NodeId,
     pub(crate) content: FileContent,
+    /// Packs that it lay in before it was put elsewhere.
+    left: BTreeSet<BlobId>,
+}
+
+impl Version {
+    fn of(record: &ContentRecord, node: NodeId, content: &FileContent) -> Self {
+        Self {
+            written: written(record),
+            node,
+            content: content.clone(),
+            left: BTreeSet::new(),
+        }
+    }
+
+    /// The same content lies elsewhere now.
+    fn moves_to(&mut self, content: &FileContent) {
+        self.left.extend(self.content.packs.keys());
+        self.content = content.clone();
+    }
 }
 
 /// A file that was removed, with what it had then.
@@ -128,11 +144,7 @@ impl Past {
     fn begin_with(&mut self, record: &ContentRecord, tree: Tree) {
         self.from = Some(record.seq);
         for (node, content) in tree.nodes().filter_map(|(id, n)| Some((id, n.content()?))) {
-            let version = Version {
-                written: written(record),
-                node,
-                content: content.clone(),
-            };
+            let version = Version::of(record, node, content);
             self.versions.entry(node).or_default().push(version);
         }
         self.now = tree;
@@ -158,13 +170,14 @@ impl Past {
                 continue;
             };
             let known = self.versions.entry(node).or_default();
-            let last = known.last().map(|version| version.content.version);
-            if content.version != OperationId::NONE && last != Some(content.version) {
-                known.push(Version {
-                    written: written(record),
-                    node,
-                    content: content.clone(),
-                });
+            match known.last_mut() {
+                Some(last) if last.content.version == content.version => {
+                    if last.content.leaves != content.leaves {
+                        last.moves_to(content);
+                    }
+                }
+                _ if content.version == OperationId::NONE => {}
+                _ => known.push(Version::of(record, node, content)),
             }
         }
         let gone = gone.into_iter();
@@ -191,21 +204,16 @@ impl Past {
         }
         let parents = parents(&self.now);
         let removed = lost.into_iter().filter_map(|(at, node)| {
-            let content = self.now.node(node)?.content()?.clone();
+            let content = self.now.node(node)?.content()?;
             let (mut path, mut folders) = (vec![at.name.clone()], vec![at.parent]);
             while let Some((parent, name)) = folders.last().and_then(|dir| parents.get(dir)) {
                 path.push(name.clone());
                 folders.push(*parent);
             }
-            let last = Version {
-                written: written(record),
-                node,
-                content,
-            };
             let removed = Removed {
                 when: written(record),
                 path,
-                last,
+                last: Version::of(record, node, content),
             };
             Some((removed, folders))
         });
@@ -252,7 +260,7 @@ impl Past {
     pub(crate) fn only_past(&self, nodes: &BTreeSet<NodeId>) -> Vec<BlobId> {
         let versions = nodes.iter().flat_map(|node| self.versions(*node));
         let blobs: BTreeSet<BlobId> = versions
-            .flat_map(|version| version.content.packs.keys().copied())
+            .flat_map(|version| version.content.packs.keys().chain(&version.left).copied())
             .filter(|blob| self.dropped.contains_key(blob) && !self.now.needs(blob))
             .collect();
         blobs.into_iter().collect()
@@ -317,17 +325,8 @@ impl<'s, 'a> Reading<'s, 'a> {
             let Some(key) = content.packs.get(&blob) else {
                 return Ok(None);
             };
-            let wanted = Wanted {
-                share: EngineShareId(self.packs.share.0),
-                node: engine_node(self.version.node),
-                blob: Blob {
-                    id: EngineBlobId(blob.0),
-                    key: BlobKey::from_bytes(*key.secret()),
-                    size: 0,
-                    state: 0,
-                },
-                blocks,
-            };
+            let node = self.version.node;
+            let wanted = wanted(self.packs.share, node, (blob, key), blocks);
             let remote = self.session.remote();
             let brought = self.packs.bring_of(remote, content, &wanted).await;
             let fetched = match brought {
@@ -336,16 +335,9 @@ impl<'s, 'a> Reading<'s, 'a> {
                 Ok(None) | Err(PackError::Malformed | PackError::Remote(_)) => return Ok(None),
             };
             for ((block, _), fetched) in wanted.blocks.iter().zip(fetched) {
-                let Some(row) = content.keys.get(&fetched.key) else {
+                let Some(data) = opened(content, (node, *block), &fetched) else {
                     return Ok(None);
                 };
-                let cipher = FileKey::from_parts(fetched.key, *row.secret).cipher();
-                let mut data = Zeroizing::new(fetched.ciphertext.to_vec());
-                let items = [(*block, fetched.sealed)];
-                let file = self.version.node.file();
-                if cipher.open_run(&file, &items, &mut data).is_err() {
-                    return Ok(None);
-                }
                 plain.push((block * BLOCK_SIZE as u64, data));
             }
         }

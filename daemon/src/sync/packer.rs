@@ -1,5 +1,6 @@
 //! Blocks on their way into packs, of which several go to the server at once.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use keyfold_fs::share::Ciphertext;
@@ -146,6 +147,24 @@ impl Packer {
         }
         Ok(self.packs.into_iter().flatten().collect())
     }
+}
+
+/// The packs that an operation names, which it counts from 0 on in the order in which it names them.
+pub(super) fn numbered<'n>(
+    packs: &[PackRef],
+    names: impl Iterator<Item = &'n mut u32>,
+) -> Vec<PackRef> {
+    let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
+    let mut named = Vec::new();
+    for name in names {
+        let next = numbers.len() as u32;
+        let number = *numbers.entry(*name).or_insert(next);
+        if number == next {
+            named.push(packs[*name as usize].clone());
+        }
+        *name = number;
+    }
+    named
 }
 
 /// Which of these blobs the server does not have.

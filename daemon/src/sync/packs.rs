@@ -8,16 +8,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use keyfold_crypto::{BLOCK_SIZE, LEAF_BLOCKS, Tag, leaf_hash};
-use keyfold_fs::layout::{BlobId as EngineBlobId, BlobKey};
+use keyfold_crypto::{BLOCK_SIZE, FileKey, LEAF_BLOCKS, Tag, leaf_hash};
+use keyfold_fs::layout::{BlobId as EngineBlobId, BlobKey, ShareId as EngineShareId};
 use keyfold_fs::share::{Blob, Ciphertext, Fetched, LeafView, Lies, Spare, SpareBlock, Wanted};
 use keyfold_fs::volume::ContentView;
 use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use keyfold_protocol::pack::{Descriptor, PackFront, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::{Mutex, RwLock};
+use zeroize::Zeroizing;
 
-use super::ahead::{Ahead, Piece};
+use super::ahead::{Ahead, Bytes, Piece};
 use super::shown::engine_node;
 use super::take::place;
 use crate::remote::{Remote, RemoteError};
@@ -45,6 +46,40 @@ pub(crate) struct Packs {
     ahead: Ahead,
     /// What the volume has, and what it is to have.
     trees: RwLock<[Arc<Tree>; 2]>,
+}
+
+/// Blocks of a file that lie in a pack, each with its slot there.
+pub(super) fn wanted(
+    share: ShareId,
+    node: NodeId,
+    (blob, key): (BlobId, &PackKey),
+    blocks: Vec<(u64, u32)>,
+) -> Wanted {
+    Wanted {
+        share: EngineShareId(share.0),
+        node: engine_node(node),
+        blob: Blob {
+            id: EngineBlobId(blob.0),
+            key: BlobKey::from_bytes(*key.secret()),
+            size: 0,
+            state: 0,
+        },
+        blocks,
+    }
+}
+
+/// What is in a block of a file, if it verifies.
+pub(super) fn opened(
+    content: &FileContent,
+    (node, block): (NodeId, u64),
+    fetched: &Fetched,
+) -> Option<Zeroizing<Vec<u8>>> {
+    let row = content.keys.get(&fetched.key)?;
+    let cipher = FileKey::from_parts(fetched.key, *row.secret).cipher();
+    let mut data = Zeroizing::new(fetched.ciphertext.to_vec());
+    let items = [(block, fetched.sealed)];
+    let done = cipher.open_run(&node.file(), &items, &mut data);
+    done.ok().map(|()| data)
 }
 
 /// Why there are no descriptors.
@@ -87,10 +122,7 @@ impl Packs {
         if let Some(known) = self.cache.lock().packs.get(&blob) {
             return Ok(Arc::clone(known));
         }
-        let front = 0..PackFront::BYTES;
-        let front = remote.blob(self.share, blob, front).await?;
-        let front = front.first_chunk().ok_or(PackError::Malformed)?;
-        let front = PackFront::decode(*front).map_err(|_| PackError::Malformed)?;
+        let front = self.front(remote, blob).await?;
         let sealed = remote.blob(self.share, blob, front.descriptors());
         let descriptors = front.open(key, &sealed.await?);
         let opened = Arc::new(Opened {
@@ -104,6 +136,22 @@ impl Packs {
         cache.descriptors += opened.descriptors.len();
         cache.packs.insert(blob, Arc::clone(&opened));
         Ok(opened)
+    }
+
+    /// How many blocks a pack has.
+    pub(super) async fn blocks_of(&self, blob: BlobId) -> Result<u32, PackError> {
+        let known = self.cache.lock().packs.get(&blob).map(|pack| pack.front);
+        let front = match known {
+            Some(front) => front,
+            None => self.front(&self.remote, blob).await?,
+        };
+        Ok(front.blocks())
+    }
+
+    async fn front(&self, remote: &Remote, blob: BlobId) -> Result<PackFront, PackError> {
+        let front = remote.blob(self.share, blob, 0..PackFront::BYTES).await?;
+        let front = front.first_chunk().ok_or(PackError::Malformed)?;
+        PackFront::decode(*front).map_err(|_| PackError::Malformed)
     }
 
     /// Tags of the blocks of a leaf, as its packs have them.
@@ -255,7 +303,7 @@ impl Packs {
     }
 
     /// The tags of a leaf as others have it; none where it is another here, or nothing of it is here.
-    async fn spare_tags(
+    pub(super) async fn spare_tags(
         &self,
         remote: &Remote,
         content: &FileContent,
@@ -289,19 +337,20 @@ impl Packs {
         remote: &Remote,
         pack: &Opened,
         (blob, slots): (BlobId, Range<u32>),
-    ) -> Result<(u32, Vec<u8>), PackError> {
-        let ask = async |slots: &Range<u32>| -> Result<Vec<u8>, PackError> {
+    ) -> Result<(u32, Bytes), PackError> {
+        let ask = async |slots: &Range<u32>| -> Result<Bytes, PackError> {
             let last = slots.end.saturating_sub(1);
             let ends = (pack.front.block(slots.start), pack.front.block(last));
             let (Some(first), Some(last)) = ends else {
                 return Err(PackError::Malformed);
             };
-            Ok(remote.blob(self.share, blob, first.start..last.end).await?)
+            let bytes = remote.blob(self.share, blob, first.start..last.end);
+            Ok(Arc::new(bytes.await?))
         };
         match self.ahead.find(blob, slots.start) {
             Ok(piece) => {
                 let bytes = piece.bytes.get_or_try_init(|| ask(&piece.slots)).await?;
-                Ok((piece.slots.start, bytes.clone()))
+                Ok((piece.slots.start, Arc::clone(bytes)))
             }
             Err(next) => {
                 let slots = slots.start..slots.end.min(next);
@@ -371,15 +420,16 @@ impl Packs {
                 at = from + blocks.len() as u32;
             }
         }
-        let block = |(_, slot): &(u64, u32)| {
+        // No two blocks are the same one: its tag says which it is.
+        let mut block = |(_, slot): &(u64, u32)| {
             let descriptor = pack.descriptors.get(*slot as usize)?;
             Some(Fetched {
                 sealed: descriptor.sealed,
                 key: descriptor.key,
-                ciphertext: brought.get(slot)?.clone(),
+                ciphertext: brought.remove(slot)?,
             })
         };
-        let all: Option<Vec<Fetched>> = wanted.blocks.iter().map(block).collect();
+        let all: Option<Vec<Fetched>> = wanted.blocks.iter().map(&mut block).collect();
         all.ok_or(PackError::Malformed)
     }
 }

@@ -144,15 +144,15 @@ impl Taking<'_> {
         keys(id, (base, new), list);
         let reset = self.reset.get(&id);
         if let (Some(base), None) = (base, reset)
-            && base.version != new.version
             && is_same(base, new)
         {
-            moved(id, (base, new), (list, blobs));
+            if base.leaves != new.leaves {
+                moved(id, (base, new), (list, blobs));
+            }
             return;
         }
-        let same = base.is_some_and(|base| base.version == new.version);
         let nothing = here.is_none() && new.size == 0 && new.leaves.is_empty();
-        if nothing || self.stays.contains(&id) || (same && reset.is_none()) {
+        if nothing || self.stays.contains(&id) {
             return;
         }
         let old = base.filter(|_| reset.is_none());

@@ -7,6 +7,7 @@ mod kept_back;
 mod lost;
 mod points;
 mod random;
+mod repack;
 mod single;
 mod site;
 mod snapshots;

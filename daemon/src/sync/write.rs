@@ -21,7 +21,7 @@ use super::arrived::ArrivedLeaf;
 use super::compose::{Work, say};
 use super::error::SyncError;
 use super::lost::Lost;
-use super::packer::{Block, Packer};
+use super::packer::{Block, Packer, numbered};
 use super::packs::{PackError, Packs};
 use super::shown::mtime;
 
@@ -43,15 +43,8 @@ impl Draft {
         let mut work = Vec::new();
         say(&mut work, self.keys)?;
         for (id, mut write) in self.writes {
-            let mut numbers: BTreeMap<u32, u32> = BTreeMap::new();
-            for leaf in write.leaves.iter_mut().filter(|l| l.written != 0) {
-                let next = numbers.len() as u32;
-                let number = *numbers.entry(leaf.pack).or_insert(next);
-                if number == next {
-                    write.packs.push(packs[leaf.pack as usize].clone());
-                }
-                leaf.pack = number;
-            }
+            let written = write.leaves.iter_mut().filter(|leaf| leaf.written != 0);
+            write.packs = numbered(packs, written.map(|leaf| &mut leaf.pack));
             let blobs = write.packs.iter().map(|pack| pack.blob).collect();
             let action = Action::WriteFile(write);
             work.push((Operation { id, action }, blobs));
@@ -92,7 +85,7 @@ struct Unsent<'l> {
 }
 
 /// A bit for each block of a leaf that lies in one of these blobs.
-fn blocks_in(leaf: Option<&TreeLeaf>, is_one: impl Fn(&BlobId) -> bool) -> u64 {
+pub(super) fn blocks_in(leaf: Option<&TreeLeaf>, is_one: impl Fn(&BlobId) -> bool) -> u64 {
     let pieces = leaf.into_iter().flat_map(|leaf| &leaf.pieces);
     let pieces = pieces.filter(|piece| is_one(&piece.blob));
     pieces.fold(0, |all, piece| all | piece.live)

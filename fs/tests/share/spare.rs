@@ -1,13 +1,18 @@
 //! Blocks that the others have are given up, and only those.
 
-use keyfold_fs::layout::BlobId;
+use std::sync::{Arc, Weak};
+
+use keyfold_fs::layout::{BlobId, ShareNumber};
 use keyfold_fs::share::{
-    Applied, Blob, BlockChange, Change, Changes, LeafChange, Presence, Spare, SpareBlock,
+    Applied, Blob, BlockChange, Change, Changes, Fetch, Fetched, LeafChange, Presence, Spare,
+    SpareBlock, Unfetched, Wanted,
 };
 use keyfold_fs::vfs::{Ino, Vfs};
+use keyfold_fs::volume::Volume;
+use parking_lot::Mutex;
 
 use crate::apply::pair;
-use crate::partner::Partner;
+use crate::partner::{Partner, Store};
 use crate::site::{RW, Site, pattern};
 use crate::trees::{assert_same, read};
 
@@ -171,4 +176,43 @@ fn blocks_that_were_put_elsewhere_are_fetched_from_there_and_what_is_here_stays(
     expected[700 * 4096..701 * 4096].copy_from_slice(&pattern(4096, 9));
     assert_eq!(read(&b, file), expected);
     b.check();
+}
+
+/// Is asked for blocks in the moment in which others put them elsewhere.
+struct JustMoved {
+    volume: Weak<Volume>,
+    share: ShareNumber,
+    changes: Mutex<Option<Changes>>,
+    store: Arc<Store>,
+}
+
+impl Fetch for JustMoved {
+    fn fetch(&self, wanted: &[Wanted]) -> Vec<Result<Vec<Fetched>, Unfetched>> {
+        if let Some(changes) = self.changes.lock().take() {
+            let volume = self.volume.upgrade().unwrap();
+            volume.apply_to_share(self.share, &changes).unwrap();
+        }
+        self.store.fetch(wanted)
+    }
+}
+
+#[test]
+fn who_reads_while_blocks_are_put_elsewhere_gets_them_from_there() {
+    for whole in [false, true] {
+        let (_a, b, partner, _, spare) = sent();
+        let file = b.v().view_entry(b.root, b"file").unwrap().unwrap().ino;
+        let just_moved = Arc::new(JustMoved {
+            volume: Arc::downgrade(b.v()),
+            share: b.share,
+            changes: Mutex::new(Some(elsewhere(&partner, &spare))),
+            store: partner.store.clone(),
+        });
+        b.v().set_fetch(Some(just_moved));
+        if whole {
+            b.v().fetch_file(file, &mut |_| true).unwrap();
+            assert_eq!(here(&b, file), BLOCKS);
+        }
+        assert_eq!(read(&b, file), pattern(SIZE, 3));
+        b.check();
+    }
 }

@@ -14,14 +14,18 @@
 //!                [[blob(32), pack key(32)]...], [leaf...]
 //!   8 message    text
 //!   9 describe   title, shape
+//!  10 move       node(16), [[blob(32), pack key(32)]...], [moved...]
 //! what  = [0] file | [1] directory | [2, target] symlink | [3, share(32)] share point
 //! mtime = [seconds, nanoseconds]
 //! leaf  = [index, hash(32), written(8), holes(8), pack, slot]
+//! moved = [index, moved(8), pack, slot]
 //! ```
 //!
-//! A mode is the owner's rwx bits, 0 to 7. `written` and `holes` are bit maps of a leaf's 64 blocks,
-//! little endian; the blocks written lie in one pack, from `slot` on, in ascending order.
+//! A mode is the owner's rwx bits, 0 to 7. `written`, `holes` and `moved` are bit maps of a leaf's 64
+//! blocks, little endian; the blocks written or moved lie in one pack, from `slot` on, in ascending
+//! order.
 
+mod move_blocks;
 mod write_file;
 
 use keyfold_crypto::KeyId;
@@ -32,6 +36,7 @@ use crate::ids::{NodeId, OperationId, ShareId};
 use crate::limits;
 use crate::names::{EntryName, LinkTarget, Message, Title, XattrName};
 
+pub use move_blocks::{MoveBlocks, MovedLeaf};
 pub use write_file::{ChangedLeaf, PackRef, WriteFile};
 
 /// A moment of the clock that files are stamped with.
@@ -274,6 +279,8 @@ pub enum Action {
         /// What it is.
         shape: Shape,
     },
+    /// The same content of a file in other packs.
+    Move(MoveBlocks),
 }
 
 /// One operation.
@@ -299,6 +306,7 @@ impl Operation {
             Action::WriteFile(_) => (7, WriteFile::ITEMS + 2),
             Action::Message(_) => (8, 3),
             Action::Describe { .. } => (9, 4),
+            Action::Move(_) => (10, MoveBlocks::ITEMS + 2),
         }
     }
 }
@@ -361,6 +369,7 @@ impl Encoded for Operation {
                 title.write(w);
                 shape.write(w);
             }
+            Action::Move(moved) => moved.write(w),
         }
     }
 
@@ -419,6 +428,7 @@ fn read_action(code: u64, r: &mut Reader<'_>) -> Decoded<Action> {
             title: Title::read(r)?,
             shape: Shape::read(r)?,
         },
+        10 => Action::Move(MoveBlocks::read(r)?),
         _ => return Err(DecodeError::Malformed),
     })
 }

@@ -145,9 +145,12 @@ fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("pulled", vec![of("pulled-by-bob")]),
         ("append", vec![of("append-0"), of("append-4")]),
         ("roster-body", bodies.into()),
-        ("content-body", vec![of("content-body")]),
+        (
+            "content-body",
+            vec![of("content-body"), of("content-body-moved")],
+        ),
         ("snapshot-body", vec![snapshot]),
-        ("tree", vec![of("tree")]),
+        ("tree", vec![of("tree"), of("tree-moved")]),
         ("key-chain", vec![entries.concat(), entries[0].clone()]),
         (
             "grant",

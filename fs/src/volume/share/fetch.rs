@@ -13,11 +13,13 @@ use super::view::{key_index, known};
 use crate::error::{FsError, FsResult};
 use crate::events::EventKind;
 use crate::layout::{
-    BlobNameRow, BlobRow, BlockEntry, KeyIndex, NodeId, Place, RemoteBlock, ShareId, ShareRow,
+    BLOCK_SIZE, BlobNameRow, BlobRow, BlockEntry, KeyIndex, NodeId, Place, RemoteBlock, ShareId,
+    ShareRow,
 };
 use crate::meta::Key;
-use crate::share::{Blob, Fetch, Fetched, Wanted};
+use crate::share::{Blob, Fetch, Fetched, Unfetched, Wanted};
 use crate::volume::Volume;
+use crate::volume::content::Source;
 use crate::volume::node::Node;
 use crate::volume::ops::Located;
 
@@ -36,6 +38,34 @@ impl Volume {
     /// [`FsError::Unreachable`] when nobody brings them, [`FsError::Tampered`] when what is brought
     /// does not verify, and those of a write.
     pub(in crate::volume) fn fetch(&self, node: &Arc<Node>, blocks: &[Located]) -> FsResult<()> {
+        let mut left = blocks.to_vec();
+        while !left.is_empty() {
+            let failed = self.fetch_once(node, &left)?;
+            left = self.put_elsewhere(node, &failed)?;
+        }
+        Ok(())
+    }
+
+    /// Where blocks lie by now that could not be brought: others may just have put them into another
+    /// blob. Fails where one is still where it was.
+    fn put_elsewhere(&self, node: &Node, failed: &[Located]) -> FsResult<Vec<Located>> {
+        let content = node.content.read();
+        let leaves = self.leaves(node.ino);
+        let mut elsewhere = Vec::new();
+        for (block, was) in failed {
+            match content.source(*block, &leaves)? {
+                Source::Sealed(now) if now == *was => return Err(FsError::Unreachable),
+                Source::Sealed(now) if matches!(now.place, Place::Remote(_)) => {
+                    elsewhere.push((*block, now));
+                }
+                _ => {}
+            }
+        }
+        Ok(elsewhere)
+    }
+
+    /// Returns what could not be brought.
+    fn fetch_once(&self, node: &Arc<Node>, blocks: &[Located]) -> FsResult<Vec<Located>> {
         let fetch = self.shares.fetch.read().clone();
         let fetch = fetch.ok_or(FsError::Unreachable)?;
         if self.check_writable().is_err() {
@@ -64,18 +94,18 @@ impl Volume {
             }
         }
         let fetched = fetch.fetch(&wanted);
-        let all = fetched.len() == parts.len() && fetched.iter().all(Result::is_ok);
+        if fetched.len() != parts.len() {
+            return Err(FsError::Unreachable);
+        }
         // What came stays, also when something else did not.
+        let mut failed = Vec::new();
         for (part, fetched) in parts.into_iter().zip(fetched) {
-            if let Ok(fetched) = fetched {
-                self.keep_fetched(node, part, &fetched)?;
+            match fetched {
+                Ok(fetched) => self.keep_fetched(node, part, &fetched)?,
+                Err(Unfetched) => failed.extend(part.iter().map(|(located, _)| *located)),
             }
         }
-        if all {
-            Ok(())
-        } else {
-            Err(FsError::Unreachable)
-        }
+        Ok(failed)
     }
 
     fn blob_of(&self, number: u64) -> FsResult<(ShareId, Blob)> {
@@ -116,7 +146,9 @@ impl Volume {
             entries.push(entry);
         }
         self.reserve(fetched.len() as u64)?;
-        let data: Vec<u8> = fetched.iter().flat_map(|b| *b.ciphertext).collect();
+        let mut data = Vec::with_capacity(fetched.len() * BLOCK_SIZE);
+        let blocks = fetched.iter().map(|block| block.ciphertext.as_slice());
+        blocks.for_each(|block| data.extend_from_slice(block));
         let owners: Vec<_> = wanted.iter().map(|((b, _), _)| (node.ino, *b)).collect();
         let slots = self.append(&data, &owners);
         let slots = slots.inspect_err(|_| self.segments.release(fetched.len() as u64))?;

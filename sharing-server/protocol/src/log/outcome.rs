@@ -111,6 +111,8 @@ pub enum Void {
     UnknownBlob,
     /// Written over another version than the file has.
     WrongBase,
+    /// Blocks that the file does not have are to lie elsewhere.
+    NoSuchBlock,
     /// The root does not follow from the leaves.
     WrongContentRoot,
     /// A snapshot of another record than the one before it, or of blobs that it does not add.

@@ -41,6 +41,7 @@ impl fmt::Display for Void {
             Self::KeyOfEarlierEpoch => "it seals with a key that is out of force",
             Self::UnknownBlob => "it names data that the share does not have",
             Self::WrongBase => "it changes another version of a file than there is",
+            Self::NoSuchBlock => "it puts data elsewhere that a file does not have",
             Self::WrongContentRoot => "its hash of a file is not that of what it writes",
             Self::WrongSnapshot => "it is no snapshot of the record before it",
         })

@@ -10,7 +10,7 @@ use super::node::{FileContent, FileKeyRow, Piece, TreeLeaf};
 use crate::ids::{BlobId, ContentRoot, Epoch, OperationId};
 use crate::limits;
 use crate::log::Void;
-use crate::operation::{ChangedLeaf, WriteFile};
+use crate::operation::{ChangedLeaf, MoveBlocks, PackRef, WriteFile};
 
 /// Pieces of a leaf, at most: one for each block.
 pub(super) const PIECES: usize = LEAF_BLOCKS;
@@ -50,22 +50,13 @@ impl FileContent {
                 Some(_) => {}
             }
         }
-        for pack in &write.packs {
-            let known = at.added.binary_search(&pack.blob).is_ok() || needed(pack.blob);
-            let same_key = self
-                .packs
-                .get(&pack.blob)
-                .is_none_or(|key| *key == pack.key);
-            if !known || !same_key {
-                return Err(Void::UnknownBlob);
-            }
-        }
+        self.check_packs(&write.packs, at, needed)?;
         for leaf in &write.leaves {
             self.change_leaf(leaf, write)?;
         }
         let end = write.size.div_ceil((LEAF_BLOCKS * BLOCK_SIZE) as u64);
         self.leaves.split_off(&end);
-        self.keep_needed_packs(write);
+        self.keep_needed_packs(&write.packs);
         let leaves: Vec<(u64, LeafHash)> = self
             .leaves
             .iter()
@@ -81,16 +72,62 @@ impl FileContent {
         Ok(())
     }
 
+    /// Has blocks lie elsewhere. Nothing else changes.
+    pub(super) fn move_blocks(
+        &mut self,
+        moved: &MoveBlocks,
+        at: &At<'_>,
+        needed: &dyn Fn(BlobId) -> bool,
+    ) -> Result<(), Void> {
+        self.check_packs(&moved.packs, at, needed)?;
+        for change in &moved.leaves {
+            let pack = moved.packs.get(change.pack as usize);
+            let piece = Piece {
+                blob: pack.ok_or(Void::UnknownBlob)?.blob,
+                slot: change.slot,
+                named: change.moved,
+                live: change.moved,
+            };
+            let leaf = self.leaves.get_mut(&change.index);
+            let pieces = &mut leaf.ok_or(Void::NoSuchBlock)?.pieces;
+            let there = pieces.iter().fold(0, |all, piece| all | piece.live);
+            if change.moved & !there != 0 {
+                return Err(Void::NoSuchBlock);
+            }
+            overlay(pieces, change.moved);
+            pieces.push(piece);
+        }
+        self.keep_needed_packs(&moved.packs);
+        Ok(())
+    }
+
+    /// The packs of an operation are ones that the share has, under the keys that the file knows.
+    fn check_packs(
+        &self,
+        packs: &[PackRef],
+        at: &At<'_>,
+        needed: &dyn Fn(BlobId) -> bool,
+    ) -> Result<(), Void> {
+        for pack in packs {
+            let known = at.added.binary_search(&pack.blob).is_ok() || needed(pack.blob);
+            let same_key = self
+                .packs
+                .get(&pack.blob)
+                .is_none_or(|key| *key == pack.key);
+            if !known || !same_key {
+                return Err(Void::UnknownBlob);
+            }
+        }
+        Ok(())
+    }
+
     fn change_leaf(&mut self, change: &ChangedLeaf, write: &WriteFile) -> Result<(), Void> {
         let gone = change.written | change.holes;
         let mut pieces: Vec<Piece> = self
             .leaves
             .remove(&change.index)
             .map_or_else(Vec::new, |leaf| leaf.pieces);
-        for piece in &mut pieces {
-            piece.live &= !gone;
-        }
-        pieces.retain(|piece| piece.live != 0);
+        overlay(&mut pieces, gone);
         if change.written != 0 {
             let pack = write
                 .packs
@@ -115,11 +152,11 @@ impl FileContent {
         Ok(())
     }
 
-    fn keep_needed_packs(&mut self, write: &WriteFile) {
+    fn keep_needed_packs(&mut self, new: &[PackRef]) {
         let pieces = self.leaves.values().flat_map(|leaf| &leaf.pieces);
         let named: BTreeSet<BlobId> = pieces.map(|piece| piece.blob).collect();
         let mut packs = BTreeMap::new();
-        let all = write.packs.iter().map(|pack| (&pack.blob, &pack.key));
+        let all = new.iter().map(|pack| (&pack.blob, &pack.key));
         for (blob, key) in self.packs.iter().chain(all) {
             if named.contains(blob) {
                 packs.insert(*blob, key.clone());
@@ -127,4 +164,12 @@ impl FileContent {
         }
         self.packs = packs;
     }
+}
+
+/// These blocks of a leaf are elsewhere from now on, or nowhere.
+fn overlay(pieces: &mut Vec<Piece>, gone: u64) {
+    for piece in pieces.iter_mut() {
+        piece.live &= !gone;
+    }
+    pieces.retain(|piece| piece.live != 0);
 }

@@ -88,6 +88,11 @@ impl<'a> Staging<'a> {
                 self.get_mut(write.node)?.mtime = write.mtime;
                 Ok(())
             }
+            Action::Move(moved) => {
+                let (tree, at) = (self.tree, self.at);
+                let content = self.content_mut(moved.node)?;
+                content.move_blocks(moved, &at, &|blob| tree.needed.contains_key(&blob))
+            }
             Action::Message(text) => {
                 self.staged.messages.push(text.clone());
                 Ok(())

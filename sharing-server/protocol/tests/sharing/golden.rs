@@ -22,7 +22,9 @@ use keyfold_protocol::exchange::{Append, Delivered, Pulled};
 use keyfold_protocol::grant::Grant;
 use keyfold_protocol::ids::{ChainRoot, NodeId, OperationId, PublicationHash};
 use keyfold_protocol::log::{Log, Outcome};
-use keyfold_protocol::operation::{Action, ContentBody, Operation, Shape, What};
+use keyfold_protocol::operation::{
+    Action, ContentBody, MoveBlocks, MovedLeaf, Operation, Shape, What,
+};
 use keyfold_protocol::pack::{Descriptor, PackKey, blob_id, pack, unpack};
 use keyfold_protocol::record::{Kind, Record};
 use keyfold_protocol::roster::{Change, Role, RosterBody};
@@ -32,7 +34,7 @@ use keyfold_protocol::tree::Tree;
 
 use crate::people::{NOW, Person, Rotation, Share, add, person};
 use crate::statements::{act, decision, orders, publication, receipt, request};
-use crate::tree_rules::{STAMP, at, file_key, make, node, place, rename, write};
+use crate::tree_rules::{STAMP, at, file_key, make, node, pack as packed, place, rename, write};
 
 type Golden = BTreeMap<String, Vec<u8>>;
 
@@ -47,7 +49,7 @@ fn load() -> Golden {
     map.into_iter().map(unhex).collect()
 }
 
-/// One operation of every kind, applicable to an empty tree in order.
+/// One operation of every kind but a move, applicable to an empty tree in order.
 fn operations() -> Vec<Operation> {
     let numbered = |(n, mut operation): (u8, Operation)| {
         operation.id = OperationId([n; 16]);
@@ -96,6 +98,30 @@ fn operations() -> Vec<Operation> {
         }),
     ];
     (1..).zip(all).map(numbered).collect()
+}
+
+/// What the only block of [`operations`] is moved by.
+fn moving() -> Operation {
+    Operation {
+        id: OperationId([20; 16]),
+        action: Action::Move(MoveBlocks {
+            node: node(2),
+            packs: vec![packed(2)],
+            leaves: vec![MovedLeaf {
+                index: 0,
+                moved: 1,
+                pack: 0,
+                slot: 3,
+            }],
+        }),
+    }
+}
+
+/// The golden tree after that.
+fn tree_moved(mut tree: Tree) -> Tree {
+    let added = [keyfold_protocol::ids::BlobId([2; 32])];
+    tree.apply(at(3, 2, &added), &[moving()]).unwrap();
+    tree
 }
 
 fn access() -> AccountAccess {
@@ -201,6 +227,9 @@ fn golden_of(share: &Share, tree: &Tree, chunk: &[u8]) -> Golden {
         }
         .encode(),
     );
+    let operations = vec![moving()];
+    put("content-body-moved", ContentBody { operations }.encode());
+    put("tree-moved", tree_moved(tree.clone()).encode());
     put("tree", tree.encode());
     put("tree-hash", tree.hash().0.to_vec());
     put("snapshot-chunk", chunk.to_vec());
@@ -257,9 +286,11 @@ fn signed<T: Statement>(value: T, by: &Person) -> Vec<u8> {
 }
 
 #[test]
-#[ignore = "writes the golden bytes anew: a change of the protocol"]
+#[ignore = "writes the golden bytes that are missing: what there is stays as it is"]
 fn write_golden() {
-    let hex = make_golden()
+    let mut golden = make_golden();
+    golden.extend(load());
+    let hex = golden
         .into_iter()
         .map(|(name, bytes)| (name, HEXLOWER.encode(&bytes)));
     let map: BTreeMap<String, String> = hex.collect();
@@ -280,7 +311,9 @@ fn what_nothing_random_is_in_is_written_as_it_was() {
     assert!(golden.keys().eq(now.keys()));
     for name in [
         "content-body",
+        "content-body-moved",
         "tree",
+        "tree-moved",
         "tree-hash",
         "leaf-hash",
         "chain-entry-first",
@@ -371,6 +404,8 @@ fn check_snapshot(
     assert_eq!(tree.encode(), golden["tree"]);
     assert_eq!(tree.hash().0[..], golden["tree-hash"]);
     same::<Tree>(&golden["tree"]);
+    same::<ContentBody>(&golden["content-body-moved"]);
+    assert_eq!(tree_moved(tree).encode(), golden["tree-moved"]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod document;
 mod forks;
 mod golden;
 mod kept_logs;
+mod moving_rules;
 mod people;
 mod properties;
 mod roster_rules;
