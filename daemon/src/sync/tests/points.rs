@@ -156,6 +156,8 @@ fn a_share_that_came_before_its_point_moves_there() {
     assert_eq!(within.read("file"), pattern(300_000, 1));
     let before = within.root;
     laptop.push();
+    // Who begins from a snapshot has its points, too.
+    run(laptop.sync.make_snapshot()).unwrap();
     let volume = devices.tablet.volume();
     let at = keyfold_fs::vfs::Place {
         parent: keyfold_fs::vfs::Ino::ROOT,
