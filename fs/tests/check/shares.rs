@@ -215,6 +215,9 @@ fn a_single_file_whose_directory_is_none_or_in_a_share_is_found() {
     });
 }
 
+/// What is done to a database, given the root of a share.
+type Edit<'e> = &'e dyn Fn(&Connection, Ino);
+
 /// A share within another, and its root.
 fn nested() -> (Bench, Ino) {
     let (bench, _) = shared();
@@ -236,7 +239,6 @@ fn a_share_within_another_is_intact_and_found_where_the_two_contradict_one_anoth
         edit(&mut share);
         put(db, "UPDATE share SET v = ?1 WHERE id = 2", &share.encode());
     };
-    type Edit<'e> = &'e dyn Fn(&Connection, Ino);
     let edits: [Edit<'_>; 4] = [
         &|db, sub| {
             let ino = format!("substr(v, 1, 8) = x'{}'", hex(sub));
