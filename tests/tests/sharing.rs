@@ -20,6 +20,8 @@ mod leaving;
 mod members;
 #[path = "sharing/mounted.rs"]
 mod mounted;
+#[path = "sharing/points.rs"]
+mod points;
 #[path = "sharing/publish.rs"]
 mod publish;
 #[path = "sharing/random.rs"]

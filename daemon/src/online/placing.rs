@@ -60,6 +60,11 @@ struct Named<'n> {
 /// without a file. Syncing fills it.
 pub(super) fn place(desk: &Desk, arrival: &Arrival) -> Result<(), PlacingError> {
     let placing = Placing::new(desk);
+    if placing.has(arrival.share)? {
+        // It came to its place in another share meanwhile.
+        desk.board(|board| board.offered.remove(&arrival.share));
+        return Ok(());
+    }
     if !placing.unlock(arrival)? {
         let named = Named {
             owner: &arrival.owner,

@@ -339,8 +339,8 @@ impl<'s, 'a> Shared<'s, 'a> {
         let Some(own) = own.map(|info| info.number) else {
             return Ok(false);
         };
-        let within = shares.iter().filter_map(|info| info.within);
-        Ok(within.into_iter().any(|within| within.share == own))
+        let mut within = shares.iter().filter_map(|info| info.within);
+        Ok(within.any(|within| within.share == own))
     }
 
     fn has(&self, record: RecordHash, seq: Seq) -> bool {

@@ -97,16 +97,15 @@ pub(super) fn is_current(
     keys: &[FileKey],
     key: KeyId,
 ) -> bool {
-    known.is_none_or(|(content, epoch)| match content.keys.get(&key) {
-        Some(row) => row.epoch == epoch,
-        // One that others follow was passed over before: somebody may have it who was in another share.
-        None => {
-            let later = keys.iter().rev().take_while(|later| later.id() != key);
-            later
-                .into_iter()
-                .all(|later| !content.keys.contains_key(&later.id()))
-        }
-    })
+    let Some((content, epoch)) = known else {
+        return true;
+    };
+    if let Some(row) = content.keys.get(&key) {
+        return row.epoch == epoch;
+    }
+    // One that others follow was passed over before: somebody may have it who was in another share.
+    let mut later = keys.iter().rev().take_while(|later| later.id() != key);
+    later.all(|later| !content.keys.contains_key(&later.id()))
 }
 
 /// A file whose new content is being drafted, a few leaves at a time.

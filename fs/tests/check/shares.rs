@@ -215,6 +215,56 @@ fn a_single_file_whose_directory_is_none_or_in_a_share_is_found() {
     });
 }
 
+/// What is done to a database, given the root of a share.
+type Edit<'e> = &'e dyn Fn(&Connection, Ino);
+
+/// A share within another, and its root.
+fn nested() -> (Bench, Ino) {
+    let (bench, _) = shared();
+    let shares = bench.v().shares().unwrap();
+    let sub = bench.mkdir(shares[0].root, "sub");
+    bench.file(sub, "file", &pattern(100, 3));
+    let begun = bench.v().begin_share_within(ShareId([2; 32]), sub, b"");
+    begun.unwrap();
+    (bench, sub)
+}
+
+#[test]
+fn a_share_within_another_is_intact_and_found_where_the_two_contradict_one_another() {
+    let (bench, _) = nested();
+    assert_intact(&bench.check(ReadData::Yes), "within another");
+    let row = |db: &Connection, edit: &dyn Fn(&mut ShareRow)| {
+        let row = value(db, "SELECT v FROM share WHERE id = 2");
+        let mut share = ShareRow::decode(&row).unwrap();
+        edit(&mut share);
+        put(db, "UPDATE share SET v = ?1 WHERE id = 2", &share.encode());
+    };
+    let edits: [Edit<'_>; 4] = [
+        &|db, sub| {
+            let ino = format!("substr(v, 1, 8) = x'{}'", hex(sub));
+            let sql = format!("DELETE FROM share_node WHERE share = 1 AND {ino}");
+            run(db, &sql);
+        },
+        &|db, _| row(db, &|share| share.within = None),
+        &|db, _| {
+            row(db, &|share| {
+                let within = share.within.as_mut().unwrap();
+                within.point.0[0] ^= 1;
+            });
+        },
+        &|db, _| {
+            row(db, &|share| {
+                share.within.as_mut().unwrap().share.0 = 9;
+            });
+        },
+    ];
+    for edit in edits {
+        let (mut bench, sub) = nested();
+        let report = bench.check_after(ReadData::Yes, |b| b.edit(|db| edit(db, sub)));
+        assert_found(&report, Kind::Share);
+    }
+}
+
 /// An inode as fields of rows have it.
 fn hex(ino: Ino) -> String {
     data_encoding::HEXLOWER.encode(&ino.0.to_le_bytes())

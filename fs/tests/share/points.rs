@@ -13,6 +13,9 @@ use crate::apply::pair;
 use crate::site::{CALLER, RW, SHARE, Site, at, entry, pattern};
 use crate::trees::read;
 
+#[path = "points/random.rs"]
+mod random;
+
 const TOP: Ino = Ino::ROOT;
 const INNER: ShareId = ShareId([8; 32]);
 const BUSY: FsError = FsError::Busy;

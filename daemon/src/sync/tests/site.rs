@@ -357,7 +357,8 @@ impl<'s, 'a> Site<'s, 'a> {
         // Whoever looks after a connection says so when the server is back. The volume may have another
         // share, too, that was opened later.
         self.fetcher.set_cut_off(false);
-        self.v().set_fetch(Some(Arc::clone(&self.fetcher) as Arc<_>));
+        self.v()
+            .set_fetch(Some(Arc::clone(&self.fetcher) as Arc<_>));
         let handle = self.v().open(ino, OpenMode { write: false, ..RW })?;
         let mut data = vec![0; self.v().getattr(ino)?.size as usize];
         let range = FileRange {

@@ -32,21 +32,20 @@ impl Apply<'_> {
         let known = shares
             .iter()
             .find(|(_, row)| row.id == id && row.root.is_some());
-        let (number, row, root) = match known {
-            Some((number, row)) => (*number, row.clone(), self.bring_root(*number, row, at)?),
-            None => {
-                let begun = self.effects.points.len() as u64 - 1;
-                let number = ShareNumber(next_open(&shares).0 + begun);
-                let root = self.make_root(number, at, attributes)?;
-                let row = ShareRow {
-                    id,
-                    root: Some(root),
-                    name: None,
-                    within: None,
-                    data: Box::default(),
-                };
-                (number, row, root)
-            }
+        let (number, row, root) = if let Some((number, row)) = known {
+            (*number, row.clone(), self.bring_root(*number, row, at)?)
+        } else {
+            let begun = self.effects.points.len() as u64 - 1;
+            let number = ShareNumber(next_open(&shares).0 + begun);
+            let root = self.make_root(number, at, attributes)?;
+            let row = ShareRow {
+                id,
+                root: Some(root),
+                name: None,
+                within: None,
+                data: Box::default(),
+            };
+            (number, row, root)
         };
         let within = Within {
             share: self.share,
