@@ -24,6 +24,8 @@ mod mounted;
 mod publish;
 #[path = "sharing/random.rs"]
 mod random;
+#[path = "sharing/repack.rs"]
+mod repack;
 #[path = "sharing/requests.rs"]
 mod requests;
 #[path = "sharing/scene.rs"]
