@@ -138,7 +138,17 @@ impl Packs {
         Ok(opened)
     }
 
-    /// How many blocks a pack has.
+    /// Whether a pack has so many blocks, as who made it sealed it.
+    pub(super) async fn is_of(
+        &self,
+        pack: (BlobId, &PackKey),
+        blocks: u32,
+    ) -> Result<bool, PackError> {
+        let opened = self.open(&self.remote, pack).await?;
+        Ok(opened.front.blocks() == blocks)
+    }
+
+    /// How many blocks a pack has, as the server says.
     pub(super) async fn blocks_of(&self, blob: BlobId) -> Result<u32, PackError> {
         let known = self.cache.lock().packs.get(&blob).map(|pack| pack.front);
         let front = match known {
