@@ -26,6 +26,8 @@ mod points;
 mod publish;
 #[path = "sharing/random.rs"]
 mod random;
+#[path = "sharing/repack.rs"]
+mod repack;
 #[path = "sharing/requests.rs"]
 mod requests;
 #[path = "sharing/scene.rs"]

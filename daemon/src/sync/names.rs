@@ -176,12 +176,12 @@ fn wanted(old: &Nodes, new: &Nodes) -> Vec<Step> {
             }
         }
     }
-    // What goes first makes room.
-    steps.sort_by_key(|step| match step {
-        Step::Remove(..) => 0,
-        Step::Rename(..) => 1,
-        Step::Make(..) => 2,
-        Step::Link(..) => 3,
+    // What goes first makes room. What is new is listed in the order in which it is made.
+    steps.sort_by_cached_key(|step| match step {
+        Step::Remove(..) => (0, None),
+        Step::Rename(..) => (1, None),
+        Step::Make(_, to) => (2, Some(to.clone())),
+        Step::Link(..) => (3, None),
     });
     steps
 }

@@ -18,7 +18,7 @@ use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
-use super::ahead::{Ahead, Bytes, Piece};
+use super::ahead::{Ahead, Bytes, Piece, small};
 use super::shown::engine_node;
 use super::take::place;
 use crate::remote::{Remote, RemoteError};
@@ -138,7 +138,17 @@ impl Packs {
         Ok(opened)
     }
 
-    /// How many blocks a pack has.
+    /// Whether a pack has so many blocks, as who made it sealed it.
+    pub(super) async fn is_of(
+        &self,
+        pack: (BlobId, &PackKey),
+        blocks: u32,
+    ) -> Result<bool, PackError> {
+        let opened = self.open(&self.remote, pack).await?;
+        Ok(opened.front.blocks() == blocks)
+    }
+
+    /// How many blocks a pack has, as the server says.
     pub(super) async fn blocks_of(&self, blob: BlobId) -> Result<u32, PackError> {
         let known = self.cache.lock().packs.get(&blob).map(|pack| pack.front);
         let front = match known {
@@ -371,9 +381,15 @@ impl Packs {
         };
         let node = NodeId(one.node.0);
         let trees = self.trees.read().clone();
-        let content = trees[0].node(node).and_then(|node| node.content());
-        content.map_or_else(Vec::new, |content| {
-            self.ahead.read_on(node, content, *first..*last + 1)
+        let Some(content) = trees[0].node(node).and_then(|node| node.content()) else {
+            return Vec::new();
+        };
+        let Some((blob, slots)) = small(content) else {
+            return self.ahead.read_on(node, content, *first..*last + 1);
+        };
+        let known = self.cache.lock().packs.get(&blob).map(|pack| pack.front);
+        known.map_or_else(Vec::new, |front| {
+            self.ahead.read_beside(node, (blob, slots), front.blocks())
         })
     }
 

@@ -86,7 +86,11 @@ impl Plan {
                 None => plan.first.extend(actions),
             }
         }
-        plan.files = files.into_values().collect();
+        // Files of a directory, which are likely to be read one after the other, come to lie so.
+        let place = |file: &FilePlan| nodes.get(&file.node)?.names.first();
+        let mut files: Vec<FilePlan> = files.into_values().collect();
+        files.sort_by(|one, other| place(one).cmp(&place(other)));
+        plan.files = files.into();
         plan
     }
 

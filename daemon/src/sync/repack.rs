@@ -15,7 +15,7 @@ use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{BlobId, NodeId, OperationId};
 use keyfold_protocol::limits;
 use keyfold_protocol::operation::{Action, MoveBlocks, MovedLeaf, Operation, PackRef};
-use keyfold_protocol::pack::Descriptor;
+use keyfold_protocol::pack::{Descriptor, PackKey};
 use keyfold_protocol::tree::{FileContent, Tree, TreeLeaf};
 use parking_lot::Mutex;
 
@@ -28,6 +28,7 @@ use super::packs::{PackError, opened, wanted};
 use super::shown::engine_node;
 use super::take::place;
 use super::write::blocks_in;
+use crate::remote::RemoteError;
 use crate::sharing::Appended;
 
 /// Dead blocks for which a pack is packed anew, at least (64 KiB).
@@ -203,7 +204,7 @@ impl ShareSync<'_, '_> {
         self.sweep.ends();
     }
 
-    /// Of these packs not all can be moved: the others' bytes are not what they should be, or missing.
+    /// Of these packs not all can be moved: bytes at the server are not what they should be, or missing.
     fn leave_alone<'b>(&self, packs: impl Iterator<Item = &'b BlobId>) {
         let mut sizes = self.sweep.sizes.lock();
         sizes.extend(packs.map(|blob| (*blob, None)));
@@ -218,7 +219,7 @@ impl ShareSync<'_, '_> {
             .lock()
             .retain(|blob, _| alive.contains_key(blob));
         let (mut sparse, mut moved, mut asked) = (BTreeSet::new(), 0, 0);
-        for (blob, alive) in alive.into_iter().filter(|(_, alive)| *alive < half) {
+        for (blob, (alive, key)) in alive.into_iter().filter(|(_, (alive, _))| *alive < half) {
             let known = self.sweep.sizes.lock().get(&blob).copied();
             let size = match known {
                 Some(size) => size,
@@ -230,10 +231,16 @@ impl ShareSync<'_, '_> {
                     size
                 }
             };
-            let dead = size.map_or(0, |size| size.saturating_sub(alive));
-            if dead > alive && dead >= WORTH && moved < MOVED {
+            let size = size.unwrap_or(0);
+            let dead = size.saturating_sub(alive);
+            if dead <= alive || dead < WORTH || moved >= MOVED {
+                continue;
+            }
+            if if_there(self.packs.is_of((blob, key), size).await)? == Some(true) {
                 sparse.insert(blob);
                 moved += alive;
+            } else {
+                self.leave_alone([&blob].into_iter());
             }
         }
         Ok(match (sparse.is_empty(), asked == ASKED) {
@@ -243,13 +250,19 @@ impl ShareSync<'_, '_> {
         })
     }
 
-    /// How many blocks of each pack files need.
-    fn alive(&self) -> BTreeMap<BlobId, u32> {
+    /// How many blocks of each pack files need, and its key.
+    fn alive(&self) -> BTreeMap<BlobId, (u32, &PackKey)> {
         let mut alive = BTreeMap::new();
+        for content in self.head.nodes().filter_map(|(_, node)| node.content()) {
+            let packs = content.packs.iter();
+            alive.extend(packs.map(|(blob, key)| (*blob, (0, key))));
+        }
         let contents = self.head.nodes().filter_map(|(_, node)| node.content());
         let leaves = contents.flat_map(|content| content.leaves.values());
         for piece in leaves.flat_map(|leaf| &leaf.pieces) {
-            *alive.entry(piece.blob).or_default() += piece.live.count_ones();
+            if let Some((count, _)) = alive.get_mut(&piece.blob) {
+                *count += piece.live.count_ones();
+            }
         }
         alive
     }
@@ -398,11 +411,15 @@ impl File<'_, '_, '_> {
 
 /// None where the server does not have it, or something else.
 fn if_there<T>(done: Result<T, PackError>) -> Result<Option<T>, SyncError> {
-    match done {
-        Ok(there) => Ok(Some(there)),
-        Err(PackError::Remote(error)) if error.code() != Some(ErrorCode::NotFound) => {
-            Err(error.into())
+    let error = match done {
+        Ok(there) => return Ok(Some(there)),
+        Err(PackError::Malformed | PackError::Remote(RemoteError::Malformed { .. })) => {
+            return Ok(None);
         }
-        Err(PackError::Remote(_) | PackError::Malformed) => Ok(None),
+        Err(PackError::Remote(error)) => error,
+    };
+    match error.code() {
+        Some(ErrorCode::NotFound | ErrorCode::BadRange) => Ok(None),
+        _ => Err(error.into()),
     }
 }

@@ -403,6 +403,31 @@ fn bytes_that_are_not_what_the_log_says_are_carried_nowhere() {
 }
 
 #[test]
+fn a_server_that_makes_packs_larger_than_they_are_has_nothing_sent() {
+    let people = People::new();
+    let (a, _) = people.sessions();
+    let (mut alice, _) = alone(&people, &a);
+    alice.file("whole", &pattern(30 * BLOCK, 1));
+    alice.push();
+    alice.again();
+    people.scene.meddle(|seen, real| {
+        let enlarge = |mut body: Vec<u8>| {
+            if body.len() == 8 {
+                body[4..].copy_from_slice(&1008_u32.to_le_bytes());
+            }
+            body
+        };
+        let blob = seen.head.starts_with("GET") && seen.path().contains("/blobs/");
+        blob.then(|| Answer::Forward(real, Box::new(enlarge)))
+    });
+    let count = records(&alice);
+    people.scene.script.take();
+    pack_anew(&mut alice);
+    assert_eq!(records(&alice), count);
+    assert_eq!(sent(&people), BTreeSet::new());
+}
+
+#[test]
 fn history_has_no_other_versions_and_knows_all_that_is_to_be_purged() {
     let people = People::new();
     let (a, b) = people.sessions();

@@ -9,6 +9,7 @@ use keyfold_protocol::roster::Role;
 
 use super::site::{People, Site, assert_same, pattern, share};
 use super::snapshots::{add, alone};
+use crate::account::Session;
 use crate::remote::tests::run;
 use crate::remote::tests::script::{Answer, Seen};
 use crate::sharing::Reads;
@@ -318,6 +319,79 @@ fn who_reads_here_and_there_gets_what_he_reads() {
     // Each lies in a pack of its own.
     let descriptors = 5 * (8 + 81 + 64 * 1008);
     assert!(bytes <= 5 * 4096 + descriptors, "{bytes} bytes");
+}
+
+/// Names of a directory, in the order of a listing.
+fn listed(site: &Site<'_, '_>, dir: &str) -> Vec<String> {
+    let entries = site.v().view_entries(site.ino(dir)).unwrap();
+    let name = |name| format!("{dir}/{}", String::from_utf8(name).unwrap());
+    entries.into_iter().map(|entry| name(entry.name)).collect()
+}
+
+/// Alice has directories of small files, of which Bob has read nothing.
+fn small_files<'s, 'a>(
+    people: &'a People,
+    (a, b): (&'s Session<'a>, &'s Session<'a>),
+) -> (Site<'s, 'a>, Site<'s, 'a>) {
+    let id = share(a);
+    let mut alice = Site::begin((&people.alice, a), id, |_, _| {});
+    let mut bob = Site::begin((&people.bob, b), id, |_, _| {});
+    for n in 0..600 {
+        if n % 200 == 0 {
+            alice.mkdir(&format!("dir {}", n / 200));
+        }
+        let size = if n == 300 { 20 * 4096 } else { 100 + n * 10 };
+        alice.file(&format!("dir {}/{n}", n / 200), &pattern(size, n as u8));
+    }
+    alice.push();
+    bob.pull();
+    people.scene.script.take();
+    (alice, bob)
+}
+
+#[test]
+fn small_files_that_are_read_one_after_the_other_come_in_few_calls() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (_alice, bob) = small_files(&people, (&a, &b));
+    for dir in ["dir 2", "dir 0", "dir 1"] {
+        for path in listed(&bob, dir) {
+            let n: usize = path.rsplit_once('/').unwrap().1.parse().unwrap();
+            let size = if n == 300 { 20 * 4096 } else { 100 + n * 10 };
+            assert_eq!(bob.read(&path), pattern(size, n as u8), "{path}");
+        }
+    }
+    let (bytes, calls) = asked(&people);
+    println!("{calls} calls, {bytes} bytes");
+    assert!(calls <= 600 / 10, "{calls} calls");
+    // At the end of each directory something is asked for beyond it.
+    let all = 600 * (8192 + 64);
+    assert!(bytes <= all * 5 / 4, "{bytes} bytes");
+}
+
+#[test]
+fn who_reads_small_files_or_parts_of_one_here_and_there_gets_what_he_reads() {
+    let people = People::new();
+    let (a, b) = people.sessions();
+    let (_alice, bob) = small_files(&people, (&a, &b));
+    for path in [
+        "dir 0/150",
+        "dir 2/420",
+        "dir 0/20",
+        "dir 1/390",
+        "dir 2/590",
+    ] {
+        bob.read(path);
+    }
+    // A database has blocks of one file read here and there.
+    let path = "dir 1/300";
+    for block in [7_u64, 8, 3, 19, 0, 1] {
+        let expected = &pattern(20 * 4096, 300_usize as u8)[block as usize * 4096..][..4096];
+        assert_eq!(bob.read_at(path, block * 4096, 4096), expected);
+    }
+    let (bytes, _) = asked(&people);
+    let descriptors = 2 * (8 + 81 + 64 * 1008);
+    assert!(bytes <= (5 * 2 + 6) * 4096 + descriptors, "{bytes} bytes");
 }
 
 #[test]
