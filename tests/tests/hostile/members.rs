@@ -60,7 +60,8 @@ fn body(actions: Vec<Action>) -> Vec<u8> {
 /// The same bytes with others of the same length in one place.
 fn patched(mut bytes: Vec<u8>, from: &[u8], to: &[u8]) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
-    let at = bytes.windows(from.len()).position(|part| part == from);
+    // The last: before it are random ids, in which anything may be.
+    let at = bytes.windows(from.len()).rposition(|part| part == from);
     let at = at.expect("what is to be patched");
     bytes[at..at + to.len()].copy_from_slice(to);
     bytes
@@ -284,7 +285,7 @@ fn what_no_keyfold_says_is_without_effect_for_everybody_and_names_its_author() {
             // A text of no bytes in place of one of one.
             let at = bytes
                 .windows(2)
-                .position(|two| two == [0x61, b'x'])
+                .rposition(|two| two == [0x61, b'x'])
                 .unwrap();
             bytes.splice(at..at + 2, [0x60]);
         } else {
