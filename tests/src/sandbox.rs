@@ -21,11 +21,18 @@ dir=$1
 below() {
     awk -v dir="$dir/" 'index($5, dir) == 1 { print $3, $5 }' /proc/self/mountinfo | tac
 }
+# A mount that is just ending goes by itself, and its number may be that of another test's mount in the
+# next moment: only one that stays is aborted.
+round=0
+while [ -n "$(below)" ] && [ $round -lt 10 ]; do
+    sleep 0.05
+    round=$((round + 1))
+done
 round=0
 while [ -n "$(below)" ] && [ $round -lt 20 ]; do
     below | while read -r device mount; do
         abort=/sys/fs/fuse/connections/${device#*:}/abort
-        [ -e "$abort" ] && echo 1 >"$abort"
+        below | grep -qxF "$device $mount" && [ -e "$abort" ] && echo 1 >"$abort"
         umount -l "$mount"
     done
     round=$((round + 1))

@@ -31,8 +31,6 @@ const IN_USE_MOST: Duration = Duration::from_secs(30);
 const EXPIRED: Duration = Duration::from_millis(1100);
 /// Time after which a share is compared with the server although nobody called.
 const COMPARE: Duration = Duration::from_mins(5);
-/// How long nothing is to be sent or taken before packs are packed anew.
-const QUIET: Duration = Duration::from_secs(5);
 /// Entries that others remove at once without its being told, and of a share of which they are half.
 const MANY: usize = 100;
 const FEW: usize = 4;
@@ -76,8 +74,8 @@ impl<'s, 'a> Tending<'s, 'a> {
             } else {
                 in_use_for = IN_USE;
                 let expiry = self.until_somebody_expires().unwrap_or(COMPARE);
-                let repacks = open.as_ref().is_some_and(ShareSync::may_repack);
-                expiry.min(if repacks { QUIET } else { COMPARE })
+                let repacks = open.as_ref().and_then(ShareSync::repacks_after);
+                expiry.min(repacks.unwrap_or(COMPARE))
             };
             if !failed {
                 pauses.reset();
@@ -104,7 +102,7 @@ impl<'s, 'a> Tending<'s, 'a> {
 
     /// Packs anew what is for the most part dead, unless somebody calls meanwhile.
     async fn repack(&self, sync: &mut ShareSync<'s, 'a>) {
-        if !sync.may_repack() {
+        if sync.repacks_after().is_none() {
             return;
         }
         let gathered = tokio::select! {

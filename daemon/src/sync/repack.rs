@@ -37,6 +37,10 @@ const WORTH: u32 = 16;
 const MOVED: u32 = 4096;
 /// Packs of which the server is asked at once how large they are.
 const ASKED: usize = 64;
+/// How long nothing is to be sent or taken before packs are packed anew; twice as long after each failure,
+/// and at most.
+const QUIET: Duration = Duration::from_secs(5);
+const QUIET_MOST: Duration = Duration::from_mins(5);
 /// Time after which a device looks although others wrote last.
 const DAY: Duration = Duration::from_hours(24);
 
@@ -53,6 +57,7 @@ pub(super) enum Turn {
 pub(super) struct Sweep {
     turn: Turn,
     looked: Instant,
+    quiet: Duration,
     /// Blocks of packs; none of those of which not all can be moved.
     sizes: Mutex<BTreeMap<BlobId, Option<u32>>>,
 }
@@ -62,6 +67,7 @@ impl Default for Sweep {
         Self {
             turn: Turn::Others,
             looked: Instant::now(),
+            quiet: QUIET,
             sizes: Mutex::default(),
         }
     }
@@ -81,6 +87,7 @@ impl Sweep {
     fn ends(&mut self) {
         self.turn = Turn::Others;
         self.looked = Instant::now();
+        self.quiet = QUIET;
     }
 }
 
@@ -123,9 +130,10 @@ impl Draft {
 }
 
 impl ShareSync<'_, '_> {
-    /// Whether this device is to look for packs to pack anew, once the share is quiet.
-    pub(crate) fn may_repack(&self) -> bool {
-        self.may_send() && self.sweep.is_due()
+    /// How long the share is to be quiet before this device looks for packs to pack anew, if it is to.
+    pub(crate) fn repacks_after(&self) -> Option<Duration> {
+        let due = self.may_send() && self.sweep.is_due();
+        due.then_some(self.sweep.quiet)
     }
 
     /// Nothing is to be sent or taken, and the server has all that is needed.
@@ -199,9 +207,9 @@ impl ShareSync<'_, '_> {
         Ok(())
     }
 
-    /// Nothing is packed anew before somebody writes, or a day passes.
+    /// Packing anew failed: the next time it is waited longer.
     pub(crate) fn put_off_repacking(&mut self) {
-        self.sweep.ends();
+        self.sweep.quiet = (self.sweep.quiet * 2).min(QUIET_MOST);
     }
 
     /// Of these packs not all can be moved: bytes at the server are not what they should be, or missing.
