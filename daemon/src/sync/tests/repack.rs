@@ -353,7 +353,7 @@ fn who_may_only_read_packs_nothing_anew() {
     add(&a, id, "bob", (Role::Reader, Reads::ThisEpoch));
     let mut bob = Site::try_begin((&people.bob, &b), id).unwrap();
     bob.pull();
-    assert!(!bob.sync.repacks_after().is_some());
+    assert!(bob.sync.repacks_after().is_none());
     assert!(matches!(run(bob.sync.gather()), Ok(Gathered::NotAll)));
 }
 
@@ -362,13 +362,13 @@ fn only_who_wrote_last_looks_and_only_until_nothing_is_left() {
     let people = People::new();
     let (a, b) = people.sessions();
     let (mut alice, mut bob, _) = sparse(&people, (&a, &b));
-    assert!(alice.sync.repacks_after().is_some() && !bob.sync.repacks_after().is_some());
+    assert!(alice.sync.repacks_after().is_some() && bob.sync.repacks_after().is_none());
     bob.file("by bob", b"content");
     bob.push();
     alice.pull();
-    assert!(!alice.sync.repacks_after().is_some() && bob.sync.repacks_after().is_some());
+    assert!(alice.sync.repacks_after().is_none() && bob.sync.repacks_after().is_some());
     pack_anew(&mut bob);
-    assert!(!bob.sync.repacks_after().is_some());
+    assert!(bob.sync.repacks_after().is_none());
 }
 
 #[test]
