@@ -112,6 +112,7 @@ fn nothing_moves_or_links_across_the_edge_of_a_share() {
     fs::create_dir(at_alice.join("other")).unwrap();
     let here = at_bob.join("Shared/alice/Reports");
     comes(&here.join("first"), "from alice");
+    until("the directory is there", SOON, || here.join("dir").is_dir());
     fs::write(at_bob.join("own of bob"), "own").unwrap();
     fs::create_dir(at_bob.join("other")).unwrap();
     for (mount, share, own) in [(&at_alice, &reports, "own"), (&at_bob, &here, "own of bob")] {
