@@ -14,6 +14,7 @@
 //!   nothing of that. Its bytes are kept durably before they are sent, and it is looked
 //!   for in the log before another is made.
 
+mod adopt;
 mod ahead;
 mod arrived;
 mod bring;

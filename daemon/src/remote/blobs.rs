@@ -8,7 +8,7 @@ use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::{BlobId, ShareId};
 use keyfold_protocol::routes::Route;
 use keyfold_protocol::signed::Signed;
-use keyfold_protocol::wire::{BlobList, BlobStateReply, DroppedReply};
+use keyfold_protocol::wire::{AdoptBlobs, BlobList, BlobStateReply, DroppedReply};
 
 use super::{Call, Remote, RemoteError};
 
@@ -101,6 +101,22 @@ impl Remote {
         blobs: &[BlobId],
     ) -> Result<Vec<BlobId>, RemoteError> {
         self.of_list(Route::ReviveBlobs, share, blobs).await
+    }
+
+    /// Takes blobs of another share over. Returns those that are there then.
+    pub(crate) async fn adopt_blobs(
+        &self,
+        share: ShareId,
+        from: ShareId,
+        blobs: &[BlobId],
+    ) -> Result<Vec<BlobId>, RemoteError> {
+        let route = Route::AdoptBlobs;
+        let wanted = AdoptBlobs {
+            from,
+            blobs: blobs.to_vec(),
+        };
+        let reply: BlobList = self.post(route, route.path(&[&share]), &wanted).await?;
+        Ok(reply.blobs)
     }
 
     async fn of_list(

@@ -14,6 +14,7 @@ use keyfold_protocol::limits;
 use keyfold_protocol::operation::{Action, Mtime, Operation, Place as At};
 use keyfold_protocol::tree::At as RecordAt;
 
+use super::adopt::Adoption;
 use super::arrived::Arrived;
 use super::error::SyncError;
 use super::lost::Lost;
@@ -88,12 +89,13 @@ impl ShareSync<'_, '_> {
     ) -> Result<Appended, SyncError> {
         self.forget_lost().await?;
         self.former = self.former().await?.map(Arc::new);
+        let mut adoption = self.adoption(&plan)?;
         let sizes = plan.files.iter().map(|file| self.volume.getattr(file.ino));
         let bytes = sizes.map(|attr| attr.map_or(0, |attr| attr.size)).sum();
         self.progress.begin(plan.files.len() as u64, bytes);
         let mut said_all = false;
         loop {
-            let batch = self.batch(&mut plan).await?;
+            let batch = self.batch(&mut plan, adoption.as_mut()).await?;
             let last = plan.is_empty();
             let rest = if last { Rest::Nothing } else { Rest::Follows };
             if !batch.work.is_empty() {
@@ -118,7 +120,11 @@ impl ShareSync<'_, '_> {
     }
 
     /// The next operations of a plan. Their blocks are sent by this.
-    async fn batch(&mut self, plan: &mut Plan) -> Result<Batch, SyncError> {
+    async fn batch(
+        &mut self,
+        plan: &mut Plan,
+        mut adoption: Option<&mut Adoption>,
+    ) -> Result<Batch, SyncError> {
         let first = std::mem::take(&mut plan.first);
         let mut work = Vec::new();
         say(&mut work, first)?;
@@ -129,6 +135,11 @@ impl ShareSync<'_, '_> {
             let Some(file) = plan.files.pop_front() else {
                 break;
             };
+            if let Some(adoption) = &mut adoption {
+                for (pack, leaf) in adoption.file(file.node).await {
+                    self.arrived.lock().add(&pack, vec![leaf]);
+                }
+            }
             let draft = self.draft(&file, &mut packer).await?;
             marks.extend(&file.marks);
             drafts.push((file, draft));
@@ -143,6 +154,16 @@ impl ShareSync<'_, '_> {
             say(&mut work, file.after)?;
         }
         Ok(Batch { work, marks, files })
+    }
+
+    /// What this share takes over from its parent, where it begins in one.
+    fn adoption(&self, plan: &Plan) -> Result<Option<Adoption>, SyncError> {
+        let Some(former) = &self.former else {
+            return Ok(None);
+        };
+        let remote = self.shared.session().remote();
+        let share = (remote, self.shared.id(), former.as_ref());
+        Adoption::of(share, plan.files.iter(), &self.volume).map(Some)
     }
 
     /// Of the packs that arrived before those that the server does not have any more.

@@ -28,6 +28,7 @@ const SAME_NAME: u32 = 1000;
 
 /// What the parent of a share had of the files that began in it.
 pub(super) struct Former {
+    pub(super) share: ShareId,
     tree: Arc<Tree>,
     epoch: Epoch,
 }
@@ -141,6 +142,7 @@ impl ShareSync<'_, '_> {
         let roster = log.log().roster();
         Ok(match (brought, roster) {
             (Ok(brought), Some(roster)) => Some(Former {
+                share: ShareId(parent.id.0),
                 tree: brought.reached,
                 epoch: roster.epoch,
             }),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_fs::share::ShareInfo;
 use keyfold_fs::volume::Volume;
-use keyfold_protocol::ids::{NodeId, ShareId};
+use keyfold_protocol::ids::{BlobId, NodeId, ShareId};
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::tree::Kind;
 
@@ -310,6 +310,62 @@ fn keys_that_somebody_had_who_was_taken_out_seal_nothing_of_the_folder() {
     alice.push();
     inner.again();
     inner.push();
+}
+
+/// The packs that files in a share lie in, by the path of each.
+fn packs(site: &Site<'_, '_>, path: &str) -> BTreeSet<BlobId> {
+    let (_, node) = site.v().share_member(site.ino(path)).unwrap().unwrap();
+    let content = site
+        .sync
+        .head
+        .node(NodeId(node.0))
+        .and_then(|node| node.content());
+    content.unwrap().packs.keys().copied().collect()
+}
+
+#[test]
+fn packs_with_nothing_else_in_them_are_taken_over_and_all_others_sent_anew() {
+    let devices = Devices::new();
+    let (a, t) = devices.sessions();
+    let id = run(Shared::create(&a)).unwrap().id();
+    let mut laptop = Site::begin((&devices.laptop, &a), id, |_, _| {});
+    laptop.mkdir("sub");
+    // Each time is one record, with packs of its own.
+    laptop.file("sub/one", &pattern(9 << 20, 1));
+    laptop.file("sub/other", &pattern(5000, 2));
+    laptop.push();
+    laptop.file("sub/changed", &pattern(9000, 3));
+    laptop.push();
+    laptop.overwrite("sub/changed", 0, b"no newcomer reads what was there before");
+    laptop.push();
+    laptop.file("sub/mixed", &pattern(9000, 4));
+    laptop.file("beside", &pattern(9000, 5));
+    laptop.push();
+    laptop.file("sub/unsent", &pattern(9000, 6));
+    laptop.push();
+    laptop.overwrite("sub/unsent", 0, b"nor this, which the parent never had");
+    let names = ["one", "other", "changed", "mixed", "unsent"];
+    let in_parent = names.map(|name| packs(&laptop, &format!("sub/{name}")));
+    let child = share_within((&devices.laptop, &a), (&laptop, "sub"));
+    let mut inner = Site::open(&devices.laptop, &a, child);
+    inner.push();
+    let is_taken_over = |name: &str| {
+        let number = names.iter().position(|one| *one == name).unwrap();
+        let now = packs(&inner, name);
+        assert!(now == in_parent[number] || now.is_disjoint(&in_parent[number]));
+        now == in_parent[number]
+    };
+    let taken: Vec<&str> = names
+        .into_iter()
+        .filter(|name| is_taken_over(name))
+        .collect();
+    assert_eq!(taken, ["one", "other"]);
+    laptop.push();
+    let mut within = Site::begin((&devices.tablet, &t), child, |_, _| {});
+    within.pull();
+    for name in names {
+        assert_eq!(within.read(name), inner.read(name), "{name}");
+    }
 }
 
 #[test]
