@@ -8,6 +8,7 @@ mod attributes;
 mod connection;
 mod crew;
 mod desk;
+mod ending;
 mod error;
 mod folders;
 mod giving;

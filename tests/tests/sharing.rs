@@ -12,6 +12,8 @@ mod apart;
 mod commands;
 #[path = "sharing/devices.rs"]
 mod devices;
+#[path = "sharing/ending.rs"]
+mod ending;
 #[path = "sharing/folders.rs"]
 mod folders;
 #[path = "sharing/leaving.rs"]

@@ -77,6 +77,7 @@ pub(super) fn command(
             path: path(volume, ino)?,
             user: Some(what.parse().map_err(no_user)?),
             all: false,
+            end: false,
         }))),
         b"request" => {
             let sought = format!("/{}", path(volume, ino)?);

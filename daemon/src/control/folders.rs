@@ -76,12 +76,17 @@ pub(crate) struct Unshare {
     /// The folder or file
     pub(crate) path: String,
     /// From whom
-    #[arg(required_unless_present = "all")]
+    #[arg(required_unless_present_any = ["all", "end"])]
     pub(crate) user: Option<UserName>,
     /// From everybody
     #[arg(long, conflicts_with = "user")]
     #[serde(default)]
     pub(crate) all: bool,
+    /// From everybody, and end the share: the server deletes it with its history, and the folder or file
+    /// stays here as an ordinary one. Other devices keep what they have read
+    #[arg(long, conflicts_with_all = ["user", "all"])]
+    #[serde(default)]
+    pub(crate) end: bool,
 }
 
 /// Take what somebody gives.
@@ -108,7 +113,7 @@ pub(crate) struct Look {}
 
 impl FolderCommand {
     pub(super) const KNOWN: &str = "share PATH USER|@GROUP|EMAIL [--write | --owner] [--expires TIME] [--key KEY], unshare PATH \
-                                    USER | --all, accept OWNER[/NAME], folder PATH, look";
+                                    USER | --all | --end, accept OWNER[/NAME], folder PATH, look";
 
     /// Whether it only looks.
     pub(super) fn changes_nothing(&self) -> bool {

@@ -90,6 +90,7 @@ fn a_command_about_shares_is_the_same_in_words_in_json_and_as_it_is_sent() {
                 path: "Reports".to_owned(),
                 user: None,
                 all: true,
+                end: false,
             })),
         ),
         (

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use keyfold_fs::error::FsError;
+use keyfold_protocol::log::Void;
 use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
 
@@ -33,6 +34,10 @@ pub(crate) enum FolderError {
     NotHere(String),
     /// A share lies in it.
     HasShare(String),
+    /// Somebody else made the share.
+    NotTheMaker(String),
+    /// Programs have files of it open, so that what others changed waits.
+    InUse(String),
     /// It is not shared.
     NotShared(String),
     /// Its name is no text that can be shown to others.
@@ -97,6 +102,15 @@ impl fmt::Display for FolderError {
                 "not all of {path} is here. `keyfold keep` brings it; try again then"
             ),
             Self::HasShare(path) => write!(f, "{path} has a share in it"),
+            Self::NotTheMaker(path) => write!(
+                f,
+                "only who made a share ends it. `keyfold leave` leaves {path} to the others"
+            ),
+            Self::InUse(path) => write!(
+                f,
+                "what others changed in {path} waits for files that programs have open. Close them, and \
+                 try again"
+            ),
             Self::NotShared(path) => write!(f, "{path} is not shared"),
             Self::Name(path) => write!(
                 f,
@@ -125,7 +139,7 @@ impl fmt::Display for FolderError {
                     "there is nobody in {whom} who does not take part already"
                 )
             }
-            Self::WhoseFolder => write!(f, "say from whom to take it, or --all"),
+            Self::WhoseFolder => write!(f, "say from whom to take it, or --all, or --end"),
             Self::ToWhom => write!(f, "say who may ask for it, with --to, or --everyone"),
             Self::Oneself => write!(f, "that is your own account"),
             Self::NoOffer(named) => write!(
@@ -205,7 +219,9 @@ impl From<&FolderError> for Exit {
             | FolderError::AllAlready(_)
             | FolderError::Placing(PlacingError::InTheWay(_))
             | FolderError::Stays(_)
+            | FolderError::InUse(_)
             | FolderError::TooMany => Self::Busy,
+            FolderError::NotTheMaker(_) => (&SharingError::MayNot(Void::OnlyTheCreator)).into(),
             FolderError::TooLong | FolderError::NotYet | FolderError::NotHere(_) => {
                 Self::Unreachable
             }

@@ -7,6 +7,7 @@ use keyfold_protocol::names::UserName;
 use keyfold_protocol::roster::Role;
 
 use super::desk::Desk;
+use super::ending;
 use super::error::FolderError;
 use super::folders::{Folder, with_server};
 use crate::account::{Revocation, Session};
@@ -20,8 +21,12 @@ pub(super) fn unshare(desk: &Desk, wanted: &Unshare) -> Result<String, FolderErr
     let folder = Folder::find(desk, &wanted.path)?;
     let info = folder.share.as_ref();
     let info = info.ok_or_else(|| FolderError::NotShared(folder.path.clone()))?;
-    if wanted.user.is_some() == wanted.all {
+    let orders = [wanted.user.is_some(), wanted.all, wanted.end];
+    if orders.into_iter().filter(|is_given| *is_given).count() != 1 {
         return Err(FolderError::WhoseFolder);
+    }
+    if wanted.end {
+        return ending::end(desk, (&wanted.path, info));
     }
     let revocation = Revocation {
         share: ShareId(info.id.0),

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use keyfold_fs::error::FsError;
 use keyfold_fs::vfs::{FileKind, Ino};
+use keyfold_fs::volume::Volume;
 use keyfold_protocol::ids::ShareId;
 
 use super::desk::Desk;
@@ -27,9 +28,17 @@ pub(super) async fn prepare(
     if shared.members()?.len() > 1 || is_promised {
         return Err(FolderError::WithOthers(path.to_owned()));
     }
-    let volume = desk.engine.volume();
+    fetch_all(desk.engine.volume(), path, (folder, FileKind::Directory))
+}
+
+/// Brings all of a file or folder here.
+pub(super) fn fetch_all(
+    volume: &Volume,
+    path: &str,
+    (ino, kind): (Ino, FileKind),
+) -> Result<(), FolderError> {
     let over = Instant::now() + LONGEST;
-    let fetched = files_below(volume, (folder, FileKind::Directory)).and_then(|files| {
+    let fetched = files_below(volume, (ino, kind)).and_then(|files| {
         let fetch = |ino: Ino| volume.fetch_file(ino, &mut |_| Instant::now() < over);
         files.into_iter().try_for_each(|ino| match fetch(ino) {
             // It was removed meanwhile.

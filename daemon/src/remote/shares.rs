@@ -1,5 +1,6 @@
 //! Calls about shares, and about what is offered and asked for.
 
+use keyfold_protocol::act::Act;
 use keyfold_protocol::cbor::Encoded;
 use keyfold_protocol::exchange::{Append, Pulled};
 use keyfold_protocol::ids::{RecordHash, RequestHash, ShareId};
@@ -33,6 +34,17 @@ impl Remote {
         let path = Route::CreateShare.path(&[]);
         let reply = self.call(Route::CreateShare, path, append.encode()).await?;
         self.read(Route::CreateShare, &reply)
+    }
+
+    /// Has the server forget a share for ever.
+    pub(crate) async fn delete_share(
+        &self,
+        share: ShareId,
+        act: &Signed<Act>,
+    ) -> Result<(), RemoteError> {
+        let path = Route::DeleteShare.path(&[&share]);
+        let deleted = self.call(Route::DeleteShare, path, act.encode()).await;
+        deleted.map(drop)
     }
 
     /// Appends a record. The same record again is success.

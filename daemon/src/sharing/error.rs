@@ -225,7 +225,9 @@ fn reason(void: Void) -> &'static str {
     match void {
         Void::RoleMayNot => "only owners change who takes part",
         Void::OnlyTheCreator => "only who made the share removes or lowers owners",
-        Void::CreatorStays => "who made the share stays its owner",
+        Void::CreatorStays => {
+            "who made the share stays its owner. `keyfold unshare PATH --end` ends it for everybody"
+        }
         Void::OwnersDoNotExpire => "the access of an owner does not end by itself",
         Void::AlreadyAMember => "there is a member of that name already",
         Void::UnknownMember => "there is no such member",

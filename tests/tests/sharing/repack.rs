@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use keyfold_tests::{Server, keyfold, pattern, until};
 
-use crate::scene::{SOON, World, end, run, shared, text};
+use crate::scene::{SOON, World, end, run, shared, stored, text};
 
 const SIZE: usize = 4 << 20;
 const BLOCK: usize = 4096;
@@ -25,25 +25,6 @@ fn overwrite_most(path: &Path, mut content: Vec<u8>, shift: usize) -> Vec<u8> {
         }
     }
     content
-}
-
-/// Bytes of all blobs that a server has.
-fn stored(server: &Server) -> u64 {
-    let (mut bytes, mut left) = (0, vec![server.folder().join("blobs")]);
-    while let Some(dir) = left.pop() {
-        for entry in fs::read_dir(dir).unwrap() {
-            // What is just deleted is no more.
-            let Ok(meta) = entry.as_ref().unwrap().metadata() else {
-                continue;
-            };
-            if meta.is_dir() {
-                left.push(entry.unwrap().path());
-            } else {
-                bytes += meta.len();
-            }
-        }
-    }
-    bytes
 }
 
 /// Waits until nothing more is there than what is needed, once what was before is purged.

@@ -240,6 +240,25 @@ pub(crate) fn command(mount: &Mount, line: &str) -> (Option<i32>, String) {
     (written.err().and_then(|e| e.raw_os_error()), reply)
 }
 
+/// Bytes of all blobs that a server has.
+pub(crate) fn stored(server: &Server) -> u64 {
+    let (mut bytes, mut left) = (0, vec![server.folder().join("blobs")]);
+    while let Some(dir) = left.pop() {
+        for entry in fs::read_dir(dir).unwrap() {
+            // What is just deleted is no more.
+            let Ok(meta) = entry.as_ref().unwrap().metadata() else {
+                continue;
+            };
+            if meta.is_dir() {
+                left.push(entry.unwrap().path());
+            } else {
+                bytes += meta.len();
+            }
+        }
+    }
+    bytes
+}
+
 /// Kind, mode, and bytes or target of all that is below a directory.
 pub(crate) fn tree(root: &Path) -> std::io::Result<BTreeMap<PathBuf, (u32, Vec<u8>)>> {
     let (mut all, mut left) = (BTreeMap::new(), vec![root.to_owned()]);
