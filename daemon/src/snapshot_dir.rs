@@ -167,6 +167,10 @@ impl Vfs for WithSnapshots {
             }
         }
     }
+    fn was_replaced(&self, ino: Ino) -> bool {
+        // Nothing in an image is.
+        whose(ino.0) == Whose::Live && self.live.was_replaced(ino)
+    }
     fn getattr(&self, ino: Ino) -> FsResult<Attr> {
         match whose(ino.0) {
             Whose::Live => self.live.getattr(ino),

@@ -128,6 +128,9 @@ struct InFlight {
     last: bool,
 }
 
+/// Tells whoever caches anything of the volume what to ask for again.
+type Tell<'s> = Box<dyn Fn(Vec<Outdated>) + 's>;
+
 /// A share of a volume, and its log.
 pub(crate) struct ShareSync<'s, 'a> {
     volume: Arc<Volume>,
@@ -165,6 +168,8 @@ pub(crate) struct ShareSync<'s, 'a> {
     former: Option<Arc<Former>>,
     sweep: Sweep,
     outdated: Vec<Outdated>,
+    /// Whom to tell of it.
+    caches: Option<Tell<'s>>,
     told: Vec<String>,
     /// Files have content that was put elsewhere, and are to become what the log has.
     reverts: bool,
@@ -237,6 +242,7 @@ impl<'s, 'a> ShareSync<'s, 'a> {
             former: None,
             sweep: Sweep::default(),
             outdated: Vec::new(),
+            caches: None,
             told: Vec::new(),
             reverts: false,
             unsent: None,
@@ -273,7 +279,21 @@ impl<'s, 'a> ShareSync<'s, 'a> {
         &self.progress
     }
 
-    /// What whoever caches anything of the volume has to ask for again, since this was asked last.
+    /// Whoever caches anything of the volume is told of changes by this from now on.
+    pub(crate) fn tell_caches(&mut self, tell: impl Fn(Vec<Outdated>) + 's) {
+        self.caches = Some(Box::new(tell));
+    }
+
+    /// Tells whoever caches anything what to ask for again. Sending may take long: it waits for that in no
+    /// case.
+    pub(crate) fn tell_outdated(&mut self) {
+        if let Some(tell) = &self.caches {
+            tell(std::mem::take(&mut self.outdated));
+        }
+    }
+
+    /// What whoever caches anything of the volume has to ask for again, since this was asked last or told.
+    #[cfg(test)]
     pub(crate) fn take_outdated(&mut self) -> Vec<Outdated> {
         std::mem::take(&mut self.outdated)
     }

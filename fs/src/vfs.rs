@@ -377,8 +377,15 @@ pub trait Vfs: Send + Sync {
         perm: u16,
         mode: OpenMode,
     ) -> FsResult<(Entry, Handle)>;
-    /// Opens a regular file.
+    /// Opens a regular file. Fails with [`FsError::Stale`] when others changed it since it was looked at:
+    /// whoever looks again opens what is there now.
     fn open(&self, ino: Ino, mode: OpenMode) -> FsResult<Handle>;
+    /// Whether others replaced the content of a file that was just opened, so that what is cached of it is
+    /// of before.
+    fn was_replaced(&self, ino: Ino) -> bool {
+        let _ = ino;
+        false
+    }
     /// Reads into `buf`; returns the bytes read, short only at the end of the file.
     fn read(&self, at: FileRange, buf: &mut [u8]) -> FsResult<usize>;
     /// Writes all of `data`, or fails without having changed the file.

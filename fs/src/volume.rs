@@ -10,7 +10,8 @@
 //! 4. the shard of a node table, then a node's `content`;
 //! 5. the places of shares; the marks of shares;
 //! 6. the row maps, then a reader connection;
-//! 7. the allocation of segments, the list of changed files, queues and counters.
+//! 7. the allocation of segments, the list of changed files, files that others replaced, queues and
+//!    counters.
 //!
 //! `readers` is held shared from resolving a block to having read it, and exclusively (for a
 //! moment, holding nothing else but `committer`) before freed space is given back. Nobody waits

@@ -65,6 +65,8 @@ pub(crate) enum Treatment {
     Cached,
     /// Keep its cached pages; closing it can report nothing.
     CachedReadOnly,
+    /// Drop its cached pages; tell of each close.
+    Replaced,
     /// A directory whose listing may be kept.
     Listing,
     /// Every read and write is a request.
@@ -279,7 +281,7 @@ impl Front {
             self.vfs.open(attr.ino, mode).and_then(|handle| {
                 self.vfs
                     .getattr(attr.ino)
-                    .map(|attr| (attr, Opened::file(handle, mode)))
+                    .map(|attr| (attr, self.opened(attr.ino, handle, mode)))
             })
         } else {
             Err(FsError::Exists)
@@ -299,7 +301,16 @@ impl Front {
                 treatment: Treatment::Direct,
             });
         }
-        Ok(Opened::file(self.vfs.open(ino, mode)?, mode))
+        let handle = self.vfs.open(ino, mode)?;
+        Ok(self.opened(ino, handle, mode))
+    }
+
+    fn opened(&self, ino: Ino, handle: Handle, mode: OpenMode) -> Opened {
+        if self.vfs.was_replaced(ino) {
+            let treatment = Treatment::Replaced;
+            return Opened { handle, treatment };
+        }
+        Opened::file(handle, mode)
     }
 
     /// Reads into `buffer`; returns how much.

@@ -112,6 +112,7 @@ impl<'a> Reply<'a> {
         let flags = match opened.treatment {
             Treatment::Cached => open::KEEP_CACHE,
             Treatment::CachedReadOnly => open::KEEP_CACHE | open::NOFLUSH,
+            Treatment::Replaced => 0,
             Treatment::Listing => open::KEEP_CACHE | open::CACHE_DIR,
             Treatment::Direct => open::DIRECT_IO,
         };

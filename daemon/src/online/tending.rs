@@ -114,7 +114,7 @@ impl<'s, 'a> Tending<'s, 'a> {
             Ok(gathered) => sync.repack(gathered).await,
             Err(error) => Err(error),
         };
-        self.desk.outdated(sync.take_outdated());
+        sync.tell_outdated();
         if done.is_err() {
             tracing::warn!(share = self.info.number.0, "packs were not packed anew");
             sync.put_off_repacking();
@@ -182,7 +182,9 @@ impl<'s, 'a> Tending<'s, 'a> {
         let sync = if let Some(sync) = open {
             sync
         } else {
-            let sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
+            let mut sync = ShareSync::open(self.session, volume, &self.info_now()?).await?;
+            let desk = self.desk;
+            sync.tell_caches(|outdated| desk.outdated(outdated));
             fetcher.add(sync.packs());
             let progress = Arc::clone(sync.progress());
             self.desk
@@ -197,7 +199,7 @@ impl<'s, 'a> Tending<'s, 'a> {
             Some(Role::Writer | Role::Owner) => sync.push().await,
             Some(Role::Reader) | None => sync.pull().await,
         };
-        self.desk.outdated(sync.take_outdated());
+        sync.tell_outdated();
         self.call_for_points()?;
         if let Some(path) = sync.take_unsent() {
             tracing::warn!(

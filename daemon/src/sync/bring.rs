@@ -170,6 +170,7 @@ impl ShareSync<'_, '_> {
         match applied {
             Ok(Applied::Done(outdated)) => {
                 self.outdated.extend(outdated);
+                self.tell_outdated();
                 self.upset.removed += removed.len();
                 self.upset.of = self.upset.of.max(here.len().saturating_sub(1));
                 if !here.keys().all(|id| *id == NodeId::ROOT) {

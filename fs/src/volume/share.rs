@@ -37,6 +37,7 @@ mod fetch;
 mod locked;
 mod node;
 mod point;
+mod replaced;
 mod single;
 mod spare;
 mod view;
@@ -46,6 +47,7 @@ pub(super) use node::admit;
 use node::{
     forget_node, keep, leave_share, live_share, new_node_id, node_info, node_of, put_left, put_node,
 };
+use replaced::Replaced;
 pub(super) use single::Whole;
 pub use view::ContentView;
 
@@ -58,6 +60,7 @@ pub(super) struct Shares {
     /// Inodes in whose place others came while they were read, and those whose names others removed.
     /// Nobody writes to them any more: whoever does found them before.
     left: Mutex<FxHashSet<Ino>>,
+    replaced: Replaced,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
@@ -166,6 +169,28 @@ impl Volume {
         }
         self.check_file_access(ino)?;
         Ok(Some(namespace))
+    }
+
+    /// An inode is about to be looked at.
+    pub(super) fn note_looked(&self, ino: Ino) {
+        self.shares.replaced.looked(ino);
+    }
+
+    /// Whoever opened a file found it as it is.
+    ///
+    /// # Errors
+    /// [`FsError::Stale`] when he has to look again.
+    pub(super) fn check_looked(&self, ino: Ino) -> FsResult<()> {
+        self.shares.replaced.opened(ino)
+    }
+
+    /// Nobody knows of an inode any more.
+    pub(super) fn forget_replaced(&self, ino: Ino) {
+        self.shares.replaced.forget(ino);
+    }
+
+    pub(super) fn was_replaced(&self, ino: Ino) -> bool {
+        self.shares.replaced.drops(ino)
     }
 
     /// # Errors

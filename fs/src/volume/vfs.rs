@@ -79,6 +79,9 @@ impl Vfs for Volume {
     fn lookup(&self, at: Place<'_>) -> FsResult<Entry> {
         self.noted(self.do_lookup(at))
     }
+    fn was_replaced(&self, ino: Ino) -> bool {
+        Volume::was_replaced(self, ino)
+    }
     fn forget(&self, ino: Ino, count: u64) {
         self.do_forget(ino, count);
     }

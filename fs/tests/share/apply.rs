@@ -227,6 +227,43 @@ fn who_reads_a_file_keeps_what_he_opened_and_its_names_have_the_new_one() {
 }
 
 #[test]
+fn who_opens_a_file_that_others_replaced_has_to_look_again_first() {
+    let (a, b, mut partner) = pair();
+    let file = a.file(a.root, "file", b"content");
+    partner.push(&a).apply_now(&b, 1);
+    a.marks();
+    let there = b.v().lookup(at(b.root, "file")).unwrap().attr.ino;
+    for (round, mode) in [(2, RO), (3, RW)] {
+        assert!(!b.v().was_replaced(there));
+        a.overwrite(file, 0, b"C");
+        let sent = partner.push(&a);
+        sent.apply_now(&b, round);
+        partner.confirm(&a, &sent, round);
+        assert_eq!(b.v().open(there, mode), Err(FsError::Stale(there)));
+        b.v().getattr(there).unwrap();
+        // Two may open it at once.
+        for _ in 0..2 {
+            let handle = b.open(there, mode);
+            assert!(b.v().was_replaced(there));
+            b.close(there, handle);
+        }
+        // Who does not look is sent to do so once.
+        a.overwrite(file, 1, &[round]);
+        let sent = partner.push(&a);
+        sent.apply_now(&b, round + 10);
+        partner.confirm(&a, &sent, round + 10);
+        assert_eq!(b.v().open(there, mode), Err(FsError::Stale(there)));
+        let handle = b.open(there, mode);
+        assert!(b.v().was_replaced(there));
+        b.close(there, handle);
+        b.v().forget(there, 1);
+        assert!(!b.v().was_replaced(there));
+        b.v().lookup(at(b.root, "file")).unwrap();
+    }
+    b.check();
+}
+
+#[test]
 fn a_file_that_is_read_and_has_a_name_nobody_told_of_is_busy() {
     let (a, b, mut partner) = pair();
     let file = a.file(a.root, "file", &pattern(9000, 1));

@@ -161,7 +161,12 @@ impl Site {
     }
 
     pub(crate) fn open(&self, ino: Ino, mode: OpenMode) -> Handle {
-        self.v().open(ino, mode).unwrap()
+        let opened = self.v().open(ino, mode);
+        opened.unwrap_or_else(|_| {
+            // As the kernel does.
+            self.v().getattr(ino).unwrap();
+            self.v().open(ino, mode).unwrap()
+        })
     }
 
     pub(crate) fn close(&self, ino: Ino, handle: Handle) {

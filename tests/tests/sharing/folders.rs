@@ -1,8 +1,8 @@
 //! What is done in a shared folder comes to the others.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Read;
-use std::os::unix::fs::{FileExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use keyfold_tests::{pattern, until};
@@ -150,4 +150,34 @@ fn another_device_of_the_owner_has_the_folder_too() {
     comes(&reports.join("second"), "from the tablet");
     at_alice.unmount();
     at_tablet.unmount();
+}
+
+#[test]
+fn who_opens_a_file_reads_what_is_there_and_not_what_the_kernel_had_before() {
+    let world = World::new();
+    let (alice, bob) = world.two();
+    let (at_alice, at_bob) = (alice.vault.mount(), bob.vault.mount());
+    let (reports, here) = given(&at_alice, &at_bob, &["--write"]);
+    let (file, there) = (reports.join("first"), here.join("first"));
+    let all = |mut file: &File| {
+        let mut content = Vec::new();
+        file.read_to_end(&mut content).unwrap();
+        content
+    };
+    for version in 0..40_u8 {
+        let content = vec![b'a' + version % 26; 20_000 + usize::from(version) * 7919 % 100_000];
+        fs::write(&file, &content).unwrap();
+        until("the version comes", SOON, || {
+            // While this is open for writing, nobody replaces it.
+            let open = File::options().read(true).write(true).open(&there).unwrap();
+            let through_the_cache = all(&open);
+            let mut past_the_cache = File::options();
+            past_the_cache.read(true).custom_flags(libc::O_DIRECT);
+            let is_there = all(&past_the_cache.open(&there).unwrap());
+            assert!(through_the_cache == is_there, "version {version}");
+            assert_eq!(open.metadata().unwrap().len(), is_there.len() as u64);
+            is_there == content
+        });
+    }
+    end([(at_alice, &alice), (at_bob, &bob)]);
 }

@@ -115,6 +115,7 @@ fn opened_files_and_how_to_treat_them() {
     for (treatment, flags) in [
         (Treatment::Cached, 0b10),
         (Treatment::CachedReadOnly, 0b10_0010),
+        (Treatment::Replaced, 0),
         (Treatment::Listing, 0b1010),
         (Treatment::Direct, 0b1),
     ] {

@@ -359,8 +359,9 @@ impl<'s, 'a> Site<'s, 'a> {
         self.fetcher.set_cut_off(false);
         self.v()
             .set_fetch(Some(Arc::clone(&self.fetcher) as Arc<_>));
-        let handle = self.v().open(ino, OpenMode { write: false, ..RW })?;
+        // Looked at first, as by the kernel.
         let mut data = vec![0; self.v().getattr(ino)?.size as usize];
+        let handle = self.v().open(ino, OpenMode { write: false, ..RW })?;
         let range = FileRange {
             ino,
             handle,

@@ -20,7 +20,13 @@ impl Volume {
         if mode.write || mode.truncate {
             self.check_writable()?;
         }
-        self.open_made(ino, mode)
+        let handle = self.open_made(ino, mode)?;
+        if !mode.truncate {
+            // While it is open nobody replaces it.
+            self.check_looked(ino)
+                .inspect_err(|_| self.do_release(ino, handle))?;
+        }
+        Ok(handle)
     }
 
     /// Opens a file that may have been made by this very operation: that the volume has turned

@@ -107,7 +107,11 @@ impl Volume {
     }
 
     pub(in crate::volume) fn do_forget(&self, ino: Ino, count: u64) {
-        if self.references.remove(ino, count) && self.orphans.lock().contains(&ino) {
+        if !self.references.remove(ino, count) {
+            return;
+        }
+        self.forget_replaced(ino);
+        if self.orphans.lock().contains(&ino) {
             // A failure leaves the orphan row, and the next opening purges it.
             let _ = self.purge_orphan(ino);
         }

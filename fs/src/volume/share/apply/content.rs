@@ -256,6 +256,9 @@ impl Apply<'_> {
                 continue;
             };
             if let Some(replacing) = replacing {
+                if volume.references.any(node.ino) {
+                    volume.shares.replaced.note(node.ino);
+                }
                 gone += volume
                     .write_behind
                     .counting_leaves(content, |content| content.replace(replacing));
