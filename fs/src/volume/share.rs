@@ -171,6 +171,13 @@ impl Volume {
         Ok(Some(namespace))
     }
 
+    /// Others put something else in the place of a file, or nothing.
+    fn note_replaced(&self, ino: Ino) {
+        if self.references.any(ino) {
+            self.shares.replaced.note(ino);
+        }
+    }
+
     /// An inode is about to be looked at.
     pub(super) fn note_looked(&self, ino: Ino) {
         self.shares.replaced.looked(ino);

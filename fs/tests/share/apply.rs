@@ -168,6 +168,8 @@ fn a_removed_file_stays_readable_for_who_has_it_open() {
     let handle = b.open(there, RO);
     a.v().unlink(at(a.root, "file")).unwrap();
     partner.push(&a).apply_now(&b, 2);
+    // Who finds it by its name is sent to look again, once: who has it open may open it by that.
+    assert_eq!(b.v().open(there, RO), Err(FsError::Stale(there)));
     assert_eq!(read(&b, there), b"content");
     // Whoever found it by its name before looks again, and writes nothing that nobody ever sees.
     assert_eq!(b.v().open(there, RW), Err(FsError::Stale(there)));

@@ -181,6 +181,15 @@ impl Apply<'_> {
         for ino in self.effects.removed.keys() {
             self.txn.put(Key::orphan(*ino), Box::default());
         }
+        // Before their names lead elsewhere, or nowhere.
+        for ino in self
+            .effects
+            .removed
+            .keys()
+            .chain(self.effects.renewed.keys())
+        {
+            volume.note_replaced(*ino);
+        }
         self.txn.apply();
         drop(locked);
         if gone > 0 {

@@ -1,6 +1,6 @@
-//! Files whose content others replaced, while whoever serves programs may have cached what was before: he is
-//! told later, and a program that opens the file in between would read what is not there any more, and
-//! write over what is.
+//! Files whose content others replaced, or whose names they took away, while whoever serves programs may have
+//! cached what was before: he is told later, and a program that opens the file in between would read what is
+//! not there any more, and write over what is.
 //!
 //! So the first opening after a replacement fails with [`FsError::Stale`]: the kernel then looks the name up
 //! again, which brings the attributes, and opens once more by itself. From then on openings say that nothing
@@ -52,8 +52,8 @@ impl Replaced {
         self.count.load(Ordering::Acquire) == 0
     }
 
-    /// A file that may be cached gets another content. Called under its content lock, before it has it: who
-    /// reads its attributes later reads the new ones.
+    /// A file that may be cached gets another content, or its names are another's. Called under its content
+    /// lock or that of names, before it is so: who asks for attributes later has the new ones.
     pub(super) fn note(&self, ino: Ino) {
         self.change(|files| files.insert(ino, Since::Replaced));
     }

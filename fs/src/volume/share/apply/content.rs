@@ -256,9 +256,7 @@ impl Apply<'_> {
                 continue;
             };
             if let Some(replacing) = replacing {
-                if volume.references.any(node.ino) {
-                    volume.shares.replaced.note(node.ino);
-                }
+                volume.note_replaced(node.ino);
                 gone += volume
                     .write_behind
                     .counting_leaves(content, |content| content.replace(replacing));
