@@ -138,10 +138,11 @@ pub(crate) fn wait_synced(args: &WaitArgs) -> Result<(), CliError> {
         Err(_) => within(&args.path).map(|(record, path)| (record, Some(path)))?,
     };
     let waiting = Waiting { record, inside };
-    // A round that runs already may have begun before what is waited for.
-    let due = |share: &ShareStatus| share.rounds + 1 + u64::from(share.running);
     let before = waiting.shares()?.1;
-    let due: BTreeMap<String, u64> = before.iter().map(|s| (s.id.clone(), due(s))).collect();
+    let due = before
+        .iter()
+        .map(|share| (share.id.clone(), share.next_round()));
+    let due: BTreeMap<String, u64> = due.collect();
     let look = Command::Folder(FolderCommand::Look(control::Look {}));
     let _: Done = asking::told_by(&waiting.record, &look)?;
     loop {

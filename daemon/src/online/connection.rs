@@ -6,6 +6,7 @@ use std::convert::Infallible;
 use std::future::pending;
 use std::time::Duration;
 
+use keyfold_fs::layout::ShareId as EngineShareId;
 use keyfold_protocol::ids::{Seq, ShareId};
 use keyfold_protocol::roster::Role;
 use keyfold_protocol::wire::ShareItem;
@@ -249,7 +250,8 @@ impl<'s, 'a: 's> Connection<'_, 's, 'a> {
         let shares = volume.shares().map_err(AccountError::Kept)?;
         let here = shares.iter().any(|info| info.id.0 == item.share.0);
         let before = self.seen.borrow().get(&item.share).copied();
-        if here || before == Some(item.head.seq) {
+        let is_ending = self.desk.is_beginning(EngineShareId(item.share.0));
+        if here || is_ending || before == Some(item.head.seq) {
             return Ok(());
         }
         let arrival = match Arrival::of(self.session, item.share).await {

@@ -243,13 +243,13 @@ impl Desk {
         Arc::clone(self.bells.lock().entry(share).or_default())
     }
 
-    /// Notes that a share is being begun, until that is dropped.
+    /// Notes that a share is being begun or ended, until that is dropped.
     pub(super) fn beginning(&self, share: EngineShareId) -> Beginning<'_> {
         self.beginning.lock().insert(share);
         Beginning { desk: self, share }
     }
 
-    /// Whether a share is being begun.
+    /// Whether a share is being begun or ended: whoever does that puts it into the volume or out of it.
     pub(super) fn is_beginning(&self, share: EngineShareId) -> bool {
         self.beginning.lock().contains(&share)
     }
@@ -319,7 +319,7 @@ impl Desk {
     }
 }
 
-/// A share is being begun.
+/// A share is being begun or ended.
 pub(super) struct Beginning<'d> {
     desk: &'d Desk,
     share: EngineShareId,

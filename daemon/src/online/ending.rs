@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use keyfold_fs::error::FsError;
+use keyfold_fs::error::{FsError, FsResult};
 use keyfold_fs::share::ShareInfo;
-use keyfold_fs::vfs::Vfs;
+use keyfold_fs::vfs::{Entry, FileKind, Ino, Name, Place, Vfs};
+use keyfold_fs::volume::Volume;
 use keyfold_protocol::act::Order;
 use keyfold_protocol::error_code::ErrorCode;
 use keyfold_protocol::ids::ShareId;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::desk::{Desk, State};
 use super::error::FolderError;
 use super::folders::with_server;
-use super::{paths, within};
+use super::within;
 use crate::account::Session;
 use crate::sharing::{self, Shared};
 
@@ -23,12 +24,14 @@ const LOOK: Duration = Duration::from_millis(50);
 const CAUGHT_UP: Duration = Duration::from_mins(1);
 const CLOSED: Duration = Duration::from_secs(5);
 
-/// Ends a share. The order matters: nobody else may write before what there is was taken in, all of it is in
-/// this vault before the server forgets it, and the folder is an ordinary one last. Where this is
-/// interrupted before that, the share is one that the account is no member of, which may be left.
+/// Ends a share. The order matters: nobody else may write before what there is was taken in, and the server
+/// forgets the share last, when all of it is in this vault, where nothing can give it up any more. Where this
+/// is interrupted before that, the share comes into the mount again, beside the folder, and may be ended there.
 pub(super) fn end(desk: &Desk, (path, info): (&str, &ShareInfo)) -> Result<String, FolderError> {
     let id = ShareId(info.id.0);
     let failed = |error| FolderError::Volume(path.to_owned(), error);
+    // So that it does not come again meanwhile.
+    let _ending = desk.beginning(info.id);
     with_server(desk, async |session| {
         let creator = Shared::open(session, id).await?.creator()?.root;
         if creator != session.keys().account.root {
@@ -37,22 +40,19 @@ pub(super) fn end(desk: &Desk, (path, info): (&str, &ShareInfo)) -> Result<Strin
         sharing::revoke(session, id, None).await?;
         caught_up(desk, (path, info)).await?;
         let volume = desk.engine.volume();
-        match paths::find(volume, path) {
-            Ok(found) => within::fetch_all(volume, path, (found.ino, found.kind))?,
-            // The place of a single file that was removed.
-            Err(FsError::NotFound) => {}
-            Err(error) => return Err(failed(error)),
+        if let Some(found) = content(volume, info).map_err(failed)? {
+            within::fetch_all(volume, path, found)?;
+        }
+        match volume.end_share_that_is_here(info.number) {
+            // Some of it was given up again.
+            Err(FsError::Unreachable) => return Err(FolderError::NotHere(path.to_owned())),
+            ended => ended.map_err(failed)?,
         }
         volume.sync().map_err(failed)?;
         forget(session, id).await?;
         let kept = session.kept();
         Ok(kept.change_staying(|all| all.retain(|one| one.share != id))?)
     })?;
-    match desk.engine.volume().end_share(info.number) {
-        // Whoever syncs it came first.
-        Ok(()) | Err(FsError::NotFound) => {}
-        Err(error) => return Err(failed(error)),
-    }
     desk.look_now();
     Ok(format!(
         "{path} is not shared any more, and nothing of it is at the server. All of it is here, as an \
@@ -60,16 +60,33 @@ pub(super) fn end(desk: &Desk, (path, info): (&str, &ShareInfo)) -> Result<Strin
     ))
 }
 
+/// What a share has, wherever it was moved: none of a single file that was removed.
+fn content(volume: &Volume, info: &ShareInfo) -> FsResult<Option<(Ino, FileKind)>> {
+    let Some(name) = &info.name else {
+        return Ok(Some((info.root, FileKind::Directory)));
+    };
+    let at = Place {
+        parent: info.root,
+        name: Name::new(name)?,
+    };
+    match volume.lookup(at) {
+        Ok(Entry { attr }) => {
+            volume.forget(attr.ino, 1);
+            Ok(Some((attr.ino, attr.kind)))
+        }
+        Err(FsError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Waits until all that the log has is in the volume.
 async fn caught_up(desk: &Desk, (path, info): (&str, &ShareInfo)) -> Result<(), FolderError> {
     let begun = Instant::now();
-    let before = desk.status_of(info);
-    // A round that runs already may have begun before what is waited for.
-    let due = before.rounds + 1 + u64::from(before.running);
+    let due = desk.status_of(info).next_round();
     desk.look_now();
     loop {
-        let now = desk.status_of(info);
-        match now.state {
+        let now = desk.known(info);
+        match now.state_now() {
             State::Synced if now.rounds >= due => return Ok(()),
             State::Removed => return Err(FolderError::NotShared(path.to_owned())),
             State::Busy if now.rounds >= due && begun.elapsed() > CLOSED => {

@@ -62,6 +62,14 @@ pub(crate) struct ShareStatus {
     pub(crate) running: bool,
 }
 
+impl ShareStatus {
+    /// How many rounds have ended well once one has that begins from now on: what runs already may have
+    /// begun before what is waited for.
+    pub(crate) fn next_round(&self) -> u64 {
+        self.rounds + 1 + u64::from(self.running)
+    }
+}
+
 /// Somebody who was invited by his address.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct InvitedStatus {
@@ -248,7 +256,12 @@ impl Desk {
 
     /// What is known of one share.
     pub(super) fn status_of(&self, info: &ShareInfo) -> ShareStatus {
+        self.share(info, self.known(info))
+    }
+
+    /// What whoever tends a share noted.
+    pub(super) fn known(&self, info: &ShareInfo) -> Known {
         let known = self.board(|board| board.shares.get(&info.number).cloned());
-        self.share(info, known.unwrap_or_default())
+        known.unwrap_or_default()
     }
 }

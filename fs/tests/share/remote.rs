@@ -161,3 +161,21 @@ fn an_ended_share_leaves_what_was_fetched() {
     );
     b.check();
 }
+
+#[test]
+fn a_share_that_has_to_be_here_does_not_end_before_it_is() {
+    let (a, mut b, _partner, there) = known();
+    let head = |site: &Site| read_at(site, there, 0, 4096).unwrap();
+    head(&b);
+    let ended = b.v().end_share_that_is_here(b.share);
+    assert_eq!(ended, Err(FsError::Unreachable));
+    assert!(b.member(there).is_some());
+    assert_same(&a, &b);
+    b.v().end_share_that_is_here(b.share).unwrap();
+    assert!(b.v().shares().unwrap().is_empty());
+    b.v().set_fetch(None);
+    b.v().sync().unwrap();
+    b.crash();
+    assert_eq!(read(&b, there), pattern(SIZE, 3));
+    b.check();
+}

@@ -10,7 +10,7 @@ use parking_lot::{MutexGuard, RwLockWriteGuard};
 use super::{forget_node, leave_share, live_share, new_node_id, node_of, put_node, single};
 use crate::error::{FsError, FsResult};
 use crate::layout::{
-    DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow,
+    DentryRow, InodeRow, MemberRow, NodeId, NodeRow, ShareId, ShareNumber, ShareRow, Standing,
 };
 use crate::meta::{Key, Table, Txn};
 use crate::share::{Access, BeginError, LinkedOutside};
@@ -153,6 +153,28 @@ impl Volume {
     /// some data is not here, [`FsError::Exists`] when that has one of the files already; and those of a
     /// change.
     pub fn end_share(&self, share: ShareNumber) -> FsResult<()> {
+        self.end(share, |_, _| Ok(()))
+    }
+
+    /// Ends a share as [`Volume::end_share`] does, of which all data is here.
+    ///
+    /// # Errors
+    /// [`FsError::Unreachable`] when some is not, and nothing is changed; and those of that.
+    pub fn end_share_that_is_here(&self, share: ShareNumber) -> FsResult<()> {
+        self.end(share, |txn, row| {
+            let is_here = row.standing == Standing::Here && row.ino != Ino(0);
+            match is_here.then(|| txn.inode(row.ino)) {
+                Some(inode) => self.check_present(row.ino, &inode?),
+                None => Ok(()),
+            }
+        })
+    }
+
+    fn end(
+        &self,
+        share: ShareNumber,
+        may_end: impl Fn(&Txn<'_>, &NodeRow) -> FsResult<()>,
+    ) -> FsResult<()> {
         self.check_writable()?;
         // Exclusively: nobody is between finding a file in the share and marking it.
         let _gate = self.gate.write();
@@ -162,6 +184,7 @@ impl Volume {
         let mut nodes = Vec::new();
         for (key, bytes) in self.meta.range(Table::ShareNode, share.0)? {
             let row = NodeRow::decode(&bytes).map_err(|_| FsError::Database)?;
+            may_end(&txn, &row)?;
             forget_node(&mut txn, (share, node_of(&key)?), &row)?;
             nodes.push((node_of(&key)?, row));
         }
