@@ -60,7 +60,7 @@ pub(super) struct Shares {
     /// Inodes in whose place others came while they were read, and those whose names others removed.
     /// Nobody writes to them any more: whoever does found them before.
     left: Mutex<FxHashSet<Ino>>,
-    replaced: Replaced,
+    pub(super) replaced: Replaced,
     fetch: RwLock<Option<Arc<dyn Fetch>>>,
     /// Shares that programs may not change.
     refused: RwLock<FxHashSet<ShareNumber>>,
@@ -176,28 +176,6 @@ impl Volume {
         if self.references.any(ino) {
             self.shares.replaced.note(ino);
         }
-    }
-
-    /// An inode is about to be looked at.
-    pub(super) fn note_looked(&self, ino: Ino) {
-        self.shares.replaced.looked(ino);
-    }
-
-    /// Whoever opened a file found it as it is.
-    ///
-    /// # Errors
-    /// [`FsError::Stale`] when he has to look again.
-    pub(super) fn check_looked(&self, ino: Ino) -> FsResult<()> {
-        self.shares.replaced.opened(ino)
-    }
-
-    /// Nobody knows of an inode any more.
-    pub(super) fn forget_replaced(&self, ino: Ino) {
-        self.shares.replaced.forget(ino);
-    }
-
-    pub(super) fn was_replaced(&self, ino: Ino) -> bool {
-        self.shares.replaced.drops(ino)
     }
 
     /// # Errors

@@ -80,7 +80,7 @@ impl Vfs for Volume {
         self.noted(self.do_lookup(at))
     }
     fn was_replaced(&self, ino: Ino) -> bool {
-        Volume::was_replaced(self, ino)
+        self.shares.replaced.drops(ino)
     }
     fn forget(&self, ino: Ino, count: u64) {
         self.do_forget(ino, count);

@@ -1,7 +1,6 @@
 //! Shares that end: their folders and files are ordinary ones again.
 
 use std::fs;
-use std::os::fd::AsRawFd;
 
 use keyfold_tests::{Mount, keyfold, until};
 use nix::errno::Errno;
@@ -107,7 +106,6 @@ fn a_share_is_not_ended_without_the_server_or_while_something_of_others_waits() 
         .write(true)
         .open(reports.join("first"))
         .unwrap();
-    assert!(open.as_raw_fd() > 0);
     fs::write(here.join("first"), "from bob").unwrap();
     run(&["wait-synced", text(&here), "--timeout", "60s"]);
     let (errno, reply) = command(&at_alice, "unshare Reports --end");

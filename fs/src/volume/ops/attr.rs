@@ -18,7 +18,7 @@ pub(in crate::volume) const CAPABILITY: &[u8] = b"security.capability";
 
 impl Volume {
     pub(in crate::volume) fn do_getattr(&self, ino: Ino) -> FsResult<Attr> {
-        self.note_looked(ino);
+        self.shares.replaced.looked(ino);
         let row = self.inode(ino)?;
         self.attr(ino, &row)
     }

@@ -23,8 +23,8 @@ impl Volume {
         let handle = self.open_made(ino, mode)?;
         if !mode.truncate {
             // While it is open nobody replaces it.
-            self.check_looked(ino)
-                .inspect_err(|_| self.do_release(ino, handle))?;
+            let looked = self.shares.replaced.opened(ino);
+            looked.inspect_err(|_| self.do_release(ino, handle))?;
         }
         Ok(handle)
     }

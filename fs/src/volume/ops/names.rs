@@ -36,7 +36,7 @@ impl Volume {
             .meta
             .get(&Key::dentry(at.parent, at.name.bytes()), DentryRow::decode)?
             .ok_or(FsError::NotFound)?;
-        self.note_looked(dentry.child);
+        self.shares.replaced.looked(dentry.child);
         let row = self.inode(dentry.child)?;
         let attr = self.attr(dentry.child, &row)?;
         self.references.add(dentry.child);

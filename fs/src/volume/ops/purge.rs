@@ -110,7 +110,7 @@ impl Volume {
         if !self.references.remove(ino, count) {
             return;
         }
-        self.forget_replaced(ino);
+        self.shares.replaced.forget(ino);
         if self.orphans.lock().contains(&ino) {
             // A failure leaves the orphan row, and the next opening purges it.
             let _ = self.purge_orphan(ino);

@@ -35,7 +35,7 @@ enum Since {
 /// Files that others replaced. It is asked by every look at an inode, so that there are none is known
 /// without a lock. The lock is the last of all: none is taken under it.
 #[derive(Default)]
-pub(super) struct Replaced {
+pub(in crate::volume) struct Replaced {
     count: AtomicUsize,
     files: Mutex<FxHashMap<Ino, Since>>,
 }
@@ -59,7 +59,7 @@ impl Replaced {
     }
 
     /// Attributes are about to be read.
-    pub(super) fn looked(&self, ino: Ino) {
+    pub(in crate::volume) fn looked(&self, ino: Ino) {
         if self.is_empty() {
             return;
         }
@@ -74,7 +74,7 @@ impl Replaced {
     ///
     /// # Errors
     /// [`FsError::Stale`] when it was replaced since it was looked at.
-    pub(super) fn opened(&self, ino: Ino) -> FsResult<()> {
+    pub(in crate::volume) fn opened(&self, ino: Ino) -> FsResult<()> {
         if self.is_empty() {
             return Ok(());
         }
@@ -97,12 +97,12 @@ impl Replaced {
     }
 
     /// Whether what is cached of a file that was just opened is to be dropped.
-    pub(super) fn drops(&self, ino: Ino) -> bool {
+    pub(in crate::volume) fn drops(&self, ino: Ino) -> bool {
         !self.is_empty() && self.files.lock().contains_key(&ino)
     }
 
     /// Nobody knows of a file any more.
-    pub(super) fn forget(&self, ino: Ino) {
+    pub(in crate::volume) fn forget(&self, ino: Ino) {
         if !self.is_empty() {
             self.change(|files| files.remove(&ino));
         }
